@@ -1,0 +1,92 @@
+"""Geometry on boxes: `(N, 4)` float arrays of xmin, ymin, xmax, ymax; x runs along columns, y along rows, in pixels.
+
+Coordinates are continuous: the pixel in row r and column c covers [c, c + 1] x [r, r + 1], so an area is
+`(xmax - xmin) * (ymax - ymin)`, without "+ 1".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Boxes = NDArray[np.float64]
+
+
+def as_boxes(boxes: ArrayLike | Sequence[Sequence[float]]) -> Boxes:
+    """Boxes as an `(N, 4)` float64 array; an empty list becomes `(0, 4)`.
+
+    Raises:
+        ValueError: where the input has another shape.
+    """
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.size == 0:
+        return np.zeros((0, 4))
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"expected boxes of shape (N, 4), got {array.shape}")
+    return array
+
+
+def compute_areas(boxes: ArrayLike) -> NDArray[np.float64]:
+    """Areas `(N,)` in square pixels; an inverted box has area 0."""
+    boxes = as_boxes(boxes)
+    return np.clip(boxes[:, 2] - boxes[:, 0], 0, None) * np.clip(boxes[:, 3] - boxes[:, 1], 0, None)
+
+
+def compute_iou(boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of every pair, `(N, M)`; 0 where both boxes are empty."""
+    boxes, others = as_boxes(boxes), as_boxes(others)
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=2)
+    union = compute_areas(boxes)[:, None] + compute_areas(others)[None, :] - intersection
+    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+
+
+def clip_boxes(boxes: ArrayLike, height: float, width: float) -> Boxes:
+    """Boxes clipped to a picture of `height` x `width` pixels; what lies outside becomes empty, and stays in its row."""
+    return np.clip(as_boxes(boxes), 0, [width, height, width, height])
+
+
+def scale_boxes(boxes: ArrayLike, scale_y: float, scale_x: float) -> Boxes:
+    """Boxes of a picture that was resized by `scale_y` (rows) and `scale_x` (columns)."""
+    return as_boxes(boxes) * [scale_x, scale_y, scale_x, scale_y]
+
+
+def move_into_crop(boxes_in_film: ArrayLike, crop_box: ArrayLike, height: int, width: int) -> Boxes:
+    """Film boxes -> boxes in a crop that was resized to `height` x `width`, clipped to the crop's own size.
+
+    Args:
+        boxes_in_film: `(N, 4)`, film pixels.
+        crop_box: `(4,)`, film pixels: what was cut out.
+        height, width: the size in pixels that the crop was resized to.
+    """
+    xmin, ymin, xmax, ymax = as_boxes([crop_box])[0]
+    shifted = as_boxes(boxes_in_film) - [xmin, ymin, xmin, ymin]
+    # Published solutions clipped with the absolute xmax, ymax here: the crop's own size is what bounds its boxes.
+    clipped = clip_boxes(shifted, ymax - ymin, xmax - xmin)
+    return scale_boxes(clipped, height / (ymax - ymin), width / (xmax - xmin))
+
+
+def move_out_of_crop(boxes_in_crop: ArrayLike, crop_box: ArrayLike, height: int, width: int) -> Boxes:
+    """Boxes in a crop resized to `height` x `width` -> film boxes: the way back of `move_into_crop`."""
+    xmin, ymin, xmax, ymax = as_boxes([crop_box])[0]
+    scaled = scale_boxes(boxes_in_crop, (ymax - ymin) / height, (xmax - xmin) / width)
+    return scaled + [xmin, ymin, xmin, ymin]
+
+
+def flip_boxes(boxes: ArrayLike, size: float, axis: int) -> Boxes:
+    """Boxes of a picture that was mirrored: `axis` 0 swaps rows (`size` is the height), 1 columns (the width)."""
+    boxes, flipped = as_boxes(boxes), as_boxes(boxes).copy()
+    low, high = (1, 3) if axis == 0 else (0, 2)
+    flipped[:, low], flipped[:, high] = size - boxes[:, high], size - boxes[:, low]
+    return flipped
+
+
+def fill_mask(boxes: ArrayLike, height: int, width: int) -> NDArray[np.float32]:
+    """Mask `(height, width)` of ones where a pixel's centre lies in a box, zeros elsewhere."""
+    mask = np.zeros((height, width), dtype=np.float32)
+    for xmin, ymin, xmax, ymax in np.ceil(clip_boxes(boxes, height, width) - 0.5).astype(int):
+        mask[ymin:ymax, xmin:xmax] = 1
+    return mask

@@ -1,0 +1,29 @@
+"""The words of the task: study classes, image classes, their order and their spellings. Nothing else spells them."""
+
+from __future__ import annotations
+
+#: Study classes in the order of every probability vector (Litmanovich et al. 2020, doi:10.1097/RTI.0000000000000541).
+STUDY_CLASSES: tuple[str, ...] = ("negative", "typical", "indeterminate", "atypical")
+
+#: Column of `train_study_level.csv` for each study class.
+TABLE_COLUMNS: dict[str, str] = {
+    "negative": "Negative for Pneumonia",
+    "typical": "Typical Appearance",
+    "indeterminate": "Indeterminate Appearance",
+    "atypical": "Atypical Appearance",
+}
+
+OPACITY = "opacity"
+NONE = "none"
+
+#: Image classes of the challenge: a film holds opacity boxes, or "none".
+IMAGE_CLASSES: tuple[str, ...] = (OPACITY, NONE)
+
+#: The six classes whose plain mean of average precisions is the challenge's score.
+SCORED_CLASSES: tuple[str, ...] = STUDY_CLASSES + IMAGE_CLASSES
+
+#: The box that stands for "the whole study" or "no finding" in a submission: xmin, ymin, xmax, ymax.
+UNIT_BOX: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+STUDY_SUFFIX = "_study"
+IMAGE_SUFFIX = "_image"
