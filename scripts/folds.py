@@ -1,0 +1,62 @@
+"""Cross-validation folds: stratified by label, grouped by patient, and a guard that refuses a leak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from scripts.errors import InputError
+
+
+def assign_folds(labels: Sequence[int], groups: Sequence[str], num_folds: int = 5, seed: int = 0) -> NDArray[np.int64]:
+    """Fold `(N,)` in 0..num_folds-1 of each study; a group stands in one fold, classes are spread evenly.
+
+    The same labels, groups and seed give the same folds; sort the studies first, so that the file system has no say.
+
+    Args:
+        labels: N class numbers.
+        groups: N patients.
+
+    Raises:
+        InputError: where there are fewer patients than folds, or fewer than two folds.
+    """
+    num_groups = len(set(groups))
+    if num_folds < 2 or num_groups < num_folds:
+        raise InputError(
+            f"at least 2 folds and as many patients, {num_folds} folds asked for",
+            f"{num_groups} patients with labelled films",
+            "ask for fewer folds, or add films of other patients",
+        )
+    folds = np.zeros(len(labels), dtype=np.int64)
+    splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
+        folds[held_out] = fold
+    return folds
+
+
+def refuse_leaks(films: Iterable[Mapping[str, Any]], keys: Sequence[str] = ("patient", "study_id", "film")) -> None:
+    """Refuse films of which one patient, study or film stands on both sides of a fold.
+
+    Args:
+        films: each with "fold" and "image_id", and what `keys` name; a key that is absent or None is not compared.
+            "film" is a name that copies of one film share (a digest of its pixels, or its cluster of duplicates).
+
+    Raises:
+        InputError: naming two films and their folds.
+    """
+    seen: dict[tuple[str, Any], Mapping[str, Any]] = {}
+    for film in films:
+        for key in keys:
+            if film.get(key) is None:
+                continue
+            other = seen.setdefault((key, film[key]), film)
+            if other["fold"] != film["fold"]:
+                raise InputError(
+                    f"every {key.removesuffix('_id')} in one fold",
+                    f"one in folds {other['fold']} and {film['fold']} (films {other['image_id']} and {film['image_id']})",
+                    "make the folds again with python -m scripts prepare",
+                )
