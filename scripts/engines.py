@@ -1,0 +1,114 @@
+"""What MONAI's trainers and evaluators are given here: the batch's preparation, and handlers that MONAI lacks."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+
+from scripts.errors import InputError
+
+#: What a loss, a metric or a writer may want to know of each film, beside its picture.
+TARGET_KEYS: tuple[str, ...] = ("label", "mask", "boxes_known", "study_id", "image_id", "crop_box", "film_size")
+
+
+def prepare_study_batch(
+    batch: dict[str, Any], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Split a collated batch into the pictures (B, C, H, W) and a dictionary of whatever is known of them.
+
+    Source: ignite's `prepare_batch` interface, as MONAI's engines call it.
+    """
+    image = batch["image"].to(device=device, non_blocking=non_blocking, **kwargs)
+    targets = {key: batch[key] for key in TARGET_KEYS if key in batch}
+    for key, value in targets.items():
+        if isinstance(value, torch.Tensor):
+            targets[key] = value.to(device=device, non_blocking=non_blocking)
+    return image, targets
+
+
+def select_logits_and_targets(output: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Engine output -> what the loss takes, for `ignite.metrics.Loss` inside validation."""
+    return output["pred"], output["label"]
+
+
+def select_mask_probabilities(output: dict[str, Any]) -> torch.Tensor:
+    """Engine output -> mask probabilities (B, 1, H, W), for the pictures in TensorBoard."""
+    return output["pred"]["mask"].detach().sigmoid()
+
+
+def count_films(output: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> int:
+    """Batch size of what `select_logits_and_targets` gives."""
+    return len(output[0]["study"])
+
+
+class StopOnNonFiniteLoss:
+    """Stops a training before the optimizer steps on a loss that is not finite: the last checkpoint stays good.
+
+    Raises:
+        InputError: naming the films of the batch.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        loss = engine.state.output["loss"]  # type: ignore[index,call-overload]
+        if not torch.isfinite(loss):
+            films = ", ".join(map(str, engine.state.batch.get("image_id", ["?"])))  # type: ignore[union-attr]
+            raise InputError(
+                "a finite loss",
+                f"{loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, films {films}",
+                "look at these films, or lower the learning rate; the last checkpoint is good",
+            )
+
+
+class HistoryRecorder:
+    """Writes one row an epoch to `history.json`: mean training loss, validation metrics, learning rate, seconds.
+
+    Args:
+        evaluator: the engine whose metrics stand in the row, after it has run for the epoch.
+        optimizer: whose learning rate is recorded.
+        output_dir: where the file goes; it is replaced as a whole, never written in place.
+    """
+
+    def __init__(self, evaluator: Engine, optimizer: torch.optim.Optimizer, output_dir: str | Path) -> None:
+        self.evaluator, self.optimizer = evaluator, optimizer
+        self.path = Path(output_dir) / "history.json"
+        self.rows: list[dict[str, float]] = []
+        self._losses: list[float] = []
+        self._start = time.monotonic()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_row)
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self._losses, self._start = [], time.monotonic()
+
+    def _add_loss(self, engine: Engine) -> None:
+        self._losses.append(float(engine.state.output["loss"]))  # type: ignore[index,call-overload]
+
+    def _write_row(self, engine: Engine) -> None:
+        metrics = {name: float(value) for name, value in self.evaluator.state.metrics.items()}
+        self.rows.append(
+            {
+                "epoch": engine.state.epoch,
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "train_loss": math.fsum(self._losses) / max(1, len(self._losses)),
+                **metrics,
+                "seconds": round(time.monotonic() - self._start, 1),
+            }
+        )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, self.path)

@@ -1,0 +1,69 @@
+"""How a network is asked: in mixed precision, and over several views of a film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+
+Logits = dict[str, torch.Tensor]
+
+#: Mirror axes of each view; every view is its own inverse.
+VIEWS: dict[str, tuple[int, ...]] = {"identity": (), "horizontal": (-1,), "vertical": (-2,), "both": (-2, -1)}
+
+
+class AutocastInferer(Inferer):
+    """One forward pass, in bfloat16 where that is faster; the same line serves CPU and GPU, and needs no scaler.
+
+    Args:
+        dtype: name of a torch type, "bfloat16" as a rule; None or "float32": full precision.
+
+    Shape:
+        image (B, C, H, W) -> the network's dictionary of logits, float32.
+    """
+
+    def __init__(self, dtype: str | None = "bfloat16") -> None:
+        super().__init__()
+        self.dtype = None if dtype in (None, "float32") else getattr(torch, dtype)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Logits], *args: Any, **kwargs: Any) -> Logits:
+        with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            logits = network(inputs, *args, **kwargs)
+        return {name: value.float() for name, value in logits.items()}
+
+
+class ViewsInferer(AutocastInferer):
+    """Test-time augmentation: the mean of the probabilities over mirrored views, as logits.
+
+    Args:
+        views: keys of `VIEWS`.
+        dtype: as for `AutocastInferer`.
+
+    Shape:
+        image (B, C, H, W) -> {"study": (B, N) logs of mean softmax, "mask": (B, 1, H, W) logits of mean sigmoid}, so
+        that softmax and sigmoid give the mean probabilities back.
+    """
+
+    def __init__(self, views: Sequence[str] = ("identity", "horizontal"), dtype: str | None = "bfloat16") -> None:
+        super().__init__(dtype)
+        unknown = sorted(set(views) - set(VIEWS))
+        if unknown or not views:
+            raise ValueError(f"expected views among {', '.join(VIEWS)}, got {', '.join(unknown) or 'none'}")
+        self.views = tuple(views)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Logits], *args: Any, **kwargs: Any) -> Logits:
+        seen = [self._look(inputs, network, VIEWS[view], *args, **kwargs) for view in self.views]
+        mean = {name: torch.stack([logits[name] for logits in seen]).mean(dim=0) for name in seen[0]}
+        out = {"study": mean["study"].clamp_min(torch.finfo(torch.float32).tiny).log()}
+        if "mask" in mean:
+            out["mask"] = torch.logit(mean["mask"], eps=1e-6)
+        return out
+
+    def _look(self, inputs: torch.Tensor, network: Callable[..., Logits], axes: tuple[int, ...], *args: Any, **kwargs: Any) -> Logits:
+        logits = super().__call__(torch.flip(inputs, axes), network, *args, **kwargs)
+        probabilities = {"study": logits["study"].softmax(dim=1)}
+        if "mask" in logits:
+            probabilities["mask"] = torch.flip(logits["mask"].sigmoid(), axes)
+        return probabilities

@@ -1,0 +1,100 @@
+"""Dictionary transforms that MONAI lacks: which part of a film the network sees, and boxes drawn as a mask.
+
+Each of the three regions leaves `crop_box` (`(4,)`, film pixels) beside the picture, so that whatever is found in it
+can be brought back to the film.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from numpy.typing import ArrayLike, NDArray
+
+from scripts.boxes import as_boxes, clip_boxes, fill_mask, move_into_crop
+
+CROP_BOX, LUNG_BOX, BOXES = "crop_box", "lung_box", "boxes"
+
+
+def find_crop(lung_box: ArrayLike | None, height: int, width: int, margin: float = 0.0) -> NDArray[np.int64]:
+    """Whole pixels `(4,)` to cut out: the lung box widened by `margin` of its size on every side, within the film.
+
+    Without a lung box, or with one that leaves less than two pixels of the film, it is the whole film.
+    """
+    film = np.array([0, 0, width, height])
+    if lung_box is None:
+        return film
+    xmin, ymin, xmax, ymax = as_boxes([lung_box])[0]
+    across, along = margin * (xmax - xmin), margin * (ymax - ymin)
+    crop = clip_boxes([[xmin - across, ymin - along, xmax + across, ymax + along]], height, width)[0]
+    whole = np.concatenate([np.floor(crop[:2]), np.ceil(crop[2:])]).astype(np.int64)
+    return whole if (whole[2:] - whole[:2] >= 2).all() else film
+
+
+class CropToLungsd(MapTransform):
+    """Cut films to their lung box; a film without one stays whole. It reads `lung_box` and runs no network.
+
+    Args:
+        keys: films `(C, H, W)`.
+        margin: widening on every side, as a share of the box's size.
+    """
+
+    def __init__(self, keys: KeysCollection, margin: float = 0.0, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.margin = margin
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            crop = find_crop(out.get(LUNG_BOX), *out[key].shape[1:], margin=self.margin)
+            xmin, ymin, xmax, ymax = crop.tolist()
+            out[key] = out[key][:, ymin:ymax, xmin:xmax]
+            out[CROP_BOX] = crop.astype(np.float32)
+        return out
+
+
+class KeepWholeFilmd(MapTransform):
+    """The twin of `CropToLungsd` that cuts nothing."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[CROP_BOX] = find_crop(None, *out[key].shape[1:]).astype(np.float32)
+        return out
+
+
+class BlackOutLungsd(KeepWholeFilmd):
+    """The negative control: the whole film with its lung box filled black. What is scored on it is a shortcut."""
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = super().__call__(data)
+        for key in self.key_iterator(out):
+            xmin, ymin, xmax, ymax = find_crop(out.get(LUNG_BOX), *out[key].shape[1:]).tolist()
+            out[key] = out[key].clone() if isinstance(out[key], torch.Tensor) else out[key].copy()
+            out[key][:, ymin:ymax, xmin:xmax] = 0
+        return out
+
+
+class BoxesToMaskd(MapTransform):
+    """Draw `boxes` (film pixels) as a filled mask in the frame of the cropped and resized picture.
+
+    Args:
+        keys: pictures `(C, H, W)` that give the mask its size.
+        mask_key: where the mask `(1, H, W)`, float32 zeros and ones, goes.
+    """
+
+    def __init__(self, keys: KeysCollection, mask_key: str = "mask", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.mask_key = mask_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            height, width = out[key].shape[1:]
+            boxes = move_into_crop(out[BOXES], out[CROP_BOX], height, width)
+            out[self.mask_key] = torch.from_numpy(fill_mask(boxes, height, width))[None]
+        return out
