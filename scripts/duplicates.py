@@ -23,9 +23,9 @@ from scipy.sparse.csgraph import connected_components
 THUMBNAIL_SIZE = 128
 #: Pairs whose 255-bit hashes differ in at most so many bits are proposed (unrelated films: 127 +- 20).
 MAX_DISTANCE = 56
-#: Pairs that correlate this well after alignment are one film. Looked at on real films: up to .873 are repeated
-#: exposures (two breaths of one session), from .878 on all are one exposure with another processing or cut-out.
-MIN_CORRELATION = 0.875
+#: Pairs that correlate this well after alignment are one film. Looked at on real films: up to .872 are mostly repeated
+#: exposures (two breaths of one session), from .874 on nearly all are one exposure, processed or cut otherwise.
+MIN_CORRELATION = 0.873
 
 _HASH_SIZE = 16
 _SIGMA = 4.0  # thumbnail pixels: keeps ribs, vessels, letters and lines, drops what windowing changes

@@ -1,0 +1,145 @@
+"""Films for a MONAI `Dataset`: a fold of a datalist, its test part, or whatever lies in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+
+from scripts.datalist.schema import read_datalist
+from scripts.errors import InputError
+
+Film = dict[str, Any]
+
+_SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def training_films(datalist_file: str | Path, dataset_dir: str | Path, fold: int | None) -> list[Film]:
+    """Labelled films of the other folds, each film once: copies (`duplicate_of`) are left out.
+
+    Args:
+        datalist_file: made by `prepare`.
+        dataset_dir: the tree that its paths are relative to.
+        fold: the fold held out, or None to train on all films.
+
+    Returns:
+        Films of the datalist with "image" an existing absolute path, "boxes" `(N, 4)` float32 and "lung_box" `(4,)`
+        float32 or None; keys without a value are absent.
+
+    Raises:
+        InputError: where the datalist, the tree, a film or the fold is not there.
+    """
+    datalist = _read_with_fold(datalist_file, fold)
+    films = [film for film in datalist["training"] if film["fold"] != fold and film["duplicate_of"] is None]
+    return _locate_films(films, dataset_dir, f"training films outside fold {fold}", datalist_file)
+
+
+def validation_films(datalist_file: str | Path, dataset_dir: str | Path, fold: int) -> list[Film]:
+    """All labelled films of a fold, copies included, as in `training_films`."""
+    datalist = _read_with_fold(datalist_file, fold)
+    films = [film for film in datalist["training"] if film["fold"] == fold]
+    return _locate_films(films, dataset_dir, f"films of fold {fold}", datalist_file)
+
+
+def test_films(datalist_file: str | Path, dataset_dir: str | Path) -> list[Film]:
+    """All films without a label, as in `training_films`."""
+    return _locate_films(read_datalist(datalist_file)["test"], dataset_dir, "films without label", datalist_file)
+
+
+test_films.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test
+
+
+def find_films(folder: str | Path) -> list[Film]:
+    """Every file below a folder, for inference: "image", "image_id", "study_id" and an empty "lung_box".
+
+    The image id is the file's name without its suffix, or a hash where two files share the name. The study is the
+    folder above the series in a layout study/series/image; in a flat folder it is a hash of StudyInstanceUID, and a
+    film of its own where that cannot be read: refusing a file is left to the reader.
+
+    Raises:
+        InputError: where there is no such folder or no file in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError("a folder of DICOM films", f"no folder {folder}", "check the path")
+    paths = sorted(path for path in folder.rglob("*") if _is_candidate(path, folder))
+    if not paths:
+        raise InputError("a folder of DICOM films", f"no file below {folder}", "check the path")
+    names = Counter(_name_film(path) for path in paths)
+    return [_describe_found(path, folder, names) for path in paths]
+
+
+def _read_with_fold(datalist_file: str | Path, fold: int | None) -> dict[str, Any]:
+    datalist = read_datalist(datalist_file)
+    if fold is not None and (isinstance(fold, bool) or fold not in range(datalist["num_folds"])):
+        raise InputError(f"a fold from 0 to {datalist['num_folds'] - 1}", f"fold {fold}", "choose another fold")
+    return datalist
+
+
+def _locate_films(films: Sequence[Mapping[str, Any]], dataset_dir: str | Path, what: str, source: str | Path) -> list[Film]:
+    tree = Path(dataset_dir).resolve()
+    if not films:
+        raise InputError(what, f"none in {source}", "choose another fold, or prepare another tree")
+    if not tree.is_dir():
+        raise InputError("the tree that the datalist was made of", f"no folder {dataset_dir}", "check dataset_dir")
+    missing = [film["image"] for film in films if not (tree / film["image"]).is_file()]
+    if missing:
+        raise InputError(
+            f"{len(films)} films below {tree}",
+            f"{len(films) - len(missing)}, without {missing[0]}",
+            "check dataset_dir, or make the datalist again with python -m scripts prepare",
+        )
+    return [_convert_film(film, tree) for film in films]
+
+
+def _convert_film(film: Mapping[str, Any], tree: Path) -> Film:
+    lungs = film["lung_box"]
+    return {key: value for key, value in film.items() if value is not None} | {
+        "image": str(tree / film["image"]),
+        "boxes": np.asarray(film["boxes"], dtype=np.float32).reshape(-1, 4),
+        "lung_box": None if lungs is None else np.asarray(lungs, dtype=np.float32),
+    }
+
+
+def _is_candidate(path: Path, folder: Path) -> bool:
+    """Files, but neither hidden ones nor the index of a DICOM medium (PS3.10, section 8)."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.is_file() and not hidden and path.name.upper() != "DICOMDIR"
+
+
+def _describe_found(path: Path, folder: Path, names: Mapping[str, int]) -> Film:
+    name = _name_film(path)
+    unique = names[name] == 1 and _PLAIN_NAME.fullmatch(name)
+    image_id = name if unique else _hash_text(path.relative_to(folder).as_posix())
+    return {"image": str(path.resolve()), "image_id": image_id, "study_id": _name_study(path, folder), "lung_box": None}
+
+
+def _name_film(path: Path) -> str:
+    """Name without a film's suffix; the last number of a UID is not a suffix."""
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
+
+
+def _name_study(path: Path, folder: Path) -> str:
+    parts = path.relative_to(folder).parts
+    if len(parts) < 3:
+        return _hash_text(_read_study_uid(path) or "/".join(parts))
+    return parts[-3] if _PLAIN_NAME.fullmatch(parts[-3]) else _hash_text("/".join(parts[:-2]))
+
+
+def _read_study_uid(path: Path) -> str | None:
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
+        return str(header.get("StudyInstanceUID") or "") or None
+    except Exception:  # whatever is wrong with the file, the reader names it
+        return None
+
+
+def _hash_text(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
