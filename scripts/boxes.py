@@ -37,10 +37,17 @@ def compute_areas(boxes: ArrayLike) -> NDArray[np.float64]:
 def compute_iou(boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
     """Intersection over union of every pair, `(N, M)`; 0 where both boxes are empty."""
     boxes, others = as_boxes(boxes), as_boxes(others)
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    intersection = np.clip(high - low, 0, None).prod(axis=2)
-    union = compute_areas(boxes)[:, None] + compute_areas(others)[None, :] - intersection
+    rows, columns = np.indices((len(boxes), len(others))).reshape(2, -1)
+    return compute_paired_iou(boxes[rows], others[columns]).reshape(len(boxes), len(others))
+
+
+def compute_paired_iou(boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union of each box with the other of its row, `(N,)`; 0 where both boxes are empty."""
+    boxes, others = as_boxes(boxes), as_boxes(others)
+    low = np.maximum(boxes[:, :2], others[:, :2])
+    high = np.minimum(boxes[:, 2:], others[:, 2:])
+    intersection = np.clip(high - low, 0, None).prod(axis=1)
+    union = compute_areas(boxes) + compute_areas(others) - intersection
     return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
 
 
