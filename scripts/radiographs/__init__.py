@@ -1,0 +1,27 @@
+"""The only reader: one DICOM radiograph -> `(1, H, W)` float32 in [0, 1] and facts that identify nobody.
+
+`read_radiograph` reads in the calling process, `read_radiographs` in child processes with memory and time limits,
+`LoadRadiographd` stands at the head of every transform chain. Importing this package loads numpy and pydicom only:
+the children that decode untrusted films start from it, so MONAI and torch come in when `LoadRadiographd` is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from scripts.radiographs.facts import Radiograph, RadiographFacts
+from scripts.radiographs.reading import read_radiograph
+from scripts.radiographs.workers import read_radiographs
+
+if TYPE_CHECKING:
+    from scripts.radiographs.loading import LoadRadiographd
+
+__all__ = ["LoadRadiographd", "Radiograph", "RadiographFacts", "read_radiograph", "read_radiographs"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LoadRadiographd":
+        from scripts.radiographs.loading import LoadRadiographd
+
+        return LoadRadiographd
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
