@@ -71,7 +71,7 @@ def hash_pixels(pixels: ArrayLike) -> str:
 
 
 def make_thumbnail(pixels: ArrayLike) -> NDArray[np.uint8]:
-    """Film `(1, H, W)` or `(H, W)` in [0, 1] -> `(128, 128)` uint8, each pixel the mean of its area, aspect not kept."""
+    """Film `(1, H, W)` or `(H, W)` in [0, 1] -> `(128, 128)` uint8, each the mean of its area; aspect is not kept."""
     film = np.asarray(pixels, dtype=np.float32).reshape(np.shape(pixels)[-2:])
     thumbnail = _average_rows(_average_rows(film).T).T
     return np.rint(255 * np.clip(thumbnail, 0, 1)).astype(np.uint8)
@@ -89,7 +89,7 @@ def hash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def propose_pairs(hashes: NDArray[np.bool_], max_distance: int = MAX_DISTANCE, block: int = 2048) -> NDArray[np.int64]:
-    """Pairs `(M, 3)` of first, second, distance whose hashes `(N, bits)` are near; in blocks, so memory stays bounded."""
+    """Pairs `(M, 3)` of first, second, distance whose hashes `(N, bits)` are near; memory stays bounded."""
     signs = np.where(hashes, 1.0, -1.0).astype(np.float32)
     found = [np.zeros((0, 3), np.int64)]
     for start in range(0, len(signs), block):
@@ -97,7 +97,8 @@ def propose_pairs(hashes: NDArray[np.bool_], max_distance: int = MAX_DISTANCE, b
         first, second = np.nonzero(distances <= max_distance)
         keep = first < second  # the block begins at its own diagonal
         first, second = first[keep], second[keep]
-        found.append(np.stack([first + start, second + start, np.rint(distances[first, second])], axis=1).astype(np.int64))
+        near = np.rint(distances[first, second]).astype(np.int64)
+        found.append(np.stack([first + start, second + start, near], axis=1))
     return np.concatenate(found)
 
 

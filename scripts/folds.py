@@ -29,7 +29,7 @@ def assign_folds(labels: Sequence[int], groups: Sequence[str], num_folds: int = 
         raise InputError(
             f"at least 2 folds and as many patients, {num_folds} folds asked for",
             f"{num_groups} patients with labelled films",
-            "ask for fewer folds, or add films of other patients",
+            "ask for fewer folds, or tell patients apart in the column patient of a table of one's own",
         )
     folds = np.zeros(len(labels), dtype=np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
@@ -55,8 +55,9 @@ def refuse_leaks(films: Iterable[Mapping[str, Any]], keys: Sequence[str] = ("pat
                 continue
             other = seen.setdefault((key, film[key]), film)
             if other["fold"] != film["fold"]:
+                places = f"{other['fold']} and {film['fold']} (films {other['image_id']} and {film['image_id']})"
                 raise InputError(
                     f"every {key.removesuffix('_id')} in one fold",
-                    f"one in folds {other['fold']} and {film['fold']} (films {other['image_id']} and {film['image_id']})",
+                    f"one in folds {places}",
                     "make the folds again with python -m scripts prepare",
                 )

@@ -131,12 +131,12 @@ def fit_boxes(boxes: Sequence[Box], height: int, width: int, where: str) -> tupl
 
 
 def _read_challenge_tables(folder: Path) -> Tables:
-    study_labels = {}
+    study_labels: dict[str, str] = {}
     for row in _read_rows(folder / STUDY_TABLE, ("id", *TABLE_COLUMNS.values())):
         study_id = _take_id(row, "id", STUDY_SUFFIX)
         _refuse_repeated(study_id, study_labels, row)
         study_labels[study_id] = _parse_one_hot(row)
-    images = {}
+    images: dict[str, ImageRow] = {}
     for row in _read_rows(folder / IMAGE_TABLE, ("id", "label", "StudyInstanceUID")):
         image_id = _take_id(row, "id", IMAGE_SUFFIX)
         _refuse_repeated(image_id, images, row)
@@ -171,8 +171,10 @@ def _read_own_table(path: Path) -> Tables:
         image_id, study_id = PurePosixPath(image).stem, _take_id(row, "study")
         _refuse_repeated(image_id, images, row)
         label = _parse_class(row, image_id)
-        if (label is None and study_id in study_labels) or (label and study_id in unlabelled) or (
-            label and study_labels.setdefault(study_id, label) != label
+        if (
+            (label is None and study_id in study_labels)
+            or (label and study_id in unlabelled)
+            or (label and study_labels.setdefault(study_id, label) != label)
         ):
             raise InputError("one label for a study", f"another one at {row.at(image_id)}", "correct the row")
         if label is None:
@@ -197,8 +199,9 @@ def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
             for number, cells in enumerate(reader, start=1):  # noqa: B007
                 if None in cells or any(cells[column] is None for column in columns):
                     raise InputError(
-                        f"{len(reader.fieldnames or ())} cells in each row", f"another number at {path.name} line "
-                        f"{reader.line_num}", "correct the row",
+                        f"{len(reader.fieldnames or ())} cells in each row",
+                        f"another number at {path.name} line {reader.line_num}",
+                        "correct the row",
                     )
                 yield _Row(path.name, reader.line_num, cells)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -220,7 +223,8 @@ def _refuse_missing_columns(path: Path, columns: Sequence[str], found: Sequence[
 def _take_id(row: _Row, column: str, suffix: str = "") -> str:
     text = row.cells[column].strip()
     if not text or not text.endswith(suffix) or text == suffix:
-        raise InputError(f'an id{f" ending in {suffix}" if suffix else ""}', f"{text!r} at {row.at(column)}", "correct it")
+        ending = f" ending in {suffix}" if suffix else ""
+        raise InputError(f"an id{ending}", f"{text!r} at {row.at(column)}", "correct it")
     return text.removesuffix(suffix)
 
 
@@ -251,7 +255,7 @@ def _parse_one_hot(row: _Row) -> str:
 
 def _parse_class(row: _Row, image_id: str) -> str | None:
     text = row.cells["label"].strip()
-    spellings = {column.lower(): name for name, column in TABLE_COLUMNS.items()} | {name: name for name in TABLE_COLUMNS}
+    spellings = {spelling.lower(): name for name, column in TABLE_COLUMNS.items() for spelling in (name, column)}
     if text and text.lower() not in spellings:
         raise InputError(f"one of {', '.join(TABLE_COLUMNS)}", f"{text!r} at {row.at(image_id)}", "correct the label")
     return spellings[text.lower()] if text else None
@@ -274,7 +278,8 @@ def _parse_box(text: str, where: str) -> Box:
     try:
         xmin, ymin, xmax, ymax = (float(word) for word in text.split())
     except ValueError:
-        raise InputError("four numbers xmin ymin xmax ymax", f"{text.strip()[:40]!r} at {where}", "correct the box") from None
+        found = f"{text.strip()[:40]!r} at {where}"
+        raise InputError("four numbers xmin ymin xmax ymax", found, "correct the box") from None
     if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))) or xmax <= xmin or ymax <= ymin:
         raise InputError("xmin < xmax and ymin < ymax", f"{text.strip()[:40]!r} at {where}", "correct the box")
     return xmin, ymin, xmax, ymax

@@ -1,4 +1,4 @@
-"""One `datalist.json` that joins films, tables, folds and what is known about copies; everything trains and scores by it.
+"""One `datalist.json` that joins films, tables, folds and copies; everything trains and scores by it.
 
 Schema `chest_xray_covid19/datalist`, version 1:
 

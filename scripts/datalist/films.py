@@ -2,51 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from scripts.datalist.decisions import Decisions
+from scripts.datalist.sources import Source
 from scripts.duplicates import hash_pixels, make_thumbnail
-from scripts.errors import RefusedFilm
-from scripts.radiographs import read_radiographs
+from scripts.errors import InputError, RefusedFilm
+from scripts.radiographs import Radiograph, read_radiographs
+from scripts.tables import Box, Tables, fit_boxes
 
 
 @dataclass(frozen=True)
-class ExaminedFilm:
-    """One readable film.
+class Film:
+    """A film that was read.
 
     Args:
+        source: where it lies and what the tables say.
+        boxes: opacity boxes in film pixels, inside the film.
+        lung_box: the same for the lungs, or None.
+        height, width: pixels.
         digest: of the decoded pixels.
         thumbnail: `(128, 128)`.
-        height, width: pixels.
-        patient_id: PatientID of the header, to compare only: never written, never shown.
+        patient_key: what tells patients apart; to compare only, never written, never shown.
     """
 
-    digest: str
-    thumbnail: NDArray[np.uint8]
+    source: Source
+    boxes: tuple[Box, ...]
+    lung_box: Box | None
     height: int
     width: int
-    patient_id: str | None = field(repr=False)
+    digest: str
+    thumbnail: NDArray[np.uint8]
+    patient_key: str = field(repr=False)
+
+    @property
+    def image_id(self) -> str:
+        return self.source.row.image_id
+
+    @property
+    def study_id(self) -> str:
+        return self.source.row.study_id
 
 
-def examine_films(paths: Sequence[Path], workers: int = 2) -> Iterator[ExaminedFilm | RefusedFilm]:
-    """Read every film, in order; decoding happens in child processes."""
-    for path, film in read_radiographs(paths, workers=workers):
+def examine_films(
+    tree: Path, sources: Sequence[Source], tables: Tables, decisions: Decisions, workers: int = 2
+) -> list[Film]:
+    """Read every film, in order, in child processes; a refused one is noted with its reason code.
+
+    Raises:
+        InputError: where a box leaves its film, or no film can be read.
+    """
+    films = []
+    read = read_radiographs([tree / source.image for source in sources], workers=workers)
+    for source, (path, film) in tqdm(zip(sources, read, strict=True), "films", len(sources), unit="film"):
         if isinstance(film, RefusedFilm):
-            yield film
+            decisions.add("refused", source.row, f"{film.reason}: {film.detail}")
         else:
-            height, width = film.pixels.shape[-2:]
-            yield ExaminedFilm(
-                hash_pixels(film.pixels), make_thumbnail(film.pixels), height, width, _read_patient_id(path)
-            )
+            films.append(_examine_film(source, Path(path), film, tables, decisions))
+    if not films:
+        refused = [row[-1] for row in decisions.rows if row[0] == "refused"]
+        advice = f"the first was refused as {refused[0]}" if refused else "check that tables and tree belong together"
+        raise InputError("at least one film that can be read", f"none among {len(sources)} in {tree}", advice)
+    return films
 
 
-def _read_patient_id(path: str | Path) -> str | None:
-    """PatientID (0010,0020) with its issuer (0010,0021): numbers of two hospitals may be equal."""
+def _examine_film(source: Source, path: Path, film: Radiograph, tables: Tables, decisions: Decisions) -> Film:
+    height, width = film.pixels.shape[-2:]
+    row, lungs = source.row, tables.lung_boxes.get(source.row.image_id)
+    boxes = fit_boxes(row.boxes, height, width, row.where)
+    lung_boxes = fit_boxes([lungs.box], height, width, lungs.where) if lungs else ()
+    if boxes != row.boxes or (lungs and lung_boxes != (lungs.box,)):
+        decisions.add("boxes clipped", row, f"to the film's {width} x {height} pixels")
+    return Film(
+        source,
+        boxes,
+        lung_boxes[0] if lung_boxes else None,
+        height,
+        width,
+        hash_pixels(film.pixels),
+        make_thumbnail(film.pixels),
+        row.patient or (None if film.facts.rendering else _read_patient_id(path)) or f"study {row.study_id}",
+    )
+
+
+def _read_patient_id(path: Path) -> str | None:
+    """PatientID (0010,0020) with its issuer (0010,0021), since numbers of two hospitals may be equal.
+
+    The reader gives no facts that identify anyone, so this is the one place that asks for it; the film was accepted
+    by then.
+    """
     header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "IssuerOfPatientID"])
     patient_id = str(header.get("PatientID") or "").strip()
     issuer = str(header.get("IssuerOfPatientID") or "").strip()

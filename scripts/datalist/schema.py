@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,7 +33,6 @@ FILM_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 _PREPARE_AGAIN = "make it again with python -m scripts prepare"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def compute_content_hash(datalist: Mapping[str, Any]) -> str:
@@ -80,34 +77,24 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     try:
         datalist = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError("a datalist.json", f"none at {path} ({error.strerror})", f"check the path, or {_PREPARE_AGAIN}") from None
+        raise InputError(
+            "a datalist.json", f"none at {path} ({error.strerror})", f"check the path, or {_PREPARE_AGAIN}"
+        ) from None
     except ValueError:
         raise InputError("a whole JSON file", f"a cut or changed one at {path}", _PREPARE_AGAIN) from None
     if not isinstance(datalist, dict) or datalist.get("schema") != SCHEMA:
         raise InputError(f"a file of schema {SCHEMA}", f"another one at {path}", f"check the path, or {_PREPARE_AGAIN}")
     if datalist.get("version") != VERSION:
-        raise InputError(f"a datalist of version {VERSION}", f"version {datalist.get('version')} at {path}", _PREPARE_AGAIN)
+        raise InputError(
+            f"a datalist of version {VERSION}", f"version {datalist.get('version')} at {path}", _PREPARE_AGAIN
+        )
     if datalist.get("content_hash") != compute_content_hash(datalist):
         raise InputError("the content that its content_hash was made of", f"another one at {path}", _PREPARE_AGAIN)
     if datalist.get("classes") != list(STUDY_CLASSES):
         raise InputError(f"the classes {', '.join(STUDY_CLASSES)}", f"other classes at {path}", _PREPARE_AGAIN)
-    for film in [*datalist["training"], *datalist["test"]]:
+    for film in [*datalist.get("training", [{}]), *datalist.get("test", [{}])]:
         _check_film(film, path)
     return datalist
-
-
-def write_decisions(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A CSV, atomically, whose cells no spreadsheet takes for a formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([escape_cell(cell) for cell in row] for row in rows)
-    write_text(path, text.getvalue())
-
-
-def escape_cell(cell: str) -> str:
-    """A cell with an apostrophe before what a spreadsheet would run as a formula (OWASP, CSV injection)."""
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -136,9 +123,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _check_film(film: Any, path: Path) -> None:
-    wrong = [key for key, types in FILM_TYPES.items() if not isinstance(film, dict) or type(film.get(key, ...)) not in types]
+    film = film if isinstance(film, dict) else {}
+    wrong = [key for key, types in FILM_TYPES.items() if type(film.get(key, ...)) not in types]
     if wrong:
-        raise InputError(f"films with the keys {', '.join(FILM_TYPES)}", f"a film with a wrong {wrong[0]} at {path}", _PREPARE_AGAIN)
+        keys = ", ".join(FILM_TYPES)
+        raise InputError(f"films with the keys {keys}", f"one with a wrong {wrong[0]} at {path}", _PREPARE_AGAIN)
     image = PurePosixPath(film["image"])
     if image.is_absolute() or ".." in image.parts:
         raise InputError("film paths inside the tree", f"one that leaves it at {path}", _PREPARE_AGAIN)

@@ -83,7 +83,9 @@ def _read_with_fold(datalist_file: str | Path, fold: int | None) -> dict[str, An
     return datalist
 
 
-def _locate_films(films: Sequence[Mapping[str, Any]], dataset_dir: str | Path, what: str, source: str | Path) -> list[Film]:
+def _locate_films(
+    films: Sequence[Mapping[str, Any]], dataset_dir: str | Path, what: str, source: str | Path
+) -> list[Film]:
     tree = Path(dataset_dir).resolve()
     if not films:
         raise InputError(what, f"none in {source}", "choose another fold, or prepare another tree")

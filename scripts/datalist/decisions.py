@@ -1,0 +1,62 @@
+"""What preparation refused, dropped, merged or marked, and why: one row for each film concerned."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+from scripts.datalist.schema import write_text
+from scripts.tables import ImageRow
+
+COLUMNS = ("decision", "image_id", "study_id", "other_image_id", "why")
+
+#: Every decision there is.
+DECISIONS: dict[str, str] = {
+    "refused": "the film cannot be read; why begins with its reason code",
+    "dropped": "the film has no row in the tables, or does not lie where films lie",
+    "boxes clipped": "boxes left the film by a pixel at most",
+    "boxes unknown": "the film has no boxes, but another one of its positive study has",
+    "duplicate": "the same film, with the same label, is trained on instead",
+    "same film, other label": "the same film stands under another label: both are kept",
+    "same film in test": "the film of the labelled set is also among those without label",
+    "same film without label": "the same film is twice among those without label: both are kept",
+    "patients joined": "two patients share a film: they are one from now on",
+}
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Decisions:
+    """Rows of the decisions table."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, str, str]] = []
+
+    def add(self, decision: str, row: ImageRow, why: str, other: str = "") -> None:
+        """Note a decision on a film; `other` is the other film's image id, if any.
+
+        Raises:
+            ValueError: where `decision` is not in `DECISIONS`.
+        """
+        if decision not in DECISIONS:
+            raise ValueError(f"expected one of {', '.join(DECISIONS)}, got {decision}")
+        self.rows.append((decision, row.image_id, row.study_id, other, why))
+
+    def count(self) -> dict[str, int]:
+        """Number of rows of each decision that was taken."""
+        return dict(sorted(Counter(row[0] for row in self.rows).items()))
+
+    def write(self, path: str | Path) -> None:
+        """Write the table, sorted, atomically, with cells that no spreadsheet takes for a formula."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([escape_cell(cell) for cell in row] for row in sorted(self.rows))
+        write_text(path, text.getvalue())
+
+
+def escape_cell(cell: str) -> str:
+    """A cell with an apostrophe before what a spreadsheet would run as a formula (OWASP, CSV injection)."""
+    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell

@@ -1,0 +1,105 @@
+"""Which films there are: the tree held against its tables, before any film is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from scripts.datalist.decisions import Decisions
+from scripts.errors import InputError
+from scripts.labels import STUDY_CLASSES
+from scripts.tables import IMAGE_TABLE, ImageRow, Tables
+
+
+@dataclass(frozen=True)
+class Source:
+    """A film to be read.
+
+    Args:
+        image: path relative to the tree.
+        row: what the tables say of it; of a film without label, its ids alone.
+        label: place in `STUDY_CLASSES`, or None.
+    """
+
+    image: str
+    row: ImageRow
+    label: int | None
+
+
+def list_challenge_films(tree: Path, tables: Tables, decisions: Decisions) -> list[Source]:
+    """Films of train/ and test/, sorted by image id.
+
+    Raises:
+        InputError: where a row has no film, a film lies in another study than its row says, or an id is there twice.
+    """
+    labelled, unlabelled = _find_films(tree, "train", decisions), _find_films(tree, "test", decisions)
+    _refuse_lost_rows(tables, labelled)
+    both = sorted(labelled.keys() & unlabelled.keys())
+    if both:
+        raise InputError("each image id once in the tree", f"{both[0]} in train and test", "remove one of them")
+    sources = list(_match_rows(labelled, tables, decisions))
+    for image_id, image in unlabelled.items():
+        sources.append(Source(image, ImageRow(image_id, _name_study(image), (), image), None))
+    return sorted(sources, key=lambda source: source.row.image_id)
+
+
+def list_own_films(tree: Path, tables: Tables) -> list[Source]:
+    """Films that a CSV of one's own names, sorted by image id.
+
+    Raises:
+        InputError: where a path leads to no film, or out of the tree.
+    """
+    sources = []
+    for row in tables.images.values():
+        image = PurePosixPath(row.image or "")
+        if image.is_absolute() or ".." in image.parts or not (tree / image).is_file():
+            raise InputError("a film below the tree, by its relative path", f"none for {row.where}", "correct the path")
+        sources.append(Source(image.as_posix(), row, _number_label(tables, row.study_id)))
+    return sorted(sources, key=lambda source: source.row.image_id)
+
+
+def _find_films(tree: Path, part: str, decisions: Decisions) -> dict[str, str]:
+    """Path relative to the tree of every part/<study>/<series>/<image>.dcm, by image id."""
+    found: dict[str, str] = {}
+    for path in sorted((tree / part).rglob("*")):
+        image = path.relative_to(tree)
+        if path.is_dir() or any(name.startswith(".") for name in image.parts):
+            continue
+        if len(image.parts) != 4 or path.suffix != ".dcm":
+            decisions.add("dropped", ImageRow(path.stem, "", (), ""), f"not {part}/<study>/<series>/<image>.dcm")
+        elif path.stem in found:
+            raise InputError("each image id once in the tree", f"{found[path.stem]} and {image}", "remove one of them")
+        else:
+            found[path.stem] = image.as_posix()
+    return found
+
+
+def _refuse_lost_rows(tables: Tables, found: Mapping[str, str]) -> None:
+    lost = [row for image_id, row in tables.images.items() if image_id not in found]
+    if lost:
+        raise InputError(
+            f"a film train/<study>/<series>/<image>.dcm for every row of {IMAGE_TABLE}",
+            f"none for {len(lost)} of them, first {lost[0].where}",
+            "check that the tree is whole, or remove the rows",
+        )
+
+
+def _match_rows(labelled: Mapping[str, str], tables: Tables, decisions: Decisions) -> Iterator[Source]:
+    for image_id, image in labelled.items():
+        study, row = _name_study(image), tables.images.get(image_id)
+        if row is None:
+            decisions.add("dropped", ImageRow(image_id, study, (), ""), f"no row in {IMAGE_TABLE}")
+        elif row.study_id != study:
+            raise InputError(f"study {row.study_id} for {row.where}", f"its film in study {study}", "correct the row")
+        else:
+            yield Source(image, row, _number_label(tables, study))
+
+
+def _name_study(image: str) -> str:
+    return PurePosixPath(image).parts[1]
+
+
+def _number_label(tables: Tables, study_id: str) -> int | None:
+    label = tables.study_labels.get(study_id)
+    return None if label is None else STUDY_CLASSES.index(label)
