@@ -1,0 +1,155 @@
+"""Which films of a set are the same: proposed by hash and study, confirmed by alignment, joined into groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from scripts.duplicates.alignment import correlate_flat
+from scripts.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
+
+#: Pairs are proposed whose hashes differ in at most this share of their bits. On real films unrelated ones differ in
+#: .5 +- .05, the same ones in .21 at most.
+MAX_DISTANCE = 0.25
+#: At most so many proposals of the hash for each film, the nearest: films that are all alike would propose every pair.
+NUM_NEAREST = 10
+#: Pairs that correlate this well after alignment are one film. Looked at on real films: up to .872 are mostly repeated
+#: exposures (two breaths of one session), from .874 on nearly all are one exposure, processed or cut otherwise.
+MIN_CORRELATION = 0.873
+
+_MIN_SHARED_WORK = 100  # fewer pairs are aligned sooner than processes start
+Proposals = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SameFilm:
+    """Two films, by their places in a list, that are one.
+
+    Args:
+        first, second: places, first < second.
+        exact: whether the decoded pixels are equal.
+        correlation: after alignment, 1 where exact.
+    """
+
+    first: int
+    second: int
+    exact: bool
+    correlation: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The same films, and how many pairs of unequal films were aligned to find them."""
+
+    pairs: tuple[SameFilm, ...]
+    num_proposed: int
+
+
+def find_same_films(
+    digests: Sequence[str],
+    thumbnails: NDArray[np.uint8],
+    studies: Sequence[str],
+    workers: int = 1,
+    min_correlation: float = MIN_CORRELATION,
+) -> Findings:
+    """Pairs of the same film among N films.
+
+    Proposed are near hashes, and all pairs within a study, where other processing hides a film from the hash.
+    Of films with equal pixels the first alone is aligned with others: group the pairs to get all of a film.
+
+    Args:
+        digests: N results of `hash_pixels`.
+        thumbnails: `(N, 128, 128)`, of `make_thumbnail`.
+        studies: N study ids.
+        workers: processes that align.
+        min_correlation: of a confirmed pair.
+    """
+    exact = _pair_equal(digests)
+    repeated = {pair.second for pair in exact}
+    single = np.array([place for place in range(len(digests)) if place not in repeated], dtype=np.int64)
+    near = single[propose_pairs(hash_thumbnails(thumbnails[single]))].tolist()
+    candidates = sorted({(a, b) for a, b in near} | _pair_within([(place, studies[place]) for place in single.tolist()]))
+    correlations = _correlate_all(thumbnails, candidates, workers)
+    confirmed = [
+        SameFilm(first, second, False, correlation)
+        for (first, second), correlation in zip(candidates, correlations, strict=True)
+        if correlation >= min_correlation
+    ]
+    return Findings(tuple(sorted(exact + confirmed, key=lambda pair: (pair.first, pair.second))), len(candidates))
+
+
+def propose_pairs(
+    hashes: NDArray[np.bool_],
+    max_distance: float = MAX_DISTANCE,
+    num_nearest: int = NUM_NEAREST,
+    block: int = 2048,
+) -> Proposals:
+    """Places `(M, 2)`, first < second, of films with near hashes `(N, bits)`.
+
+    Args:
+        hashes: of `hash_thumbnails`.
+        max_distance: share of differing bits.
+        num_nearest: a pair is kept when it is among so many nearest of either film.
+        block: rows compared at once, which bounds the memory.
+    """
+    signs = np.where(hashes, 1.0, -1.0).astype(np.float32)
+    found = [np.zeros((0, 3))]
+    for start in range(0, len(signs), block):
+        distances = (1 - signs[start : start + block] @ signs[start:].T / signs.shape[1]) / 2
+        first, second = np.nonzero(distances <= max_distance)
+        keep = first < second  # the block begins at its own diagonal
+        first, second = first[keep], second[keep]
+        found.append(np.stack([first + start, second + start, distances[first, second]], axis=1))
+    return _keep_nearest(np.concatenate(found), num_nearest)
+
+
+def group_items(num_items: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
+    """Group number `(num_items,)` of each item where the items of a pair, and so of a chain, belong together."""
+    links = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(num_items, num_items))
+    return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def _keep_nearest(found: NDArray[np.float64], num_nearest: int) -> Proposals:
+    """Of rows first, second, distance those that are among the nearest of either film."""
+    number = np.tile(np.arange(len(found)), 2)
+    film, distance = np.concatenate([found[:, 0], found[:, 1]]), np.tile(found[:, 2], 2)
+    order = np.lexsort((number, distance, film))
+    starts = np.searchsorted(film[order], film[order])
+    near = np.unique(number[order][np.arange(len(order)) - starts < num_nearest])
+    return found[near, :2].astype(np.int64)
+
+
+def _pair_equal(digests: Sequence[str]) -> list[SameFilm]:
+    """Every film with the first one of its pixels."""
+    seen: dict[str, int] = {}
+    firsts = [seen.setdefault(digest, place) for place, digest in enumerate(digests)]
+    return [SameFilm(first, place, True, 1.0) for place, first in enumerate(firsts) if first != place]
+
+
+def _pair_within(films: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
+    """All pairs of places that share a study."""
+    places: dict[str, list[int]] = {}
+    for place, study in films:
+        places.setdefault(study, []).append(place)
+    return {pair for members in places.values() for pair in combinations(members, 2)}
+
+
+def _correlate_all(thumbnails: NDArray[np.uint8], pairs: Sequence[tuple[int, int]], workers: int) -> list[float]:
+    flat = {place: flatten_contrast(thumbnails[place]) for place in sorted({place for pair in pairs for place in pair})}
+    pictures = ((flat[first], flat[second]) for first, second in pairs)
+    if workers < 2 or len(pairs) < _MIN_SHARED_WORK:
+        return [correlate_flat(*pair) for pair in pictures]
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(_correlate_pair, pictures, chunksize=25))
+
+
+def _correlate_pair(pair: tuple[Picture, Picture]) -> float:
+    return correlate_flat(*pair)
