@@ -1,0 +1,124 @@
+"""The study score inside MONAI's evaluators: what the validation of every epoch is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from ignite.metrics import Metric
+
+from scripts.labels import STUDY_CLASSES
+from scripts.metrics.scores import STUDY_MAP, score_studies
+
+#: Study id, label and probabilities of one film.
+_Film = tuple[str, int, tuple[float, ...]]
+
+
+class StudyMeanAveragePrecision(Metric):
+    """Mean of the four study average precisions over all films that an evaluator saw, as `score_studies` defines it.
+
+    A study's probability is the mean over its films. Films are kept by image id until the end of the epoch, so it does
+    not matter how they fall into batches or processes, and a film that a distributed sampler repeats counts once.
+
+    Args:
+        output_transform: engine output -> `probabilities` (B, 4) after the softmax, `labels` (B,), `study_ids` and
+            `image_ids` (B strings each), as a mapping with these keys or as a tuple in this order; in place of a tensor
+            a list of what it holds is taken too.
+        device: as ignite wants it; everything is kept on the CPU.
+
+    Shape: `compute` gives a float. `.scores` holds it as "study_map" beside the four classes; in `engine.state.metrics`
+    the classes stand as `<name>_<class>`, so that whatever logs the metric logs them as well.
+    """
+
+    required_output_keys = ("probabilities", "labels", "study_ids", "image_ids")
+
+    def __init__(self, output_transform: Callable[..., Any] = lambda output: output, device: str | torch.device = "cpu") -> None:
+        super().__init__(output_transform, device=device, skip_unrolling=True)
+
+    def reset(self) -> None:
+        self.scores: dict[str, float] = {}
+        self._films: dict[str, _Film] = {}
+
+    def update(self, output: Sequence[Any]) -> None:
+        """Add the films of one batch.
+
+        Raises:
+            ValueError: where lengths differ, probabilities are none, or a film or study contradicts what was seen.
+        """
+        probabilities, labels, study_ids, image_ids = output
+        rows = _as_probabilities(probabilities)
+        numbers = [int(label) for label in labels]
+        if not len(rows) == len(numbers) == len(study_ids) == len(image_ids):
+            sizes = (len(rows), len(numbers), len(study_ids), len(image_ids))
+            raise ValueError(f"expected as many probabilities as labels, study ids and image ids, got {sizes}")
+        for row, label, study, image in zip(rows.tolist(), numbers, study_ids, image_ids, strict=True):
+            _add_film(self._films, str(image), (str(study), label, tuple(row)))
+
+    def compute(self) -> float:
+        """The score over every film of every process.
+
+        Raises:
+            ValueError: where there is no film, or the films of one study have different labels.
+        """
+        self.scores = score_studies(*average_films_of_studies(_gather_films(self._films)))
+        return self.scores[STUDY_MAP]
+
+    def completed(self, engine: Engine, name: str) -> None:
+        """Put the score and its four classes into `engine.state.metrics`."""
+        super().completed(engine, name)
+        engine.state.metrics.update({f"{name}_{label}": self.scores[label] for label in STUDY_CLASSES})
+
+
+def average_films_of_studies(films: dict[str, _Film]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities `(S, 4)` and labels `(S,)` of the studies, sorted by id, from films by image id.
+
+    Raises:
+        ValueError: where the films of one study have different labels, or there is no film.
+    """
+    if not films:
+        raise ValueError("expected at least one film to score, got none")
+    # Sorted, because the last bits of a mean depend on its order, and a score must not depend on that of the batches.
+    ordered = [films[image] for image in sorted(films)]
+    labels = {study: label for study, label, _ in ordered}
+    contradicting = [study for study, label, _ in ordered if labels[study] != label]
+    if contradicting:
+        raise ValueError(f"expected one label for study {contradicting[0]}, got several")
+    studies, places = np.unique([study for study, _, _ in ordered], return_inverse=True)
+    sums = np.zeros((len(studies), len(STUDY_CLASSES)))
+    np.add.at(sums, places, np.array([row for _, _, row in ordered]))
+    return sums / np.bincount(places)[:, None], np.array([labels[study] for study in studies.tolist()])
+
+
+def _as_probabilities(values: Any) -> np.ndarray:
+    """Probabilities `(B, 4)` as float64 on the CPU."""
+    tensor = values if isinstance(values, torch.Tensor) else torch.stack([torch.as_tensor(row) for row in values])
+    rows = tensor.detach().to("cpu", torch.float64).numpy()
+    if rows.ndim != 2 or rows.shape[1] != len(STUDY_CLASSES):
+        raise ValueError(f"expected probabilities of shape (B, {len(STUDY_CLASSES)}), got {rows.shape}")
+    finite = rows[np.isfinite(rows).all(axis=1)]  # what is not finite becomes a score that is not, never a best one
+    # Half precision rounds each of the four by up to 2 ** -9.
+    if (finite < 0).any() or (np.abs(finite.sum(axis=1) - 1) > 2e-2).any():
+        raise ValueError("expected probabilities that sum to 1, got others; apply the softmax before the metric")
+    return rows
+
+
+def _add_film(films: dict[str, _Film], image: str, film: _Film) -> None:
+    """Keep a film unless it was seen already: a sampler's padding repeats films."""
+    if films.setdefault(image, film)[:2] != film[:2]:
+        raise ValueError(f"expected one study and one label for image {image}, got several")
+
+
+def _gather_films(films: dict[str, _Film]) -> dict[str, _Film]:
+    """The films of all processes, in every process; the first process that saw a film is believed."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return films
+    parts: list[dict[str, _Film]] = [{} for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, films)
+    joined: dict[str, _Film] = {}
+    for part in parts:
+        for image, film in part.items():
+            _add_film(joined, image, film)
+    return joined

@@ -1,0 +1,154 @@
+"""A submission's scores as a table to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from scripts.errors import InputError
+from scripts.labels import NONE, OPACITY
+from scripts.metrics.bootstrap import Interval, resample_scores
+from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
+from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
+from scripts.metrics.submission import Predictions, read_submission
+from scripts.metrics.truth import Truth, read_truth
+
+_TITLES = {STUDY_MAP: "study mAP (4 classes)", CHALLENGE_MAP: "challenge mAP (6)"}
+
+
+def report_score(
+    submission: str | Path,
+    truth: str | Path,
+    fold: int | None = None,
+    against: str | Path | None = None,
+    num_resamples: int = 1000,
+    threshold: float | None = None,
+    seed: int = 0,
+) -> str:
+    """Score a submission and tell it in plain text: average precisions, clinical figures, differences to another.
+
+    Args:
+        submission: CSV in the challenge's format.
+        truth: a datalist.json, or a folder with the challenge's tables.
+        fold: only the films of this fold of the datalist; what the submission says of the others is left out.
+        against: another submission of the same films, for paired differences.
+        num_resamples: bootstrap resamples behind each interval.
+        threshold: operating point on 1 - p(negative); chosen on these studies by default, and the table says so.
+        seed: of the resamples.
+
+    Raises:
+        InputError: where a file is not there or not valid, or ids do not fit together.
+    """
+    if num_resamples < 1:
+        raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
+    films, predictions = read_truth(truth, fold), read_submission(submission)
+    resampled = resample_scores(predictions, films, num_resamples, seed)
+    scores = resampled.summarise()
+    figures = measure_clinical_figures(predictions, films, threshold, num_resamples, seed)
+    blocks = [
+        _describe_task(Path(submission), Path(truth), fold, films, predictions, num_resamples),
+        _tabulate_scores(scores, films),
+        _tabulate_figures(figures),
+    ]
+    if against is not None:
+        other = resample_scores(read_submission(against), films, num_resamples, seed)
+        blocks.append(_tabulate_differences((resampled - other).summarise(), other.summarise(), Path(against)))
+    return "\n\n".join(blocks)
+
+
+def _describe_task(
+    submission: Path, truth: Path, fold: int | None, films: Truth, predictions: Predictions, num_resamples: int
+) -> str:
+    patients = "patients not known" if films.patients is None else f"{len(films.groups)} patients"
+    where = truth.name if fold is None else f"{truth.name}, fold {fold}"
+    drawn = "studies, because this truth knows no patients" if films.patients is None else "patients"
+    lines = [
+        f"{submission.name} against {where}: "
+        f"{len(films.study_labels)} studies, {len(films.image_boxes)} images, {patients}",
+        f"PASCAL VOC 2010, IoU > 0.5; 95 % intervals from {num_resamples} bootstrap resamples of {drawn}",
+    ]
+    studies = len(films.unscored_studies & predictions.study.keys())
+    images = len(films.unscored_images & predictions.image.keys())
+    if studies or images:
+        lines.append(f"left out, because another fold or without a label: {studies} studies and {images} images")
+    return "\n".join(lines)
+
+
+def _tabulate_scores(scores: Mapping[str, Interval], films: Truth) -> str:
+    counts = _count_truths(films)
+    rows = [
+        (_name(name), _format_number(scores[name].value), _format_interval(scores[name]), counts.get(name, ""))
+        for name in SCORES
+    ]
+    lines = [_align(("average precision", "value", "95 % interval", "truths"), rows)]
+    missing = [name for name, count in counts.items() if count == "0"]
+    if missing:
+        lines.append(f"Without a truth here, left out of the means: {', '.join(missing)}.")
+    return "\n".join(lines)
+
+
+def _name(score: str) -> str:
+    return _TITLES.get(score, score)
+
+
+def _count_truths(films: Truth) -> dict[str, str]:
+    labels = list(films.study_labels.values())
+    boxes = [len(boxes) for boxes in films.image_boxes.values()]
+    counts = {name: labels.count(name) for name in SCORES[:4]} | {OPACITY: sum(boxes), NONE: boxes.count(0)}
+    return {name: str(count) for name, count in counts.items()}
+
+
+def _tabulate_figures(figures: ClinicalFigures) -> str:
+    rows = [
+        ("AUROC", _format_number(figures.auroc.value), _format_interval(figures.auroc)),
+        ("sensitivity", _format_number(figures.sensitivity.value), _format_interval(figures.sensitivity)),
+        ("specificity", _format_number(figures.specificity.value), _format_interval(figures.specificity)),
+    ]
+    table = _align(("negative against any", "value", "95 % interval"), rows)
+    if figures.chosen_for is None:
+        origin = "as given"
+    else:
+        origin = f"the highest with sensitivity >= {figures.chosen_for:g} on these same studies, so flattered a little"
+    point = f"positive where 1 - p(negative) >= {figures.threshold:.4g}: {origin}"
+    return f"{table}\n{point}\n{figures.num_positive} positive and {figures.num_negative} negative studies"
+
+
+def _tabulate_differences(differences: Mapping[str, Interval], others: Mapping[str, Interval], against: Path) -> str:
+    rows = [
+        (
+            _name(name),
+            _format_number(others[name].value),
+            _format_number(differences[name].value, "+.4f"),
+            _format_interval(differences[name], "+.4f"),
+            _judge(differences[name]),
+        )
+        for name in SCORES
+    ]
+    return _align((f"minus {against.name}", "other", "difference", "95 % interval, paired", ""), rows)
+
+
+def _judge(difference: Interval) -> str:
+    if difference.low > 0:
+        return "better"
+    return "worse" if difference.high < 0 else "not resolved"
+
+
+def _format_number(value: float, style: str = ".4f") -> str:
+    return "undefined" if np.isnan(value) else f"{value:{style}}"
+
+
+def _format_interval(interval: Interval, style: str = ".4f") -> str:
+    return "" if np.isnan(interval.low) else f"{interval.low:{style}} to {interval.high:{style}}"
+
+
+def _align(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their widest cell: the first flush left, the others flush right."""
+    table = [header, *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
+    cells = [
+        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        for row in table
+    ]
+    return "\n".join("  ".join(row).rstrip() for row in cells)

@@ -1,0 +1,128 @@
+"""Predictions for studies and images, and the challenge's CSV that holds them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.errors import InputError
+from scripts.labels import IMAGE_CLASSES, IMAGE_SUFFIX, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, UNIT_BOX
+
+HEADER: tuple[str, str] = ("id", "PredictionString")
+
+Box = tuple[float, float, float, float]
+
+#: Class, confidence, box (xmin, ymin, xmax, ymax in film pixels; the unit box for "none").
+Detection = tuple[str, float, Box]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What is claimed about studies and images.
+
+    Args:
+        study: for each study id the confidence of each class (of any of the four).
+        image: for each image id its detections, of "opacity" and "none".
+    """
+
+    study: Mapping[str, Mapping[str, float]]
+    image: Mapping[str, Sequence[Detection]]
+
+
+def read_submission(path: str | Path) -> Predictions:
+    """A submission in the challenge's format, every row checked; compare its ids with a truth by scoring it.
+
+    Rows: `<study>_study` with `class confidence 0 0 1 1` for one to four study classes, and `<image>_image` with any
+    number of `opacity confidence xmin ymin xmax ymax` and at most one `none confidence 0 0 1 1`.
+
+    Raises:
+        InputError: naming file, line and id, where a row is malformed, repeated or of an unknown kind.
+    """
+    path = Path(path)
+    study: dict[str, dict[str, float]] = {}
+    image: dict[str, list[Detection]] = {}
+    for where, name, text in _read_rows(path):
+        if name in study or name in image:
+            raise InputError("each id once", f"a second row at {where}", "remove one of them")
+        if name.endswith(STUDY_SUFFIX):
+            study[name] = _read_study(text, where)
+        elif name.endswith(IMAGE_SUFFIX):
+            image[name] = _read_image(text, where)
+        else:
+            expected = f"an id ending in {STUDY_SUFFIX} or {IMAGE_SUFFIX}"
+            raise InputError(expected, f"another one at {where}", "correct it")
+    _refuse_half(path, study, image)
+    return Predictions(
+        {name.removesuffix(STUDY_SUFFIX): confidences for name, confidences in study.items()},
+        {name.removesuffix(IMAGE_SUFFIX): detections for name, detections in image.items()},
+    )
+
+
+def _read_rows(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Where a row stands, its id and its prediction string."""
+    if not path.is_file():
+        raise InputError("a submission.csv", f"no file {path}", "check the path")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            if tuple(next(reader, ())) != HEADER:
+                raise InputError(f"the columns {','.join(HEADER)}", f"others in {path.name}", "correct its first line")
+            for cells in reader:
+                where = f"{path.name} line {reader.line_num} ({cells[0][:80] if cells else 'empty'})"
+                if len(cells) != len(HEADER):
+                    raise InputError(f"{len(HEADER)} cells", f"{len(cells)} at {where}", "correct the row")
+                yield where, cells[0], cells[1]
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise InputError("comma-separated UTF-8 text", f"{path.name}: {error}", "write it again") from error
+
+
+def _read_study(text: str, where: str) -> dict[str, float]:
+    detections = _parse_prediction_string(text, STUDY_CLASSES, where)
+    confidences = {name: confidence for name, confidence, _ in detections}
+    if not detections or len(confidences) < len(detections):
+        found = f"{len(detections)} entries for {len(confidences)} classes at {where}"
+        raise InputError("one to four study classes, each once", found, "correct the row")
+    return confidences
+
+
+def _read_image(text: str, where: str) -> list[Detection]:
+    detections = _parse_prediction_string(text, IMAGE_CLASSES, where)
+    if sum(name != OPACITY for name, _, _ in detections) > 1:
+        raise InputError("none at most once", f"it more often at {where}", "correct the row")
+    return detections
+
+
+def _parse_prediction_string(text: str, classes: Sequence[str], where: str) -> list[Detection]:
+    words = text.split()
+    if len(words) % 6:
+        expected = "groups of six words: class confidence xmin ymin xmax ymax"
+        raise InputError(expected, f"{len(words)} words at {where}", "correct the row")
+    return [_parse_detection(words[start : start + 6], classes, where) for start in range(0, len(words), 6)]
+
+
+def _parse_detection(words: Sequence[str], classes: Sequence[str], where: str) -> Detection:
+    name, found = words[0], f"{' '.join(words)[:80]!r} at {where}"
+    if name not in classes:
+        raise InputError(f"one of {', '.join(classes)}", found, "correct the class")
+    try:
+        confidence, xmin, ymin, xmax, ymax = map(float, words[1:])
+    except ValueError:
+        raise InputError("five numbers after the class", found, "correct the row") from None
+    if not math.isfinite(confidence):
+        raise InputError("a finite confidence", found, "look for what made it so, a diverged training perhaps")
+    box = (xmin, ymin, xmax, ymax)
+    if name != OPACITY and box != UNIT_BOX:
+        raise InputError(f"the box 0 0 1 1 after {name}", found, "correct the box")
+    if not all(map(math.isfinite, box)) or xmax < xmin or ymax < ymin:
+        raise InputError("xmin <= xmax and ymin <= ymax", found, "correct the box")
+    return name, confidence, box
+
+
+def _refuse_half(path: Path, study: Mapping[str, object], image: Mapping[str, object]) -> None:
+    for kind, rows in (("study", study), ("image", image)):
+        if not rows:
+            found = f"no {kind} row in {path.name}"
+            raise InputError("rows of studies and of images", found, "write a whole submission")
