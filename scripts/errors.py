@@ -8,7 +8,9 @@ from types import TracebackType
 
 #: Reason codes of refused films. They are stable: tables, logs and servers may rely on them.
 REASONS: dict[str, str] = {
+    "unreadable": "the file cannot be opened",
     "not_dicom": "the file is not a DICOM file",
+    "malformed": "the file's structure is nested too deeply or contradicts itself",
     "unsupported_sop": "the object is not a CR or DX radiograph",
     "no_pixels": "the object holds no pixel data",
     "truncated": "the file or its pixel data ends too early",
@@ -18,6 +20,7 @@ REASONS: dict[str, str] = {
     "bad_geometry": "rows, columns, bits or the pixel data's length are out of bounds or contradict each other",
     "too_large": "the file, or what it inflates to, is larger than allowed",
     "decode_error": "the decoder failed, ran out of memory or ran out of time",
+    "bad_lookup": "a rescale or lookup table of the film is malformed",
     "bad_values": "the pixels are constant or not finite",
     "out_of_scope": "the film is readable but not an adult frontal chest film for presentation",
 }

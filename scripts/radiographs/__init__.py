@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scripts.radiographs.facts import Radiograph, RadiographFacts
+from scripts.radiographs.facts import FLAGS, Radiograph, RadiographFacts
 from scripts.radiographs.reading import read_radiograph
-from scripts.radiographs.workers import read_radiographs
+from scripts.radiographs.workers import IsolatedReader, read_radiographs
 
 if TYPE_CHECKING:
     from scripts.radiographs.loading import LoadRadiographd
 
-__all__ = ["LoadRadiographd", "Radiograph", "RadiographFacts", "read_radiograph", "read_radiographs"]
+__all__ = [
+    "FLAGS",
+    "IsolatedReader",
+    "LoadRadiographd",
+    "Radiograph",
+    "RadiographFacts",
+    "read_radiograph",
+    "read_radiographs",
+]
 
 
 def __getattr__(name: str) -> Any:

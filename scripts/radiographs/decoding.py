@@ -1,101 +1,93 @@
-"""From a DICOM data set to stored values and the way to show them. numpy and pydicom only: this is where decoders run."""
+"""From a checked film to stored values. numpy and pydicom only: this is where decoders run.
+
+A decoder sees a data set made here, with the checked description of the picture and the codestream as one fragment,
+so nothing else of the film reaches it.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
-from scripts.radiographs.facts import read_numbers, read_text
-from scripts.radiographs.grayscale import BadLookup, Display, LookupTable, Window
+from scripts.radiographs.codestreams import LOSSY, PLUGINS
+from scripts.radiographs.gates import Picture
+from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.structure import Element, FilmBytes
 
-
-def decode_stored_values(dataset: Dataset) -> NDArray[np.integer]:
-    """The film's stored values `(H, W)`: signed where Pixel Representation says so, without unused high bits."""
-    stored = np.asarray(dataset.pixel_array)
-    return sign_stored_values(stored, int(dataset.BitsStored), int(dataset.PixelRepresentation))
-
-
-def sign_stored_values(values: NDArray[np.integer], bits: int, representation: int) -> NDArray[np.integer]:
-    """Integers of any type as the `bits` low bits say, two's complement where `representation` is 1."""
-    values = values.astype(np.int32) & ((1 << bits) - 1)
-    return np.where(values >= 1 << (bits - 1), values - (1 << bits), values) if representation else values
+StoredValues = NDArray[np.int32]
 
 
-def read_display(dataset: Dataset) -> tuple[Display, list[str]]:
-    """How the film wants to be shown, and flags.
+def decode_stored_values(film: FilmBytes, picture: Picture) -> StoredValues:
+    """The film's stored values `(rows, columns)`, signed where it says so, without what unused high bits may hold.
 
-    The photometric interpretation alone decides on the inversion. Presentation LUT Shape repeats it (PS3.3 C.8.11.3.1.2:
-    INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2), so it never inverts a second time; where it says otherwise, the
-    film is flagged "presentation_lut".
+    Raises:
+        Refusal: decode_error.
     """
-    inverted = read_text(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-    shape = read_text(dataset, "PresentationLUTShape").upper()
-    flags = ["presentation_lut"] if shape and (shape == "INVERSE") != inverted else []
-    modality = _read_table(dataset, "ModalityLUTSequence")
-    slope, intercept = _read_rescale(dataset)
-    voi = _read_table(dataset, "VOILUTSequence")
-    padding = _read_padding(dataset)
-    return Display(slope, intercept, modality, voi, _read_window(dataset), inverted, padding), flags
+    if film.pixels is not None and film.is_native:
+        values = read_words(film, film.pixels, picture.bits_allocated)[: picture.rows * picture.columns]
+        return sign_values(values.reshape(picture.rows, picture.columns), picture)
+    decoded = _run_decoder(film, picture)
+    # A lossy decoder may overshoot what the bits hold; masked, white would become black.
+    return _clip_values(decoded, picture) if film.transfer_syntax in LOSSY else sign_values(decoded, picture)
 
 
-def _read_rescale(dataset: Dataset) -> tuple[float, float]:
-    numbers = []
-    for keyword, default in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
-        given = read_text(dataset, keyword)
-        found = read_numbers(dataset, keyword)[:1] if given else [default]
-        if not found or (keyword == "RescaleSlope" and found[0] == 0):
-            raise BadLookup(f"{keyword} is zero or not a finite number")
-        numbers += found
-    return numbers[0], numbers[1]
+def read_words(film: FilmBytes, element: Element, bits: int) -> NDArray[np.unsignedinteger]:
+    """An element's value as unsigned numbers of 8 or 16 bits."""
+    value = film.data[element.start : element.stop]
+    if bits == 16:
+        return np.frombuffer(value, dtype=f"{film.coding.order}u2")
+    swapped = element.vr == b"OW" and not film.coding.little  # bytes stand in words, and words are swapped
+    return np.frombuffer(value, dtype=">u2").astype("<u2").view("u1") if swapped else np.frombuffer(value, dtype="u1")
 
 
-def _read_window(dataset: Dataset) -> Window | None:
-    if not (read_text(dataset, "WindowCenter") and read_text(dataset, "WindowWidth")):
-        return None
-    center, width = read_numbers(dataset, "WindowCenter"), read_numbers(dataset, "WindowWidth")
-    function = read_text(dataset, "VOILUTFunction").upper() or "LINEAR"
-    valid = center and width and function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
-    return Window(center[0], width[0], function) if valid else Window(0, 0)
+def sign_values(values: NDArray[np.integer], picture: Picture) -> StoredValues:
+    """What the stored bits of integers say, two's complement where the film is signed."""
+    bits = picture.bits_stored
+    masked = values.astype(np.int32) & ((1 << bits) - 1)
+    return masked - ((masked >> (bits - 1)) << bits) if picture.signed else masked
 
 
-def _read_padding(dataset: Dataset) -> tuple[int, int] | None:
-    values = read_numbers(dataset, "PixelPaddingValue")
-    if not values:
-        return None
-    values += read_numbers(dataset, "PixelPaddingRangeLimit")
-    bits, representation = int(dataset.BitsStored), int(dataset.PixelRepresentation)
-    signed = sign_stored_values(np.array(values).astype(np.int64), bits, representation)
-    return int(signed.min()), int(signed.max())
+def _clip_values(values: NDArray[np.integer], picture: Picture) -> StoredValues:
+    low = -(1 << (picture.bits_stored - 1)) if picture.signed else 0
+    return np.clip(values.astype(np.int32), low, low + (1 << picture.bits_stored) - 1)
 
 
-def _read_table(dataset: Dataset, keyword: str) -> LookupTable | None:
-    """The first item of a LUT sequence (PS3.3 C.11.1.1.1 and C.11.2.1.1)."""
-    items = dataset.get(keyword)
-    if not items:
-        return None
-    descriptor = read_numbers(items[0], "LUTDescriptor")
-    if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
-        raise BadLookup(f"the descriptor of {keyword} is not three numbers with 8 to 16 bits")
-    count = int(descriptor[0]) % 65536 or 65536
-    entries = _read_entries(items[0], count)
-    if len(entries) != count:
-        raise BadLookup(f"{keyword} declares {count} entries and holds {len(entries)}")
-    return LookupTable(_sign_first_input(int(descriptor[1]), dataset), entries.astype(np.float64))
+def _run_decoder(film: FilmBytes, picture: Picture) -> NDArray[np.integer]:
+    try:
+        decoded = _decode_with_plugin(_build_data_set(film, picture), PLUGINS[film.transfer_syntax][0])
+    except Exception as error:  # decoders raise whatever they like
+        raise Refusal("decode_error", f"the decoder gave up with {type(error).__name__}") from None
+    if decoded.shape != (picture.rows, picture.columns):
+        raise Refusal("decode_error", f"the decoder gave an array of shape {decoded.shape}")
+    return decoded
 
 
-def _read_entries(item: Dataset, count: int) -> NDArray[np.integer]:
-    data = item.get("LUTData")
-    if not isinstance(data, bytes):
-        return np.atleast_1d(np.array([] if data is None else data)).astype(np.int64) & 0xFFFF
-    packed = len(data) in (count, count + count % 2)  # 8-bit entries, two in a word
-    order = ">" if item.is_little_endian is False else "<"
-    entries = np.frombuffer(data, dtype="u1" if packed else f"{order}u2")
-    return entries[:count] if packed else entries
+def _decode_with_plugin(dataset: Dataset, plugin: str) -> NDArray[Any]:
+    if int(pydicom.__version__.split(".")[0]) < 3:  # MONAI Label needs pydicom 2
+        handler = {"pydicom": "rle", "pyjpegls": "gdcm"}.get(plugin, plugin)
+        dataset.convert_pixel_data(handler)
+        return dataset.pixel_array
+    from pydicom.pixels import get_decoder
+
+    return get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, decoding_plugin=plugin)[0]
 
 
-def _sign_first_input(first: int, dataset: Dataset) -> int:
-    """The first input's VR, US or SS, is ambiguous, and often wrong: what the film's values can be decides."""
-    intercept = (read_numbers(dataset, "RescaleIntercept") or [0.0])[0]
-    signed = int(dataset.PixelRepresentation) == 1 or intercept < 0
-    return (first + 32768) % 65536 - 32768 if signed else first % 65536
+def _build_data_set(film: FilmBytes, picture: Picture) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = UID(film.transfer_syntax)
+    dataset.Rows, dataset.Columns = picture.rows, picture.columns
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, picture.photometric
+    dataset.BitsAllocated, dataset.BitsStored = picture.bits_allocated, picture.bits_stored
+    dataset.HighBit, dataset.PixelRepresentation = picture.bits_stored - 1, int(picture.signed)
+    dataset.PixelData = encapsulate([film.codestream])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    if hasattr(dataset, "is_little_endian"):  # pydicom 2 asks the data set for its coding
+        dataset.is_little_endian, dataset.is_implicit_VR = True, False
+    return dataset

@@ -7,17 +7,19 @@ UID only when it is made of digits and dots, and the patient only as a hash.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
 
-_MODALITIES = ("CR", "DX", "OT", "RG", "XA", "RF", "MG", "CT", "MR", "US", "SC")
+from scripts.radiographs.header import Header
+
+#: Modalities of a projection film, and what makers of Secondary Captures write instead (PS3.3 C.7.3.1.1.1).
+PROJECTIONS = ("CR", "DX", "RG")
+UNSAID_MODALITIES = ("", "OT", "SC")
+_MODALITIES = PROJECTIONS + ("OT", "SC", "RF", "XA", "MG", "CT", "MR", "US", "NM", "PT")
 #: View Position: PS3.3 C.8.7.1.1.1 (CR) and C.8.11.5.1.1 (DX).
 FRONTAL_VIEWS = ("PA", "AP")
 LATERAL_VIEWS = ("LL", "RL", "LLO", "RLO", "LATERAL", "LAT")
@@ -34,6 +36,17 @@ _MANUFACTURERS = (
 )  # fmt: skip
 
 
+#: What is said of a film that is read all the same.
+FLAGS: dict[str, str] = {
+    "body_part": "the body part is not the chest, says the film; portables are often mislabelled",
+    "modality": "the modality is neither CR, DX nor RG",
+    "padding": "a pixel padding value that holds no number was left out",
+    "presentation_lut": "the presentation LUT shape contradicts the photometric interpretation, which was followed",
+    "spacing": "the pixel spacing is not two positive numbers",
+    "window": "the first window is invalid, or shows nothing of the film, and was left out",
+}
+
+
 @dataclass(frozen=True)
 class RadiographFacts:
     """Facts of one film; an empty text or `None` stands for what the film does not say.
@@ -48,7 +61,7 @@ class RadiographFacts:
         patient_age_years: from the age, else from the dates of birth and study.
         manufacturer: one of a list of makers, lower case, else "other".
         transfer_syntax: its UID; "" for a rendering.
-        flags: what a reader should know, such as "body_part" or "spacing"; sorted.
+        flags: keys of `FLAGS`, sorted.
         rendering: whether the film came as PNG or JPEG instead of DICOM.
     """
 
@@ -81,102 +94,88 @@ class Radiograph:
     facts: RadiographFacts
 
 
-def collect_facts(dataset: Dataset, transfer_syntax: str, flags: Iterable[str]) -> RadiographFacts:
-    """The facts of a film whose rows, columns, bits and photometric interpretation were checked before."""
-    spacing_mm = read_spacing(dataset)
+def collect_facts(header: Header, transfer_syntax: str) -> RadiographFacts:
+    """The facts of a film whose rows, columns and bits were checked before."""
+    spacing_mm = _read_spacing(header)
     return RadiographFacts(
-        sop_instance_uid=_read_uid(dataset, "SOPInstanceUID"),
-        study_instance_uid=_read_uid(dataset, "StudyInstanceUID"),
-        series_instance_uid=_read_uid(dataset, "SeriesInstanceUID"),
-        patient=_hash_patient(dataset),
-        modality=_read_word(dataset, "Modality", _MODALITIES),
-        photometric=read_text(dataset, "PhotometricInterpretation"),
-        bits_stored=int(dataset.BitsStored),
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
-        pixel_aspect_ratio=_read_aspect_ratio(dataset, spacing_mm),
+        sop_instance_uid=_read_uid(header, "SOPInstanceUID"),
+        study_instance_uid=_read_uid(header, "StudyInstanceUID"),
+        series_instance_uid=_read_uid(header, "SeriesInstanceUID"),
+        patient=_hash_patient(header),
+        modality=_read_word(header, "Modality", _MODALITIES),
+        photometric=header.word("PhotometricInterpretation"),
+        bits_stored=header.integer("BitsStored") or 0,
+        rows=header.integer("Rows") or 0,
+        columns=header.integer("Columns") or 0,
+        pixel_aspect_ratio=_read_aspect_ratio(header, spacing_mm),
         spacing_mm=spacing_mm,
-        view_position=_read_word(dataset, "ViewPosition", _VIEWS),
-        body_part=_read_word(dataset, "BodyPartExamined", _BODY_PARTS),
-        patient_sex=_read_word(dataset, "PatientSex", ("F", "M", "O")),
-        patient_age_years=read_age_years(dataset),
-        manufacturer=_read_manufacturer(dataset),
+        view_position=_read_word(header, "ViewPosition", _VIEWS),
+        body_part=_read_word(header, "BodyPartExamined", _BODY_PARTS),
+        patient_sex=_read_word(header, "PatientSex", ("F", "M", "O")),
+        patient_age_years=_read_age_years(header),
+        manufacturer=_read_manufacturer(header),
         transfer_syntax=transfer_syntax,
-        flags=tuple(sorted(set(flags))),
+        flags=_flag_header(header),
     )
 
 
-def read_text(dataset: Dataset, keyword: str) -> str:
-    """The first value of an element as stripped text, "" where it is absent or empty."""
-    value = dataset.get(keyword)
-    if isinstance(value, (list, tuple)) or (value is not None and not isinstance(value, str) and _is_listed(value)):
-        value = value[0] if len(value) else ""
-    return "" if value is None else str(value).strip().strip("\0")
+def _flag_header(header: Header) -> tuple[str, ...]:
+    """What in the header deserves a look and refuses nothing."""
+    part, spacings = header.word("BodyPartExamined"), ("PixelSpacing", "ImagerPixelSpacing")
+    flags = {
+        "body_part": bool(part) and part not in CHEST_PARTS,
+        "modality": header.word("Modality") not in PROJECTIONS,
+        "spacing": _read_spacing(header) is None and any(header.words(keyword) for keyword in spacings),
+    }
+    return tuple(sorted(flag for flag, raised in flags.items() if raised))
 
 
-def read_numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """The values of an element as floats; empty where it is absent or holds anything else than finite numbers."""
-    value = dataset.get(keyword)
-    values = list(value) if _is_listed(value) else [value]
-    try:
-        numbers = [float(item) for item in values]
-    except (TypeError, ValueError):
-        return []
-    return numbers if all(math.isfinite(number) for number in numbers) else []
-
-
-def read_spacing(dataset: Dataset) -> tuple[float, float] | None:
-    """Pixel Spacing, else Imager Pixel Spacing, in mm as (row, column); `None` where absent or not positive."""
+def _read_spacing(header: Header) -> tuple[float, float] | None:
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        numbers = read_numbers(dataset, keyword)
+        numbers = header.numbers(keyword)
         if len(numbers) == 2 and min(numbers) > 0:
             return numbers[0], numbers[1]
     return None
 
 
-def read_age_years(dataset: Dataset) -> float | None:
-    """Age in years from Patient's Age (PS3.5 6.2, AS), else from the dates of birth and study; `None` if unknown."""
-    match = re.fullmatch(r"(\d{1,3})([DWMY]?)", read_text(dataset, "PatientAge").upper())
+def _read_age_years(header: Header) -> float | None:
+    """From Patient's Age (PS3.5 6.2, AS), else from the dates of birth and study."""
+    match = re.fullmatch(r"(\d{1,3})([DWMY]?)", header.word("PatientAge"))
     if match:
         return int(match[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1, "": 1}[match[2]]
-    birth, study = (re.fullmatch(r"(\d{4})(\d\d)(\d\d)", read_text(dataset, key)) for key in _DATES)
-    if not (birth and study):
+    birth, study = (
+        re.fullmatch(r"(\d{4})(\d\d)(\d\d)", header.word(keyword)) for keyword in ("PatientBirthDate", "StudyDate")
+    )
+    if not (birth and study) or int(study[1]) < 1980:  # before digital radiography a date is a placeholder
         return None
     days = sum((int(study[i]) - int(birth[i])) * length for i, length in ((1, 365.25), (2, 30.44), (3, 1)))
     # Dates that an anonymiser set to a placeholder give ages that nobody has.
     return days / 365.25 if 0 <= days / 365.25 <= 120 else None
 
 
-_DATES = ("PatientBirthDate", "StudyDate")
-
-
-def _is_listed(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes)) or type(value).__name__ == "MultiValue"
-
-
-def _read_uid(dataset: Dataset, keyword: str) -> str:
-    text = read_text(dataset, keyword)
+def _read_uid(header: Header, keyword: str) -> str:
+    text = header.word(keyword)
     return text if re.fullmatch(r"[0-9.]{1,64}", text) else ""
 
 
-def _read_word(dataset: Dataset, keyword: str, words: Sequence[str]) -> str:
-    text = read_text(dataset, keyword).upper()
+def _read_word(header: Header, keyword: str, words: Sequence[str]) -> str:
+    text = header.word(keyword)
     return text if text in words or not text else "OTHER"
 
 
-def _read_manufacturer(dataset: Dataset) -> str:
-    text = read_text(dataset, "Manufacturer").lower()
+def _read_manufacturer(header: Header) -> str:
+    text = header.word("Manufacturer").lower()
     found = [maker for maker in _MANUFACTURERS if re.match(rf"{maker}\b" if maker == "ge" else maker, text)]
     return found[0] if found else "other" if text else ""
 
 
-def _hash_patient(dataset: Dataset) -> str:
-    text = read_text(dataset, "PatientID")
-    return hashlib.sha256(text.encode()).hexdigest()[:12] if text else ""
+def _hash_patient(header: Header) -> str:
+    number = header.value("PatientID").strip(b" \0")
+    return hashlib.sha256(number).hexdigest()[:12] if number else ""
 
 
-def _read_aspect_ratio(dataset: Dataset, spacing_mm: tuple[float, float] | None) -> float:
-    numbers = read_numbers(dataset, "PixelAspectRatio")
+def _read_aspect_ratio(header: Header, spacing_mm: tuple[float, float] | None) -> float:
+    numbers = header.numbers("PixelAspectRatio")
     if len(numbers) == 2 and min(numbers) > 0:
         return numbers[0] / numbers[1]
     return spacing_mm[0] / spacing_mm[1] if spacing_mm else 1.0

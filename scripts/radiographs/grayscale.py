@@ -8,20 +8,14 @@ film is looked up in it. PS3.3 C.11.1 (modality), C.11.2 (VOI), C.7.6.3.1.2 (pho
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scripts.radiographs.refusal import Refusal
+
 Values = NDArray[np.float64]
-
-
-class BadLookup(ValueError):
-    """A lookup table or rescale that contradicts itself."""
-
-
-class BadValues(ValueError):
-    """Pixels that show nothing."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,6 @@ class Display:
     window: Window | None = None
     inverted: bool = False
     padding: tuple[int, int] | None = None
-    flags: list[str] = field(default_factory=list)
 
 
 def render_brightness(stored: NDArray[np.integer], display: Display) -> tuple[NDArray[np.float32], list[str]]:
@@ -90,23 +83,29 @@ def render_brightness(stored: NDArray[np.integer], display: Display) -> tuple[ND
     where its numbers are invalid.
 
     Raises:
-        BadLookup: where the rescale or a table gives no finite values.
-        BadValues: where the film is constant, or is padding only.
+        Refusal: bad_lookup where the rescale gives no finite values, bad_values where the film is constant or padding.
     """
     low, high = int(stored.min()), int(stored.max())
     possible = np.arange(low, high + 1)
-    shown = np.bincount((stored.ravel().astype(np.int64) - low), minlength=possible.size) > 0
+    index = stored - stored.dtype.type(low)
     padded = _find_padding(possible, display.padding)
-    shown &= ~padded
+    shown = _find_present(index, possible.size) & ~padded
     if not shown.any():
-        raise BadValues("every pixel is padding")
+        raise Refusal("bad_values", "every pixel is padding")
     brightness, flags = _apply_display(possible.astype(np.float64), shown, display)
     darkest, brightest = brightness[shown].min(), brightness[shown].max()
     if not brightest > darkest:
-        raise BadValues("every pixel has the same brightness")
+        raise Refusal("bad_values", "every pixel has the same brightness")
     table = np.clip((brightness - darkest) / (brightest - darkest), 0, 1)
     table[padded] = 0
-    return table.astype(np.float32)[stored.astype(np.int64) - low], flags
+    return table.astype(np.float32)[index], flags
+
+
+def _find_present(index: NDArray[np.integer], size: int) -> NDArray[np.bool_]:
+    present = np.zeros(size, dtype=bool)
+    for row in index:  # by rows: a whole film of 64-bit indices would be four times its size
+        present[row] = True
+    return present
 
 
 def _find_padding(possible: NDArray[np.integer], padding: tuple[int, int] | None) -> NDArray[np.bool_]:
@@ -118,7 +117,7 @@ def _find_padding(possible: NDArray[np.integer], padding: tuple[int, int] | None
 def _apply_display(values: Values, shown: NDArray[np.bool_], display: Display) -> tuple[Values, list[str]]:
     modality = display.modality.apply(values) if display.modality else values * display.slope + display.intercept
     if not np.isfinite(modality).all():
-        raise BadLookup("the rescale gives values that are not finite")
+        raise Refusal("bad_lookup", "the rescale gives values that are not finite")
     brightness, flags = _apply_voi(modality, shown, display)
     return (-brightness if display.inverted else brightness), flags
 

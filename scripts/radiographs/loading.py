@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import threading
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +14,24 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from scripts.errors import RefusedFilm
+from scripts.radiographs.facts import Radiograph
 from scripts.radiographs.reading import read_radiograph
+from scripts.radiographs.workers import IsolatedReader
+
+#: The reader of each thread of each process: a DataLoader's workers must not share the one that they inherit.
+_READERS: dict[tuple[int, int], IsolatedReader] = {}
 
 
 class LoadRadiographd(MapTransform):
-    """Replace paths by films: `(1, H, W)` float32 MetaTensors in [0, 1], affine identity, meta `filename_or_obj`.
+    """Replace paths by films: `(1, H, W)` float32 MetaTensors in [0, 1], affine identity.
+
+    Their meta holds `filename_or_obj` (the path as given), `sop_instance_uid`, `pixel_aspect_ratio` (height of a pixel
+    over its width) and `film_flags` (keys of `scripts.radiographs.FLAGS`, separated by blanks).
 
     Args:
-        keys: keys that hold a path.
+        keys: keys that hold a path; a folder that holds exactly one file stands for that file (MONAI Label hands it
+            over so).
         allow_missing_keys: whether a key may be absent.
         isolated: decode in a child process with memory and time limits; for films from outside. Without it films are
             decoded in this process: for a datalist whose films were all read by preparation.
@@ -48,6 +61,46 @@ class LoadRadiographd(MapTransform):
         return loaded
 
     def _load_film(self, path: str | Path) -> MetaTensor:
-        radiograph = read_radiograph(path, **self.options)
-        meta = {"filename_or_obj": str(path), "original_channel_dim": 0}
-        return MetaTensor(torch.from_numpy(radiograph.pixels), affine=torch.eye(4), meta=meta)
+        read = _find_reader().read if self.isolated else read_radiograph
+        radiograph = read(find_film(path), **self.options)
+        return MetaTensor(torch.from_numpy(radiograph.pixels), affine=torch.eye(4), meta=_build_meta(path, radiograph))
+
+
+def find_film(path: str | Path) -> Path:
+    """The path itself, or the only file of a folder.
+
+    Raises:
+        RefusedFilm: where a folder holds another number of files.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+    if len(files) != 1:
+        raise RefusedFilm("unreadable", path, f"a folder with {len(files)} files, one film is expected")
+    return files[0]
+
+
+def _build_meta(path: str | Path, radiograph: Radiograph) -> dict[str, Any]:
+    facts = radiograph.facts
+    return {
+        "filename_or_obj": str(path),
+        "original_channel_dim": 0,
+        "sop_instance_uid": facts.sop_instance_uid,
+        "pixel_aspect_ratio": facts.pixel_aspect_ratio,
+        "film_flags": " ".join(facts.flags),
+    }
+
+
+def _find_reader() -> IsolatedReader:
+    key = os.getpid(), threading.get_ident()
+    if key not in _READERS:
+        _READERS[key] = IsolatedReader()
+    return _READERS[key]
+
+
+@atexit.register
+def _close_readers() -> None:
+    for (process, _), reader in _READERS.items():
+        if process == os.getpid():
+            reader.close()

@@ -1,22 +1,208 @@
-"""Films read in child processes."""
+"""Films read in child processes with memory and time limits: a child's death refuses one film, and the batch goes on."""
 
 from __future__ import annotations
 
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
+import numpy as np
+
 from scripts.errors import RefusedFilm
-from scripts.radiographs.facts import Radiograph
-from scripts.radiographs.reading import read_radiograph
+from scripts.radiographs.facts import Radiograph, RadiographFacts
+from scripts.radiographs.gates import MAX_SIDE
+from scripts.radiographs.worker import READY
+
+#: The module that the child runs.
+WORKER = "scripts.radiographs.worker"
+#: The largest film needs about 1.5 GiB; the interpreter with its libraries about half.
+MEMORY_BYTES = 4 * 2**30
+#: A film takes milliseconds, the largest JPEG 2000 about ten seconds.
+SECONDS_PER_FILM = 60.0
+_SECONDS_TO_START = 120.0
+_MAX_ANSWER = 2**16
+
+
+@dataclass
+class IsolatedReader:
+    """Reads films in one child process, which lives on from film to film and is replaced when it dies.
+
+    Args:
+        memory_bytes: bound on the child's address space.
+        seconds_per_film: after them the child is killed and its film refused.
+
+    One thread at a time may use it.
+    """
+
+    memory_bytes: int = MEMORY_BYTES
+    seconds_per_film: float = SECONDS_PER_FILM
+    _process: subprocess.Popen | None = field(default=None, repr=False)
+    _connection: Connection | None = field(default=None, repr=False)
+
+    def read(self, path: str | Path, **options: Any) -> Radiograph:
+        """One film; `options` as for `read_radiograph`.
+
+        Raises:
+            RefusedFilm: also where the child died or took too long: decode_error.
+            RuntimeError: where no child can be started, whatever the film.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self._start_process()
+        request = {"path": os.fspath(path), "options": options, "seconds": self.seconds_per_film}
+        try:
+            with _Deadline(self._process, self.seconds_per_film) as deadline:
+                answer, pixels = self._exchange_messages(json.dumps(request).encode())
+            return _open_answer(answer, pixels, path)
+        except (EOFError, OSError, ValueError, KeyError, TypeError):
+            self.close()
+            why = f"it took over {self.seconds_per_film:g} s" if deadline.passed else "its process died"
+            refused = RefusedFilm("decode_error", path, f"the decoder failed: {why}")
+        raise refused
+
+    def close(self) -> None:
+        """End the child."""
+        if self._process is not None and self._connection is not None:
+            self._connection.close()
+            self._process.kill()
+            self._process.wait()
+        self._process = self._connection = None
+
+    def _start_process(self) -> None:
+        self.close()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", WORKER, str(theirs.fileno()), str(self.memory_bytes)]
+            self._process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                env=_build_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,  # C libraries write what they like there
+            )
+        self._connection = Connection(ours.detach())
+        try:
+            with _Deadline(self._process, _SECONDS_TO_START):
+                ready = self._connection.recv_bytes(len(READY)) == READY
+        except (EOFError, OSError):
+            ready = False
+        if not ready:
+            self.close()
+            raise RuntimeError(f"the decoding process does not start: try `python -m {WORKER} 1 {self.memory_bytes}`")
+
+    def _exchange_messages(self, request: bytes) -> tuple[dict[str, Any], bytes]:
+        assert self._connection is not None
+        self._connection.send_bytes(request)
+        answer = json.loads(self._connection.recv_bytes(_MAX_ANSWER))
+        return answer, b"" if "reason" in answer else self._connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)
+
+
+class _Deadline:
+    """Kills a process that is not done in time, which ends every wait for it."""
+
+    def __init__(self, process: subprocess.Popen, seconds: float) -> None:
+        self.passed = False
+        self._process = process
+        self._timer = threading.Timer(seconds, self._kill_process)
+        self._timer.daemon = True
+
+    def _kill_process(self) -> None:
+        self.passed = True
+        self._process.kill()
+
+    def __enter__(self) -> _Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
 
 
 def read_radiographs(
-    paths: Iterable[str | Path], workers: int = 2, **options: Any
+    paths: Iterable[str | Path],
+    workers: int = 2,
+    *,
+    memory_bytes: int = MEMORY_BYTES,
+    seconds_per_film: float = SECONDS_PER_FILM,
+    **options: Any,
 ) -> Iterator[tuple[str | Path, Radiograph | RefusedFilm]]:
-    """Films in the order of `paths`, each with its path; a film that cannot be read is a `RefusedFilm`."""
-    for path in paths:
+    """Films in the order of `paths`, each with its path, read by `workers` child processes.
+
+    A film that cannot be read, or that kills or outlasts its child, is a `RefusedFilm`, and the next ones are read.
+
+    Args:
+        paths: DICOM files; they are taken a few ahead of what is asked for.
+        workers: child processes, at least 1.
+        memory_bytes, seconds_per_film: limits, as for `IsolatedReader`.
+        options: as for `read_radiograph`.
+    """
+    if workers < 1:
+        raise ValueError(f"expected at least 1 worker, got {workers}")
+    readers: SimpleQueue[IsolatedReader] = SimpleQueue()
+    everyone = [IsolatedReader(memory_bytes, seconds_per_film) for _ in range(workers)]
+    for reader in everyone:
+        readers.put(reader)
+    threads = ThreadPoolExecutor(workers, thread_name_prefix="film")
+    try:
+        yield from _read_ahead(iter(paths), threads, readers, options, ahead=2 * workers)
+    finally:
+        threads.shutdown(cancel_futures=True)
+        for reader in everyone:
+            reader.close()
+
+
+def _read_ahead(
+    paths: Iterator[str | Path],
+    threads: ThreadPoolExecutor,
+    readers: SimpleQueue[IsolatedReader],
+    options: dict[str, Any],
+    ahead: int,
+) -> Iterator[tuple[str | Path, Radiograph | RefusedFilm]]:
+    def read_next(path: str | Path) -> Radiograph | RefusedFilm:
+        reader = readers.get()
         try:
-            yield path, read_radiograph(path, **options)
+            return reader.read(path, **options)
         except RefusedFilm as refusal:
-            yield path, refusal
+            return refusal
+        finally:
+            readers.put(reader)
+
+    pending: deque[tuple[str | Path, Future[Radiograph | RefusedFilm]]] = deque()
+    for path in islice(paths, ahead):
+        pending.append((path, threads.submit(read_next, path)))
+    while pending:
+        path, future = pending.popleft()
+        result = future.result()
+        for following in islice(paths, 1):
+            pending.append((following, threads.submit(read_next, following)))
+        yield path, result
+
+
+def _build_environment() -> dict[str, str]:
+    """This process's environment, where the child finds `scripts`, and keeps to one thread."""
+    root = str(Path(__file__).resolve().parents[2])
+    search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    return {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _open_answer(answer: dict[str, Any], pixels: bytes, path: str | Path) -> Radiograph:
+    """What a child answered; it may have been taken over, so whatever is not a film raises."""
+    if "reason" in answer:
+        raise RefusedFilm(str(answer["reason"]), path, str(answer["detail"]))
+    facts = dict(answer["facts"])
+    facts["flags"] = tuple(map(str, facts["flags"]))
+    facts["spacing_mm"] = facts["spacing_mm"] and tuple(map(float, facts["spacing_mm"]))
+    array = np.frombuffer(bytearray(pixels), dtype=np.float32).reshape(1, *answer["shape"][1:])
+    return Radiograph(array, RadiographFacts(**facts))

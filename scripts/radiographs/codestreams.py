@@ -1,0 +1,87 @@
+"""Compressed pictures: which are read, by which decoder, and what their own headers say before a decoder believes them."""
+
+from __future__ import annotations
+
+import struct
+from importlib.util import find_spec
+
+from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.structure import NATIVE_SYNTAXES
+
+_JPEG_BASELINE, _JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
+RLE = "1.2.840.10008.1.2.5"
+#: pydicom's plugins by transfer syntax, and what must be importable for each. One plugin a syntax, so that a film has
+#: the same pixels wherever it is read: pydicom would go on to another decoder in silence.
+PLUGINS: dict[str, tuple[str, str]] = {
+    _JPEG_BASELINE: ("pillow", "PIL"),
+    _JPEG_EXTENDED: ("pillow", "PIL"),
+    "1.2.840.10008.1.2.4.57": ("gdcm", "gdcm"),  # JPEG Lossless, process 14
+    "1.2.840.10008.1.2.4.70": ("gdcm", "gdcm"),  # JPEG Lossless, process 14, selection value 1
+    "1.2.840.10008.1.2.4.80": ("pyjpegls", "jpeg_ls"),  # JPEG-LS lossless
+    "1.2.840.10008.1.2.4.81": ("pyjpegls", "jpeg_ls"),  # JPEG-LS near lossless
+    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "openjpeg"),  # JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "openjpeg"),  # JPEG 2000
+    "1.2.840.10008.1.2.4.201": ("pylibjpeg", "openjpeg"),  # High-Throughput JPEG 2000 lossless
+    "1.2.840.10008.1.2.4.202": ("pylibjpeg", "openjpeg"),  # High-Throughput JPEG 2000 lossless, RPCL
+    "1.2.840.10008.1.2.4.203": ("pylibjpeg", "openjpeg"),  # High-Throughput JPEG 2000
+    RLE: ("pydicom", "pydicom"),
+}
+_JPEG_2000 = tuple(syntax for syntax, plugin in PLUGINS.items() if plugin[0] == "pylibjpeg")
+LOSSY = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91, 203))
+#: Start of frame: 0xC0 to 0xCF without DHT, JPG and DAC (ITU-T T.81 B.1.1.3), and 0xF7 of JPEG-LS (ITU-T T.87 C.1.1).
+_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+
+
+def is_supported(transfer_syntax: str) -> bool:
+    """Whether this program reads the syntax, and its decoder is installed."""
+    return transfer_syntax in NATIVE_SYNTAXES or (transfer_syntax in PLUGINS and _is_installed(PLUGINS[transfer_syntax][1]))
+
+
+def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns: int) -> None:
+    """Refuse a codestream that would inflate to something else than the header declares.
+
+    Raises:
+        Refusal: bad_geometry, too_large, decode_error, or unsupported_syntax for 12-bit JPEG Extended.
+    """
+    if transfer_syntax == RLE:
+        # A run of 128 bytes is 2 bytes of RLE, so what is longer than the picture holds more than the picture.
+        if len(codestream) > 64 + 4 * rows * columns:
+            raise Refusal("too_large", "the RLE data is longer than twice the picture")
+        return
+    measure = _measure_jpeg_2000 if transfer_syntax in _JPEG_2000 else _measure_jpeg
+    try:
+        height, width, samples, bits = measure(codestream)
+    except (struct.error, IndexError):
+        raise Refusal("decode_error", "the compressed picture ends inside its header") from None
+    if (height, width, samples) != (rows, columns, 1):
+        found = f"{height} x {width} with {samples} samples"
+        raise Refusal("bad_geometry", f"the compressed picture has {found}, the header {rows} x {columns} with 1")
+    if transfer_syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and bits != 8:
+        raise Refusal("unsupported_syntax", f"no decoder reads {bits}-bit JPEG Extended")
+
+
+def _is_installed(module: str) -> bool:
+    return find_spec(module) is not None
+
+
+def _measure_jpeg(codestream: bytes) -> tuple[int, int, int, int]:
+    """Height, width, samples and bits of a JPEG or JPEG-LS picture."""
+    position = 2 if codestream[:2] == b"\xff\xd8" else len(codestream)
+    while codestream[position] == 0xFF:
+        marker = codestream[position + 1]
+        if marker in _FRAME_MARKERS:
+            bits, height, width, samples = struct.unpack_from(">BHHB", codestream, position + 4)
+            return height, width, samples, bits
+        fill = marker == 0xFF
+        position += 1 if fill else 2 + struct.unpack_from(">H", codestream, position + 2)[0]
+    raise Refusal("decode_error", "the compressed picture has no frame header")
+
+
+def _measure_jpeg_2000(codestream: bytes) -> tuple[int, int, int, int]:
+    """Height, width, samples and bits of a JPEG 2000 picture (ITU-T T.800 A.5.1), with or without its file format."""
+    start = codestream.find(b"\xff\x4f\xff\x51", 0, 4096)
+    if start < 0:
+        raise Refusal("decode_error", "the compressed picture has no frame header")
+    right, lower, left, upper = struct.unpack_from(">IIII", codestream, start + 8)
+    samples, bits = struct.unpack_from(">HB", codestream, start + 40)
+    return lower - upper, right - left, samples, (bits & 0x7F) + 1

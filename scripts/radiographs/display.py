@@ -1,0 +1,93 @@
+"""How a film wants its stored values shown, read from its header."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.radiographs.decoding import sign_values
+from scripts.radiographs.gates import Picture
+from scripts.radiographs.grayscale import Display, LookupTable, Window
+from scripts.radiographs.header import Header
+from scripts.radiographs.refusal import Refusal
+
+
+def read_display(header: Header, picture: Picture) -> tuple[Display, list[str]]:
+    """The film's display, and flags.
+
+    The photometric interpretation alone decides on the inversion. Presentation LUT Shape repeats it (PS3.3 C.8.11.3.1.2:
+    INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2), so it never inverts a second time; where it says otherwise, the
+    film is flagged "presentation_lut".
+
+    Raises:
+        Refusal: bad_lookup.
+    """
+    inverted, shape = picture.photometric == "MONOCHROME1", header.word("PresentationLUTShape")
+    slope, intercept = _read_rescale(header)
+    padding = _read_padding(header, picture)
+    contradicts = shape == ("IDENTITY" if inverted else "INVERSE")
+    lost = padding is None and bool(header.value("PixelPaddingValue"))
+    flags = [flag for flag, raised in (("presentation_lut", contradicts), ("padding", lost)) if raised]
+    # A first input below zero makes sense only where values can be below zero.
+    modality = _read_table(header, "ModalityLUTSequence", picture.signed)
+    voi = _read_table(header, "VOILUTSequence", modality is None and (picture.signed or intercept < 0 or slope < 0))
+    return Display(slope, intercept, modality, voi, _read_window(header), inverted, padding), flags
+
+
+def _read_rescale(header: Header) -> tuple[float, float]:
+    slope = _read_number(header, "RescaleSlope", 1.0)
+    if slope == 0:
+        raise Refusal("bad_lookup", "the rescale slope is 0")
+    return slope, _read_number(header, "RescaleIntercept", 0.0)
+
+
+def _read_number(header: Header, keyword: str, default: float) -> float:
+    if not header.words(keyword):
+        return default
+    numbers = header.numbers(keyword)
+    if not numbers:
+        raise Refusal("bad_lookup", f"{keyword} is not a finite number")
+    return numbers[0]
+
+
+def _read_window(header: Header) -> Window | None:
+    if not (header.words("WindowCenter") and header.words("WindowWidth")):
+        return None
+    center, width = header.numbers("WindowCenter"), header.numbers("WindowWidth")
+    function = header.word("VOILUTFunction") or "LINEAR"
+    valid = center and width and function in ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+    return Window(center[0], width[0], function) if valid else Window(0, 0)
+
+
+def _read_padding(header: Header, picture: Picture) -> tuple[int, int] | None:
+    """Stored values of padding, lowest and highest (PS3.3 C.7.5.1.1.2); their VR, US or SS, is often wrong."""
+    value, limit = header.integer("PixelPaddingValue"), header.integer("PixelPaddingRangeLimit")
+    if value is None:
+        return None
+    ends = sign_values(np.array([value, value if limit is None else limit], dtype=np.int64), picture)
+    return int(ends.min()), int(ends.max())
+
+
+def _read_table(header: Header, keyword: str, signed: bool) -> LookupTable | None:
+    """The first item of a LUT sequence (PS3.3 C.11.1.1.1 and C.11.2.1.1)."""
+    item = header.first_item(keyword)
+    if item is None:
+        return None
+    descriptor = item.numbers("LUTDescriptor")
+    if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
+        raise Refusal("bad_lookup", f"the descriptor of {keyword} is not three numbers with 8 to 16 bits")
+    count, first = int(descriptor[0]) % 65536 or 65536, int(descriptor[1])
+    entries = _read_entries(item, count)
+    if len(entries) != count:
+        raise Refusal("bad_lookup", f"{keyword} declares {count} entries and holds {len(entries)}")
+    # The VR of the first input, US or SS, is ambiguous, and often wrong.
+    first = (first + 32768) % 65536 - 32768 if signed else first % 65536
+    return LookupTable(first, entries.astype(np.float64))
+
+
+def _read_entries(item: Header, count: int) -> NDArray[np.unsignedinteger]:
+    value = item.value("LUTData")
+    if len(value) == count + count % 2:  # 8-bit entries, two in a word
+        order = item.coding.order
+        return np.frombuffer(value, dtype=f"{order}u2").astype("<u2").view("u1")[:count]
+    return np.frombuffer(value[: len(value) // 2 * 2], dtype=f"{item.coding.order}u2")

@@ -1,0 +1,261 @@
+"""The first gates, on bytes: size, preamble, inflation, nesting, and that every element ends inside the file.
+
+The data set is walked in a loop, never by recursion, and nothing of it is interpreted here but lengths. pydicom's own
+parser is not used on files from outside: it recurses into every sequence, inflates without bound, and quotes values in
+its warnings. PS3.10 7.1 (file), PS3.5 7.1 (elements), 7.5 (sequences), A.4 (encapsulated pixel data).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from scripts.radiographs.refusal import Refusal
+
+#: 8192 x 8192 pixels of 16 bits, and half as much again for everything else.
+MAX_BYTES = 192 * 2**20
+#: A film has some hundred elements, and sequences in sequences about four levels deep; every level counts twice.
+MAX_ELEMENTS = 20_000
+MAX_OPEN = 32
+
+PIXEL_DATA = 0x7FE00010
+ITEM = 0xFFFEE000
+_ITEM_END, _SEQUENCE_END = 0xFFFEE00D, 0xFFFEE0DD
+_UNDEFINED = 0xFFFFFFFF
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+#: Implicit VR Little Endian, Explicit VR Little Endian, Deflated Explicit VR Little Endian, Explicit VR Big Endian.
+NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
+_IMPLICIT, _, _DEFLATED, _BIG_ENDIAN = NATIVE_SYNTAXES
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How elements are written: without VR or with, least significant byte first or last."""
+
+    implicit: bool
+    little: bool
+
+    @property
+    def order(self) -> str:
+        """The byte order as `struct` and numpy spell it."""
+        return "<" if self.little else ">"
+
+
+@dataclass(frozen=True)
+class Element:
+    """One element: its tag, its VR (b"" in implicit VR) and where its value stands; `stop` -1 if only a delimiter tells."""
+
+    tag: int
+    vr: bytes
+    start: int
+    stop: int
+
+    def choose_coding(self, around: Coding) -> Coding:
+        """How elements inside it are written: UN hides Implicit VR Little Endian (PS3.5 6.2.2 note 2)."""
+        return Coding(implicit=True, little=True) if self.vr == b"UN" else around
+
+
+@dataclass(frozen=True)
+class FilmBytes:
+    """A data set whose structure is sound.
+
+    Args:
+        data: the data set, inflated, without preamble and file meta information.
+        coding: how its elements are written.
+        transfer_syntax: UID.
+        elements: the top-level elements before the pixel data, by tag.
+        pixels: the pixel data element; `None` where the object has none.
+        fragments: start and stop of each fragment of encapsulated pixel data; empty for native pixel data.
+    """
+
+    data: bytes
+    coding: Coding
+    transfer_syntax: str
+    elements: dict[int, Element]
+    pixels: Element | None
+    fragments: tuple[tuple[int, int], ...]
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the transfer syntax leaves pixel data uncompressed."""
+        return self.transfer_syntax in NATIVE_SYNTAXES
+
+    @cached_property
+    def codestream(self) -> bytes:
+        """The compressed picture, its fragments joined."""
+        return b"".join(self.data[start:stop] for start, stop in self.fragments)
+
+
+def open_film_bytes(file: bytes) -> FilmBytes:
+    """The sound structure of a DICOM file.
+
+    Raises:
+        Refusal: not_dicom, too_large, truncated or malformed.
+    """
+    check_size(len(file))
+    if len(file) < 132 or file[128:132] != b"DICM":
+        raise Refusal("not_dicom", "no DICM after a preamble of 128 bytes")
+    syntax, start = _read_file_meta(file)
+    data = _inflate(file[start:]) if syntax == _DEFLATED else file[start:]
+    coding = Coding(implicit=syntax == _IMPLICIT, little=syntax != _BIG_ENDIAN)
+    elements, pixels = walk_elements(data, coding)
+    fragments = _walk_fragments(data, pixels.start, coding)[0] if pixels and pixels.stop < 0 else ()
+    return FilmBytes(data, coding, syntax, elements, pixels, fragments)
+
+
+def check_size(size: int) -> None:
+    """Refuse what is larger than any film."""
+    if size > MAX_BYTES:
+        raise Refusal("too_large", f"{size} bytes, at most {MAX_BYTES} are read")
+
+
+def walk_elements(
+    data: bytes, coding: Coding, start: int = 0, stop: int | None = None
+) -> tuple[dict[int, Element], Element | None]:
+    """The elements of a data set, or of a sequence's item from `start`, by tag, and its pixel data, where the walk ends.
+
+    Raises:
+        Refusal: truncated or malformed.
+    """
+    walk = _Walk(data, coding, len(data) if stop is None else stop, start)
+    while walk.step():
+        pass
+    return walk.found, walk.pixels
+
+
+class _Walk:
+    """A walk through nested elements with a list of what is open instead of recursion."""
+
+    def __init__(self, data: bytes, coding: Coding, stop: int, position: int) -> None:
+        self.data, self.coding, self.stop, self.position = data, coding, stop, position
+        self.found: dict[int, Element] = {}
+        self.pixels: Element | None = None
+        self.open_levels: list[tuple[Element, Coding]] = []
+        self.count = 0
+
+    def step(self) -> bool:
+        """Read one element; whether there is more."""
+        self._close_finished()
+        if self.position >= self.stop and not self.open_levels:
+            return False
+        self.count += 1
+        if self.count > MAX_ELEMENTS or len(self.open_levels) > MAX_OPEN:
+            raise Refusal("malformed", f"over {MAX_ELEMENTS} elements or {MAX_OPEN // 2} levels of sequences")
+        coding = self.open_levels[-1][1] if self.open_levels else self.coding
+        element = read_header(self.data, self.position, self.stop, coding)
+        if element.tag in (_ITEM_END, _SEQUENCE_END):
+            return self._close_delimited(element)
+        if not self.open_levels:
+            if element.tag == PIXEL_DATA:
+                self.pixels = element
+                return False
+            self._keep_once(element)
+        self._enter_or_skip(element, coding)
+        return True
+
+    def _close_finished(self) -> None:
+        while self.open_levels and 0 <= self.open_levels[-1][0].stop <= self.position:
+            if self.position > self.open_levels.pop()[0].stop:
+                raise Refusal("malformed", "an element is longer than the sequence around it")
+
+    def _close_delimited(self, delimiter: Element) -> bool:
+        if not self.open_levels:
+            if delimiter.tag == _ITEM_END:  # of the item that this walk started in
+                return False
+            raise Refusal("malformed", "a delimiter without the sequence that it ends")
+        element = self.open_levels.pop()[0]
+        if element.stop >= 0:
+            raise Refusal("malformed", "a delimiter without the sequence that it ends")
+        if not self.open_levels:
+            self.found[element.tag] = replace(element, stop=self.position)
+        self.position = delimiter.start
+        return True
+
+    def _keep_once(self, element: Element) -> None:
+        if element.tag in self.found:
+            raise Refusal("malformed", "an element stands twice in the data set")
+        self.found[element.tag] = element
+
+    def _enter_or_skip(self, element: Element, coding: Coding) -> None:
+        """Go on inside a sequence or item, behind anything else."""
+        if element.stop < 0 and (element.vr in (b"OB", b"OW") or element.tag == PIXEL_DATA):
+            self.position = _walk_fragments(self.data, element.start, coding)[1]  # an icon's pixel data
+        elif element.tag == ITEM or element.stop < 0 or element.vr == b"SQ":
+            self.open_levels.append((element, element.choose_coding(coding)))
+            self.position = element.start
+        else:
+            self.position = element.stop
+
+
+def read_header(data: bytes, position: int, stop: int, coding: Coding) -> Element:
+    try:
+        group, number = struct.unpack_from(f"{coding.order}HH", data, position)
+        tag, vr = group << 16 | number, b""
+        if coding.implicit or group == 0xFFFE:
+            length, start = struct.unpack_from(f"{coding.order}I", data, position + 4)[0], position + 8
+        else:
+            vr = data[position + 4 : position + 6]
+            length, start = _read_explicit_length(data, position, vr, coding.order)
+    except struct.error:
+        raise Refusal("truncated", "the file ends inside an element's header") from None
+    if length == _UNDEFINED:
+        return Element(tag, vr, start, -1)
+    if start + length > stop:
+        raise Refusal("truncated", f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than what is left")
+    return Element(tag, vr, start, start + length)
+
+
+def _read_explicit_length(data: bytes, position: int, vr: bytes, order: str) -> tuple[int, int]:
+    if vr in _SHORT_VRS:
+        return struct.unpack_from(f"{order}H", data, position + 6)[0], position + 8
+    if vr in _LONG_VRS:
+        return struct.unpack_from(f"{order}I", data, position + 8)[0], position + 12
+    if len(vr) < 2:
+        raise Refusal("truncated", "the file ends inside an element's header")
+    raise Refusal("malformed", "an element has no value representation of DICOM")
+
+
+def _walk_fragments(data: bytes, position: int, coding: Coding) -> tuple[tuple[tuple[int, int], ...], int]:
+    """Start and stop of each fragment but the offset table, and where the element ends."""
+    fragments: list[tuple[int, int]] = []
+    for _ in range(MAX_ELEMENTS):
+        item = read_header(data, position, len(data), coding)
+        if item.tag == _SEQUENCE_END:
+            return tuple(fragments[1:]), item.start
+        if item.tag != ITEM or item.stop < 0:
+            raise Refusal("malformed", "encapsulated pixel data holds something else than fragments")
+        fragments.append((item.start, item.stop))
+        position = item.stop
+    raise Refusal("malformed", f"over {MAX_ELEMENTS} fragments")
+
+
+def _read_file_meta(file: bytes) -> tuple[str, int]:
+    """Transfer syntax UID, and where the data set starts. The group is Explicit VR Little Endian (PS3.10 7.1)."""
+    coding, position, syntax = Coding(implicit=False, little=True), 132, b""
+    while file[position : position + 2] == b"\x02\x00":
+        element = read_header(file, position, len(file), coding)
+        if element.stop < 0:
+            raise Refusal("malformed", "the file meta information holds a sequence")
+        if element.tag == 0x00020010:
+            syntax = file[element.start : element.stop].rstrip(b"\0 ")
+        position = element.stop
+    if not re.fullmatch(rb"[0-9.]{1,64}", syntax):
+        raise Refusal("malformed", "the file meta information names no transfer syntax")
+    return syntax.decode(), position
+
+
+def _inflate(deflated: bytes) -> bytes:
+    """The data set of the deflated transfer syntax (PS3.5 A.5), at most `MAX_BYTES` of it."""
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    try:
+        data = inflater.decompress(deflated, MAX_BYTES + 1)
+    except zlib.error:
+        raise Refusal("malformed", "the deflated data set does not inflate") from None
+    check_size(len(data))
+    if not inflater.eof:
+        raise Refusal("truncated", "the deflated data set ends too early")
+    return data

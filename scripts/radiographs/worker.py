@@ -1,0 +1,66 @@
+"""The child process that reads films: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
+
+It speaks JSON and raw pixels over one socket, never pickle, so that a decoder taken over by a film gains nothing from
+what it answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+
+from scripts.errors import RefusedFilm
+from scripts.radiographs.facts import Radiograph
+from scripts.radiographs.reading import read_radiograph
+
+READY = b"ready"
+
+
+def serve_films(descriptor: int, read: Callable[..., Radiograph] = read_radiograph) -> None:
+    """Answer requests until the parent closes the socket.
+
+    A request is JSON: path, options, and the seconds of computing that this film may cost. An answer is JSON, either
+    reason and detail, or facts, shape and then the pixels as bytes.
+    """
+    connection = Connection(descriptor)
+    connection.send_bytes(READY)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            _answer_request(connection, json.loads(connection.recv_bytes()), read)
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Bound this process's address space; it also writes no file and leaves no core dump."""
+    limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
+    for kind, limit in limits.items():
+        with contextlib.suppress(ValueError, OSError):  # macOS bounds no address space
+            resource.setrlimit(kind, (limit, limit))
+
+
+def _limit_computing(seconds: float) -> None:
+    """A child whose parent was killed ends by itself: nobody is left to end it."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = int(used.ru_utime + used.ru_stime + seconds) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def _answer_request(connection: Connection, request: dict, read: Callable[..., Radiograph]) -> None:
+    _limit_computing(request["seconds"])
+    try:
+        radiograph = read(request["path"], **request["options"])
+    except RefusedFilm as refusal:
+        connection.send_bytes(json.dumps({"reason": refusal.reason, "detail": refusal.detail}).encode())
+        return
+    answer = {"facts": asdict(radiograph.facts), "shape": radiograph.pixels.shape}
+    connection.send_bytes(json.dumps(answer).encode())
+    connection.send_bytes(memoryview(radiograph.pixels).cast("B"))
+
+
+if __name__ == "__main__":
+    limit_memory(int(sys.argv[2]))
+    serve_films(int(sys.argv[1]))
