@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,13 +23,13 @@ def assign_folds(labels: Sequence[int], groups: Sequence[str], num_folds: int = 
         groups: N patients.
 
     Raises:
-        InputError: where there are fewer patients than folds, or fewer than two folds.
+        InputError: where there are fewer patients, or studies of the commonest class, than folds.
     """
-    num_groups = len(set(groups))
-    if num_folds < 2 or num_groups < num_folds:
+    num_groups, num_common = len(set(groups)), max(Counter(labels).values(), default=0)
+    if num_folds < 2 or min(num_groups, num_common) < num_folds:
         raise InputError(
-            f"at least 2 folds and as many patients, {num_folds} folds asked for",
-            f"{num_groups} patients with labelled films",
+            f"at least 2 folds, and as many patients and studies of a class as the {num_folds} folds asked for",
+            f"{num_groups} patients with labelled films, {num_common} studies of the commonest class",
             "ask for fewer folds, or tell patients apart in the column patient of a table of one's own",
         )
     folds = np.zeros(len(labels), dtype=np.int64)

@@ -59,6 +59,11 @@ def test_groups_by_study_where_patients_repeat_are_refused(other: dict[str, obje
         refuse_leaks([FILM, FILM | {"image_id": "b", "fold": 1} | other])
 
 
+def test_too_few_studies_of_every_class_is_told() -> None:
+    with pytest.raises(InputError, match="2 studies of the commonest class; ask for fewer folds"):
+        assign_folds([0, 0, 1, 1, 2, 3], list("abcdef"), 5)
+
+
 def test_films_without_a_leak_pass() -> None:
     refuse_leaks([FILM, FILM | {"image_id": "b"}, FILM | {"patient": "p2", "study_id": "s2", "film": 2, "fold": 1}])
     refuse_leaks([FILM | {"film": None}, {"image_id": "b", "study_id": "s2", "patient": "p2", "film": None, "fold": 1}])

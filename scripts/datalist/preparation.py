@@ -142,10 +142,12 @@ def _know_boxes(film: Film, boxed_studies: set[str], decisions: Decisions) -> bo
 
 
 def _assign_folds(entries: Sequence[dict[str, Any]], clusters: Sequence[int], num_folds: int, seed: int) -> None:
-    """Put the fold into each labelled film, by study, and refuse a leak."""
+    """Put the fold into each labelled film, by study, and refuse a leak; a tree without labels has no folds."""
     labelled = [
         (entry, cluster) for entry, cluster in zip(entries, clusters, strict=True) if entry["label"] is not None
     ]
+    if not labelled:
+        return
     studies = {entry["study_id"]: entry for entry, _ in labelled}
     names = sorted(studies)
     labels, patients = [studies[name]["label"] for name in names], [studies[name]["patient"] for name in names]

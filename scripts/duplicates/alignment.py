@@ -17,6 +17,7 @@ _SCALES = (1.0, 0.96, 1.04, 0.92, 1.08)
 _MIN_COARSE = 0.3
 _GOOD_COARSE = 0.9
 _NUM_STEPS = 12
+_MIN_GAIN = 0.002
 
 
 def correlate_aligned(first: ArrayLike, second: ArrayLike) -> float:
@@ -110,9 +111,9 @@ def _refine(fixed: Picture, moving: Picture, affine: Affine) -> float:
         affine = np.concatenate([linear + linear @ step[:, :2], affine[:, 2:] + linear @ step[:, 2:]], axis=1)
         warped, inside = _warp(moving, affine)
         refined = _correlate_overlap(fixed, warped, inside)
-        if refined <= correlation + 1e-4:
+        gain, correlation = refined - correlation, max(correlation, refined)
+        if gain < _MIN_GAIN:
             break
-        correlation = refined
     return correlation
 
 

@@ -19,7 +19,7 @@ from scripts.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
 #: .5 +- .05, the same ones in .21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
 MAX_DISTANCE = 0.33
 #: At most so many proposals of the hash for each film, the nearest: films that are all alike would propose every pair.
-NUM_NEAREST = 10
+NUM_NEAREST = 5
 #: Pairs that correlate this well after alignment are one film. Looked at on real films: up to .872 are mostly repeated
 #: exposures (two breaths of one session), from .874 on nearly all are one exposure, processed or cut otherwise.
 MIN_CORRELATION = 0.873
