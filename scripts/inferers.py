@@ -15,10 +15,11 @@ VIEWS: dict[str, tuple[int, ...]] = {"identity": (), "horizontal": (-1,), "verti
 
 
 class AutocastInferer(Inferer):
-    """One forward pass, in bfloat16 where that is faster; the same line serves CPU and GPU, and needs no scaler.
+    """One forward pass in mixed precision; the same line serves CPU and GPU, and bfloat16 needs no scaler.
 
     Args:
-        dtype: name of a torch type, "bfloat16" as a rule; None or "float32": full precision.
+        dtype: name of a torch type, "bfloat16" on a GPU; None or "float32": full precision, which on a CPU without
+            matrix units is faster (22 against 28 ms a film and training step).
 
     Shape:
         image (B, C, H, W) -> the network's dictionary of logits, float32.
@@ -61,7 +62,9 @@ class ViewsInferer(AutocastInferer):
             out["mask"] = torch.logit(mean["mask"], eps=1e-6)
         return out
 
-    def _look(self, inputs: torch.Tensor, network: Callable[..., Logits], axes: tuple[int, ...], *args: Any, **kwargs: Any) -> Logits:
+    def _look(
+        self, inputs: torch.Tensor, network: Callable[..., Logits], axes: tuple[int, ...], *args: Any, **kwargs: Any
+    ) -> Logits:
         logits = super().__call__(torch.flip(inputs, axes), network, *args, **kwargs)
         probabilities = {"study": logits["study"].softmax(dim=1)}
         if "mask" in logits:

@@ -17,8 +17,9 @@ from scripts.labels import STUDY_CLASSES
 #: Decoder widths of the article, on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
 ARTICLE_MASK_WIDTHS: tuple[int, ...] = (768, 512, 256, 256, 128)
 
-#: Decoder widths that suit EfficientNetV2-B0 on two CPU cores; 1.6 million parameters, nearly all in the first step.
-SLIM_MASK_WIDTHS: tuple[int, ...] = (128, 64, 32, 32, 32)
+#: Decoder widths that suit EfficientNetV2-B0 on two CPU cores: a training step costs 3 % more than without a decoder
+#: (22.2 against 21.5 ms a film of 160 px); with 128-64-32-32-32 it is 33 % (28.6 ms).
+SLIM_MASK_WIDTHS: tuple[int, ...] = (64, 32, 16, 16, 16)
 
 
 class MaskDecoder(nn.Sequential):
