@@ -1,4 +1,4 @@
-"""A frontal chest film as one picture: thorax, lungs, bones, heart, and the opacities of a study class."""
+"""A frontal chest film as one picture: body, findings and exposure brought together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.boxes import Boxes, as_boxes
+from scripts.boxes import Boxes, clip_boxes, compute_areas
+from scripts.synthetic.body import SIDES, Body, Field, Frame, draw_body, draw_frame
+from scripts.synthetic.bones import draw_skeleton, draw_vessels
+from scripts.synthetic.canvas import enlarge
+from scripts.synthetic.devices import draw_devices
+from scripts.synthetic.exposure import TONES, burn_letters, collimate, develop
+from scripts.synthetic.findings import fill_lungs, plan_opacities
+from scripts.synthetic.tissue import AIR, draw_layers
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a film's header tells and its picture shows.
+
+    Args:
+        sex: "F", "M" or "" (drawn as "M").
+        view: "PA", or "AP" for a portable film: arms down, less contrast, devices.
+        tone: index into `TONES`, the maker's post-processing.
+        aspect: height of a pixel by its width.
+    """
+
+    sex: str = ""
+    view: str = "PA"
+    tone: int = 0
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -25,35 +49,49 @@ class Drawing:
     lung_box: NDArray[np.float64]
 
 
-def draw_chest(height: int, width: int, study_class: str, seeds: tuple[int, int, int]) -> Drawing:
-    """One film; `seeds` are those of the patient, of the study's findings and of the exposure."""
-    patient, finding, exposure = (np.random.default_rng(seed) for seed in seeds)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    y, x = (y + 0.5) / height, (x + 0.5) / width
-    shift = patient.uniform(-0.03, 0.03, 2)
+def draw_chest(
+    height: int, width: int, study_class: str, seeds: tuple[int, int, int], look: Look | None = None
+) -> Drawing:
+    """One film of `height` x `width` pixels.
 
-    def blob(centre_y: float, centre_x: float, half_y: float, half_x: float, power: float = 2) -> NDArray[np.float32]:
-        distance = np.abs((y - centre_y) / half_y) ** power + np.abs((x - centre_x) / half_x) ** power
-        return np.clip(1.2 * (1.1 - distance), 0, 1)
+    Args:
+        study_class: one of `STUDY_CLASSES`; it decides the opacities.
+        seeds: of the patient's body, of the study's findings and of the exposure: films of one patient share the
+            first, films of one study the first two.
+        look: what the film's header tells too.
+    """
+    look = look or Look()
+    portable, exposure = look.view == "AP", np.random.default_rng(seeds[2])
+    # How deep a breath was taken belongs to the study, so that its films agree.
+    breath = float(np.random.default_rng([seeds[1], 3]).uniform(0.03, 0.28 if portable else 0.1))
+    body = draw_body(np.random.default_rng(seeds[0]), look.sex, breath)
+    frame = draw_frame(exposure, height, width, look.aspect, 2.2 if portable else 1.2)
+    lung_box = _bound_lungs(body, frame)
+    absorption, boxes = _draw_absorption(body, frame, study_class, seeds[1], portable)
+    greys = develop(absorption, TONES[look.tone], frame, portable, exposure)
+    greys = burn_letters(collimate(greys, lung_box, exposure), look.view, exposure)
+    boxes = np.clip(boxes, np.tile(lung_box[:2], 2), np.tile(lung_box[2:], 2))
+    return Drawing(greys.astype(np.float32), boxes[compute_areas(boxes) > 0], lung_box)
 
-    lungs = [(0.47 + shift[0], centre + shift[1], 0.32, 0.17) for centre in (0.29, 0.71)]
-    picture = 0.15 + 0.6 * blob(0.6, 0.5, 0.6, 0.5, 4)
-    for lung in lungs:
-        picture -= 0.45 * blob(*lung, 2.5)
-    picture += 0.25 * blob(0.62 + shift[0], 0.56 + shift[1], 0.17, 0.17)
-    places = {
-        "negative": [],
-        "typical": [(0, 0.15, -0.07), (1, 0.15, 0.07)],
-        "indeterminate": [(int(finding.integers(2)), 0.0, 0.0)],
-        "atypical": [(int(finding.integers(2)), -0.18, 0.0)],
-    }[study_class]
-    boxes = []
-    for side, down, out in places:
-        centre_y, centre_x = lungs[side][0] + down, lungs[side][1] + out
-        half_y, half_x = finding.uniform(0.06, 0.1), finding.uniform(0.05, 0.08)
-        picture += 0.3 * blob(centre_y, centre_x, half_y, half_x)
-        boxes.append([centre_x - half_x, centre_y - half_y, centre_x + half_x, centre_y + half_y])
-    picture += exposure.normal(0, 0.02, picture.shape) + exposure.uniform(-0.03, 0.03)
-    frame = np.array([width, height, width, height])
-    lung_box = [lungs[0][1] - 0.18, lungs[0][0] - 0.33, lungs[1][1] + 0.18, lungs[1][0] + 0.33]
-    return Drawing(np.clip(picture, 0, 1).astype(np.float32), as_boxes(boxes) * frame, np.array(lung_box) * frame)
+
+def _draw_absorption(body: Body, frame: Frame, study_class: str, seed: int, portable: bool) -> tuple[Field, Boxes]:
+    """Everything in the beam added up, `(H, W)`, and the opacity boxes."""
+    # Soft tissue has no edge that a half or quarter of the resolution would lose.
+    step = 1 if max(frame.height, frame.width) < 256 else max(2, round(frame.scale / 100))
+    layers = draw_layers(body, frame, step, portable)
+    opacities = plan_opacities(study_class, body, np.random.default_rng([seed, 0]))
+    clear, boxes = fill_lungs(opacities, body, frame, step, layers, np.random.default_rng([seed, 1]))
+    air = layers.air * clear
+    # Vessels are silhouetted by air: where the air is gone they are not seen.
+    seen = enlarge(0.15 * np.clip(1.6 * air, 0, 1), frame, step)
+    total = enlarge(layers.tissue - AIR * air, frame, step) + seen * draw_vessels(body, frame)
+    total += draw_skeleton(body, frame, portable) * enlarge(1 - 0.55 * layers.belly, frame, step)
+    if portable:
+        total += draw_devices(body, frame, np.random.default_rng([seed, 2]))
+    return total, boxes
+
+
+def _bound_lungs(body: Body, frame: Frame) -> NDArray[np.float64]:
+    points = frame.to_film(np.concatenate([body.outline(side) for side in SIDES]))
+    box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+    return clip_boxes([box], frame.height, frame.width)[0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
+import shutil
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +14,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from scripts.boxes import Boxes
 from scripts.errors import InputError
 from scripts.labels import IMAGE_SUFFIX, NONE, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, TABLE_COLUMNS
-from scripts.synthetic.anatomy import Drawing, draw_chest
+from scripts.synthetic.anatomy import draw_chest
+from scripts.synthetic.broken import BREAKAGES, write_broken_film
 from scripts.synthetic.cohort import PlannedFilm, plan_cohort
 from scripts.synthetic.dicom import write_film
+from scripts.synthetic.storage import store_picture
 
 _UNIT = "1 0 0 1 1"
+_BOX_COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,17 @@ def draw_tree(
 ) -> None:
     """Draw `train/<study>/<series>/<image>.dcm`, `test/...` and the challenge's tables.
 
+    The tree appears whole or not at all: it is drawn beside `out` and renamed.
+
     Args:
         out: a new or empty folder.
-        num_studies: studies under train; about one in eight has several films.
+        num_studies: studies under train, about a quarter more films; patients have one to three studies.
         num_test_studies: studies under test; they have no labels, only lung boxes and rows in sample_submission.csv.
         size: the longer side of a film in pixels.
-        seed: same seed, same films.
+        seed: same seed, same bytes (on the same machine and library versions).
         workers: processes that draw.
-        broken: also write films that must be refused; broken_films.csv says which, and for which reason.
+        broken: also draw films that must be refused, each in a study of its own that the tables name as any other;
+            broken_films.csv says how each is broken, and with which reason code it must be refused.
 
     Raises:
         InputError: where `out` holds something already, or a number is out of range.
@@ -59,59 +68,84 @@ def draw_tree(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError("a new or empty folder", f"something in {out}", "choose another one, or empty it first")
     if min(num_studies, workers) < 1 or num_test_studies < 0 or not 64 <= size <= 8192:
-        raise InputError("at least 1 study, 1 worker and 64 to 8192 pixels", "less or more", "change the numbers")
-    out.mkdir(parents=True, exist_ok=True)
-    plans = plan_cohort(num_studies, num_test_studies, seed)
-    drawn = _draw_all(plans, out, size, workers)
-    _write_tables(out, drawn)
+        found = f"{num_studies} and {num_test_studies} studies, {workers} workers and a size of {size}"
+        raise InputError("at least 1 study, 1 worker and a size of 64 to 8192 pixels", found, "change the numbers")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        _draw_into(folder, plan_cohort(num_studies, num_test_studies, seed, broken), size, workers)
+        folder.chmod(0o755)
+        os.replace(folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _draw_all(plans: Sequence[PlannedFilm], out: Path, size: int, workers: int) -> list[DrawnFilm]:
-    draw = partial(_draw_one, out=out, size=size)
+def _draw_into(folder: Path, plans: Sequence[PlannedFilm], size: int, workers: int) -> None:
+    draw = partial(_draw_one, folder=folder, size=size)
     if workers == 1:
-        return [draw(plan) for plan in plans]
-    with multiprocessing.get_context("fork").Pool(workers) as pool:
-        return pool.map(draw, plans, chunksize=4)
+        drawn = [draw(plan) for plan in tqdm(plans, "drawing films", disable=None)]
+    else:
+        with multiprocessing.Pool(workers) as pool:
+            films = pool.imap(draw, plans, chunksize=4)
+            drawn = list(tqdm(films, "drawing films", total=len(plans), disable=None))
+    _write_tables(folder, drawn)
 
 
-def _draw_one(plan: PlannedFilm, out: Path, size: int) -> DrawnFilm:
+def _draw_one(plan: PlannedFilm, folder: Path, size: int) -> DrawnFilm:
     # An even number of columns, because GDCM's encoder wants an even number of bytes.
     height, width = (2 * round(size * share / 2) for share in plan.shape)
-    drawing = draw_chest(height, width, plan.study_class, plan.seeds)
-    path = out / plan.part / plan.study_id / plan.series_id / f"{plan.image_id}.dcm"
-    write_film(path, _store_values(drawing, plan), plan.style)
+    drawing = draw_chest(height, width, plan.study_class, plan.seeds, plan.look)
+    values, style = store_picture(drawing.pixels, plan.style, plan.display)
+    path = folder / _locate(plan)
+    if plan.breakage:
+        write_broken_film(path, values, style, plan.breakage)
+    else:
+        write_film(path, values, style)
     return DrawnFilm(plan, drawing.boxes, drawing.lung_box)
 
 
-def _store_values(drawing: Drawing, plan: PlannedFilm) -> NDArray[np.uint16]:
-    top = (1 << plan.style.bits_stored) - 1
-    values = np.round(drawing.pixels * top).astype(np.uint16)
-    return top - values if plan.style.photometric == "MONOCHROME1" else values
+def _locate(plan: PlannedFilm) -> Path:
+    return Path(plan.part, plan.study_id, plan.series_id, f"{plan.image_id}.dcm")
 
 
-def _write_tables(out: Path, drawn: Sequence[DrawnFilm]) -> None:
-    train = [film for film in drawn if film.plan.part == "train"]
-    test = [film for film in drawn if film.plan.part == "test"]
-    classes = {film.plan.study_id: film.plan.study_class for film in train}
+def _write_tables(folder: Path, drawn: Sequence[DrawnFilm]) -> None:
+    drawn = sorted(drawn, key=lambda film: film.plan.image_id)
+    parts = {part: [film for film in drawn if film.plan.part == part] for part in ("train", "test")}
+    classes = sorted({film.plan.study_id: film.plan.study_class for film in parts["train"]}.items())
     header = ["id", *(TABLE_COLUMNS[name] for name in STUDY_CLASSES)]
-    rows = [[f"{study}{STUDY_SUFFIX}", *(int(name == label) for name in STUDY_CLASSES)] for study, label in classes.items()]
-    _write_csv(out / "train_study_level.csv", header, rows)
-    _write_csv(out / "train_image_level.csv", ["id", "boxes", "label", "StudyInstanceUID"], map(_image_row, train))
-    for name, films in (("train", train), ("test", test)):
-        boxes = [[film.plan.image_id, *_round(film.lung_box)] for film in films]
-        _write_csv(out / f"{name}_lung_boxes.csv", ["image", "xmin", "ymin", "xmax", "ymax"], boxes)
-    studies = {film.plan.study_id: None for film in test}
-    sample = [[f"{study}{STUDY_SUFFIX}", f"{STUDY_CLASSES[0]} {_UNIT}"] for study in sorted(studies)]
-    sample += [[f"{name}{IMAGE_SUFFIX}", f"{NONE} {_UNIT}"] for name in sorted(film.plan.image_id for film in test)]
-    _write_csv(out / "sample_submission.csv", ["id", "PredictionString"], sample)
+    one_hot = [[f"{study}{STUDY_SUFFIX}", *(int(name == found) for name in STUDY_CLASSES)] for study, found in classes]
+    _write_csv(folder / "train_study_level.csv", header, one_hot)
+    header = ["id", "boxes", "label", "StudyInstanceUID"]
+    _write_csv(folder / "train_image_level.csv", header, map(_tell_image, parts["train"]))
+    for part, films in parts.items():
+        rows = [[film.plan.image_id, *_round(film.lung_box)] for film in films]
+        _write_csv(folder / f"{part}_lung_boxes.csv", _BOX_COLUMNS, rows)
+    _write_csv(folder / "sample_submission.csv", ["id", "PredictionString"], _list_sample(parts["test"]))
+    breakages = [_tell_breakage(film.plan) for film in drawn if film.plan.breakage]
+    if breakages:
+        _write_csv(folder / "broken_films.csv", ["image", "path", "breakage", "reason"], breakages)
 
 
-def _image_row(film: DrawnFilm) -> list[str]:
-    boxes = [_round(box) for box in film.boxes] if film.plan.boxes_in_table else []
-    entries = [{"x": x, "y": y, "width": round(xmax - x, 3), "height": round(ymax - y, 3)} for x, y, xmax, ymax in boxes]
-    label = " ".join(f"{OPACITY} 1 {x:.3f} {y:.3f} {xmax:.3f} {ymax:.3f}" for x, y, xmax, ymax in boxes)
-    plan = film.plan
+def _tell_image(film: DrawnFilm) -> list[str]:
+    """A row of the image table: the boxes as a list of dictionaries, and again as a prediction string."""
+    plan, boxes = film.plan, [_round(box) for box in film.boxes] if film.plan.boxes_in_table else []
+    entries = [
+        {"x": xmin, "y": ymin, "width": round(xmax - xmin, 3), "height": round(ymax - ymin, 3)}
+        for xmin, ymin, xmax, ymax in boxes
+    ]
+    label = " ".join(f"{OPACITY} 1 " + " ".join(f"{edge:.3f}" for edge in box) for box in boxes)
     return [f"{plan.image_id}{IMAGE_SUFFIX}", str(entries) if boxes else "", label or f"{NONE} {_UNIT}", plan.study_id]
+
+
+def _tell_breakage(plan: PlannedFilm) -> list[str]:
+    return [plan.image_id, _locate(plan).as_posix(), plan.breakage, BREAKAGES[plan.breakage]]
+
+
+def _list_sample(films: Sequence[DrawnFilm]) -> list[list[str]]:
+    """The challenge's sample submission: every study negative, every image without finding."""
+    studies = sorted({film.plan.study_id for film in films})
+    rows = [[f"{study}{STUDY_SUFFIX}", f"{STUDY_CLASSES[0]} {_UNIT}"] for study in studies]
+    return rows + [[f"{film.plan.image_id}{IMAGE_SUFFIX}", f"{NONE} {_UNIT}"] for film in films]
 
 
 def _round(box: Iterable[float]) -> list[float]:
@@ -119,9 +153,7 @@ def _round(box: Iterable[float]) -> list[float]:
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    temporary = path.with_suffix(".part")
-    with temporary.open("w", newline="") as stream:
+    with path.open("w", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(sorted(rows, key=lambda row: str(row[0])))
-    os.replace(temporary, path)
+        writer.writerows(rows)
