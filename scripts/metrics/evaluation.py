@@ -35,7 +35,9 @@ class StudyMeanAveragePrecision(Metric):
 
     required_output_keys = ("probabilities", "labels", "study_ids", "image_ids")
 
-    def __init__(self, output_transform: Callable[..., Any] = lambda output: output, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, output_transform: Callable[..., Any] = lambda output: output, device: str | torch.device = "cpu"
+    ) -> None:
         super().__init__(output_transform, device=device, skip_unrolling=True)
 
     def reset(self) -> None:
