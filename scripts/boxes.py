@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 Boxes = NDArray[np.float64]
 
@@ -97,3 +98,23 @@ def fill_mask(boxes: ArrayLike, height: int, width: int) -> NDArray[np.float32]:
     for xmin, ymin, xmax, ymax in np.ceil(clip_boxes(boxes, height, width) - 0.5).astype(int):
         mask[ymin:ymax, xmin:xmax] = 1
     return mask
+
+
+def find_regions(probabilities: ArrayLike, threshold: float, min_area: int = 1) -> tuple[Boxes, NDArray[np.float64]]:
+    """Boxes round the connected regions of a probability map that reach a threshold.
+
+    Args:
+        probabilities: `(height, width)`.
+        threshold: a pixel belongs to a region from here on; regions touch through edges and corners.
+        min_area: smaller regions, in pixels, are left out.
+
+    Returns:
+        Boxes `(N, 4)` and the mean probability `(N,)` inside each region.
+    """
+    values = np.asarray(probabilities, dtype=np.float64)
+    regions, count = ndimage.label(values >= threshold, structure=np.ones((3, 3)))
+    numbers = np.arange(1, count + 1)
+    keep = numbers[ndimage.sum_labels(np.ones_like(values), regions, numbers) >= min_area] if count else numbers
+    slices = ndimage.find_objects(regions)
+    found = [(s[1].start, s[0].start, s[1].stop, s[0].stop) for s in (slices[number - 1] for number in keep)]
+    return as_boxes(found), np.atleast_1d(ndimage.mean(values, regions, keep)) if len(keep) else np.zeros(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from monai.engines import IterationEvents
 from monai.utils import convert_to_tensor
 
 from scripts.errors import InputError
+from scripts.files import write_text
 
 #: What a loss, a metric or a writer may want to know of each film, beside its picture.
 TARGET_KEYS: tuple[str, ...] = ("label", "mask", "boxes_known", "study_id", "image_id", "crop_box", "film_size")
@@ -122,7 +122,4 @@ class HistoryRecorder:
                 "seconds": round(time.monotonic() - self._start, 1),
             }
         )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")

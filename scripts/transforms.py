@@ -1,7 +1,7 @@
 """Dictionary transforms that MONAI lacks: which part of a film the network sees, and boxes drawn as a mask.
 
-Each of the three regions leaves `crop_box` (`(4,)`, film pixels) beside the picture, so that whatever is found in it
-can be brought back to the film.
+Each of the three regions leaves `crop_box` (`(4,)`, film pixels) and `film_size` (height and width in pixels) beside
+the picture, so that whatever is found in it can be brought back to the film.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scripts.boxes import as_boxes, clip_boxes, fill_mask, move_into_crop
 
-CROP_BOX, LUNG_BOX, BOXES = "crop_box", "lung_box", "boxes"
+CROP_BOX, FILM_SIZE, LUNG_BOX, BOXES = "crop_box", "film_size", "lung_box", "boxes"
 
 
 def find_crop(lung_box: ArrayLike | None, height: int, width: int, margin: float = 0.0) -> NDArray[np.int64]:
@@ -52,8 +52,8 @@ class CropToLungsd(MapTransform):
         for key in self.key_iterator(out):
             crop = find_crop(out.get(LUNG_BOX), *out[key].shape[1:], margin=self.margin)
             xmin, ymin, xmax, ymax = crop.tolist()
+            out[CROP_BOX], out[FILM_SIZE] = crop.astype(np.float32), np.array(out[key].shape[1:])
             out[key] = out[key][:, ymin:ymax, xmin:xmax]
-            out[CROP_BOX] = crop.astype(np.float32)
         return out
 
 
@@ -64,6 +64,7 @@ class KeepWholeFilmd(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             out[CROP_BOX] = find_crop(None, *out[key].shape[1:]).astype(np.float32)
+            out[FILM_SIZE] = np.array(out[key].shape[1:])
         return out
 
 

@@ -1,0 +1,52 @@
+"""Files that are whole or not there: written beside their name, synchronised, then moved onto it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replace_file(path: str | Path) -> Iterator[Path]:
+    """A temporary path in the same folder; when the block ends well, it is synchronised and takes the name `path`.
+
+    The temporary file is removed when the block fails, and `path` is left as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{path.name}")
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _synchronise(temporary)
+        os.chmod(temporary, 0o644)  # mkstemp gives it to its owner alone
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _synchronise(path.parent)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text as a whole."""
+    with replace_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def compute_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, as hex digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _synchronise(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
