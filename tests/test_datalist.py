@@ -3,22 +3,28 @@ from __future__ import annotations
 import csv
 import json
 import os
-import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from scripts import datalist
+from scripts.datalist import films as films_room
 from scripts.datalist.decisions import Decisions, escape_cell
 from scripts.datalist.schema import FILM_TYPES, compute_content_hash, write_text
-from scripts.errors import InputError
+from scripts.errors import InputError, RefusedFilm
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS
+from scripts.radiographs import Radiograph, read_radiograph
 from scripts.synthetic import draw_tree, write_film
 from scripts.tables import ImageRow
+
+# Trees of a few films have classes rarer than their folds, and scikit-learn says so.
+pytestmark = pytest.mark.filterwarnings("ignore:The least populated class")
 
 REAL_TREE = Path(__file__).parents[2] / "shared/data/siim-covid19-256"
 
@@ -61,9 +67,19 @@ class Tree:
             csv.writer(file).writerows([header, *rows])
 
 
+def read_here(paths: Iterable[Path], workers: int, **options: bool) -> Iterator[tuple[Path, Radiograph | RefusedFilm]]:
+    """`read_radiographs` without child processes, which take longer to start than these films to read."""
+    for path in paths:
+        try:
+            yield path, read_radiograph(path, **options)
+        except RefusedFilm as refusal:
+            yield path, refusal
+
+
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Eight studies of eight patients, without tables yet."""
+    monkeypatch.setattr(films_room, "read_radiographs", read_here)
     drawn = Tree(tmp_path / "tree")
     for number in range(8):
         drawn.add(f"s{number}", f"i{number}", seed=number, label=STUDY_CLASSES[number % 4])
@@ -215,6 +231,14 @@ def test_films_without_labels_need_no_folds(tree: Tree) -> None:
     table.write_text("study,image,label,boxes\ns1,train/s1/series/i1.dcm,,\n")
     films, _ = prepare(tree, tables=table, num_folds=5)
     assert list(films) == ["i1"] and films["i1"]["fold"] is None
+
+
+def test_a_rendering_is_prepared_by_option_only(tree: Tree) -> None:
+    Image.fromarray((draw_pixels(70) // 16).astype(np.uint8)).save(tree.folder / "film.png")
+    table = tree.folder.parent / "own.csv"
+    table.write_text("study,image,label,boxes\ns1,train/s1/series/i1.dcm,,\ns2,film.png,,\n")
+    assert list(prepare(tree, tables=table)[0]) == ["i1"]
+    assert list(prepare(tree, tables=table, accept_renderings=True)[0]) == ["film", "i1"]
 
 
 def lose_film(tree: Tree) -> None:
@@ -462,10 +486,11 @@ def test_a_folder_without_films_is_told(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_TREE.is_dir(), reason="the real films are not beside the project")
 def test_the_real_films_are_prepared_in_a_minute(tmp_path: Path) -> None:
-    start = time.perf_counter()
-    prepared = datalist.prepare(REAL_TREE, tmp_path)
-    elapsed = time.perf_counter() - start
+    start = os.times()
+    prepared = datalist.prepare(REAL_TREE, tmp_path, workers=2)
+    end = os.times()
+    seconds_on_two_cores = sum(end[:4]) / 2 - sum(start[:4]) / 2  # other work on the machine does not count
     assert (prepared.num_training, prepared.num_test, prepared.num_patients) == (5278, 1056, 2711)
     assert prepared.num_decisions["patients joined"] == 1 and prepared.num_decisions["boxes unknown"] == 188
     assert "refused" not in prepared.num_decisions
-    assert elapsed < 60
+    assert seconds_on_two_cores < 60

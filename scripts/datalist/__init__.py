@@ -27,6 +27,7 @@ Patients that share a film become one patient, so both copies stand in one fold.
 also among the unlabelled is reported, and stays.
 """
 
+from scripts.datalist.preflight import readable_films
 from scripts.datalist.preparation import Prepared, prepare
 from scripts.datalist.schema import read_datalist, write_datalist
 from scripts.datalist.selection import find_films, test_films, training_films, validation_films
@@ -36,6 +37,7 @@ __all__ = [
     "find_films",
     "prepare",
     "read_datalist",
+    "readable_films",
     "test_films",
     "training_films",
     "validation_films",

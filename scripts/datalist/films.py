@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -52,20 +51,25 @@ class Film:
 
 
 def examine_films(
-    tree: Path, sources: Sequence[Source], tables: Tables, decisions: Decisions, workers: int = 2
+    tree: Path, sources: Sequence[Source], tables: Tables, decisions: Decisions, workers: int = 2, **options: bool
 ) -> list[Film]:
     """Read every film, in order, in child processes; a refused one is noted with its reason code.
+
+    Args:
+        tree, sources, tables, decisions: as they were listed.
+        workers: processes that decode.
+        options: of `read_radiograph`.
 
     Raises:
         InputError: where a box leaves its film, or no film can be read.
     """
     films = []
-    read = read_radiographs([tree / source.image for source in sources], workers=workers)
-    for source, (path, film) in tqdm(zip(sources, read, strict=True), "films", len(sources), unit="film"):
+    read = read_radiographs([tree / source.image for source in sources], workers=workers, **options)
+    for source, (_, film) in tqdm(zip(sources, read, strict=True), "films", len(sources), unit="film"):
         if isinstance(film, RefusedFilm):
             decisions.add("refused", source.row, f"{film.reason}: {film.detail}")
         else:
-            films.append(_examine_film(source, Path(path), film, tables, decisions))
+            films.append(_examine_film(source, film, tables, decisions))
     if not films:
         refused = [row[-1] for row in decisions.rows if row[0] == "refused"]
         advice = f"the first was refused as {refused[0]}" if refused else "check that tables and tree belong together"
@@ -73,7 +77,7 @@ def examine_films(
     return films
 
 
-def _examine_film(source: Source, path: Path, film: Radiograph, tables: Tables, decisions: Decisions) -> Film:
+def _examine_film(source: Source, film: Radiograph, tables: Tables, decisions: Decisions) -> Film:
     height, width = film.pixels.shape[-2:]
     row, lungs = source.row, tables.lung_boxes.get(source.row.image_id)
     boxes = fit_boxes(row.boxes, height, width, row.where)
@@ -88,17 +92,6 @@ def _examine_film(source: Source, path: Path, film: Radiograph, tables: Tables, 
         width,
         hash_pixels(film.pixels),
         make_thumbnail(film.pixels),
-        row.patient or (None if film.facts.rendering else _read_patient_id(path)) or f"study {row.study_id}",
+        # What the tables say goes before the header: exports often give all films one number, or each its own.
+        row.patient or film.facts.patient or f"study {row.study_id}",
     )
-
-
-def _read_patient_id(path: Path) -> str | None:
-    """PatientID (0010,0020) with its issuer (0010,0021), since numbers of two hospitals may be equal.
-
-    The reader gives no facts that identify anyone, so this is the one place that asks for it; the film was accepted
-    by then.
-    """
-    header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "IssuerOfPatientID"])
-    patient_id = str(header.get("PatientID") or "").strip()
-    issuer = str(header.get("IssuerOfPatientID") or "").strip()
-    return f"{issuer}\\{patient_id}" if patient_id else None

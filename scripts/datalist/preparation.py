@@ -53,6 +53,8 @@ def prepare(
     num_folds: int = 5,
     seed: int = 0,
     workers: int = 2,
+    accept_secondary_capture: bool = False,
+    accept_renderings: bool = False,
 ) -> Prepared:
     """Read a tree of films and its tables; write `datalist.json` and `decisions.csv` into `out`.
 
@@ -65,6 +67,7 @@ def prepare(
         num_folds: cross-validation folds.
         seed: of the folds.
         workers: processes that decode and compare.
+        accept_secondary_capture, accept_renderings: also films stored as Secondary Capture, or as PNG or JPEG.
 
     Raises:
         InputError: where tree, tables and films contradict each other. A film that cannot be read is no such error:
@@ -75,7 +78,8 @@ def prepare(
     records = read_tables(tree if tables is None else tables)
     decisions = Decisions()
     sources = list_own_films(tree, records) if records.own else list_challenge_films(tree, records, decisions)
-    films = examine_films(tree, sources, records, decisions, workers)
+    options = {"accept_secondary_capture": accept_secondary_capture, "accept_renderings": accept_renderings}
+    films = examine_films(tree, sources, records, decisions, workers, **options)
     found = find_same_films(
         [film.digest for film in films],
         np.stack([film.thumbnail for film in films]),

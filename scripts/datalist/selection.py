@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 
 from scripts.datalist.schema import read_datalist
 from scripts.errors import InputError
+from scripts.radiographs.header import Header
+from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.structure import check_size, open_film_bytes
 
 Film = dict[str, Any]
 
@@ -136,10 +138,11 @@ def _name_study(path: Path, folder: Path) -> str:
 
 
 def _read_study_uid(path: Path) -> str | None:
+    """Read through the reader's gates: it looks at files of any kind, and none may blow up or be taken for a film."""
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
-        return str(header.get("StudyInstanceUID") or "") or None
-    except Exception:  # whatever is wrong with the file, the reader names it
+        check_size(path.stat().st_size)
+        return Header.of_film(open_film_bytes(path.read_bytes())).word("StudyInstanceUID") or None
+    except (Refusal, OSError):  # whatever is wrong with the file, the reader names it later
         return None
 
 
