@@ -84,7 +84,8 @@ class Body:
 
     def outline(self, side: int) -> Points:
         """A lung's outline, `(N, 2)` of x, y; the one of the left lung runs behind the heart."""
-        y = np.linspace(self.apex, self.base, 120)
+        # The topmost tip is so thin that nobody sees it.
+        y = np.linspace(self.apex + 0.04, self.base, 120)
         lateral, medial = self.lateral_edge(y), self.medial_edge(y)
         across = np.linspace(0.13, 0.97, 60)
         down = lateral >= _inverse_dome(self, side, y)

@@ -6,24 +6,35 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from scripts.synthetic.body import SIDES, Body, Field, Frame, Points
-from scripts.synthetic.canvas import Canvas, bend, widen
+from scripts.synthetic.canvas import Canvas, bend, bend_alike, widen
 
 
 def draw_skeleton(body: Body, frame: Frame, arms_down: bool) -> Field:
     """What all bones absorb, `(H, W)`."""
     behind, before = Canvas(frame), Canvas(frame)
-    for number in range(11):
-        for side in SIDES:
-            _draw_rib(body, side, number, behind, before)
+    _draw_ribs(body, behind, before)
     # The spine shares the front ribs' layer: they do not meet.
     _draw_spine(body, before)
     layers = 0.11 * behind.finish() + 0.1 * before.finish() + _draw_shoulders(body, frame, arms_down)
     return gaussian_filter(layers, max(0.4, 0.0075 * frame.scale), truncate=3)
 
 
-def _draw_rib(body: Body, side: int, number: int, behind: Canvas, before: Canvas) -> None:
-    """The flat part from the spine to the side, then the fainter one that falls forward to the cartilage."""
-    rng = np.random.default_rng([body.seed, 3, number])
+def _draw_ribs(body: Body, behind: Canvas, before: Canvas) -> None:
+    """The flat parts from the spine to the side, then the fainter ones that fall forward to the cartilage."""
+    rng = np.random.default_rng([body.seed, 3])
+    ribs = [(side, number) for number in range(11) for side in SIDES]
+    points = [_place_rib(body, side, number, rng) for side, number in ribs]
+    for (_, number), curve in zip(ribs, bend_alike(points, 64), strict=True):
+        half = int(np.abs(curve[:, 0]).argmax())
+        width = (0.066 if number == 0 else 0.078) * np.interp(np.arange(64), [0, 12, half, 63], [0.75, 1, 0.85, 1.12])
+        _draw_tube(behind, curve[: half + 1], width[: half + 1], 0.65)
+        # The lowest ribs end in the flank.
+        if number < 8:
+            _draw_tube(before, curve[half:], width[half:], 0.4, 0.6)
+
+
+def _place_rib(body: Body, side: int, number: int, rng: np.random.Generator) -> list[tuple[float, float]]:
+    """Eight points of one rib, from the spine over the side to the cartilage."""
     start = -1.09 + body.rib_step * number + rng.normal(0, 0.006)
     drop = body.rib_drop * (0.62 + 0.05 * number) * (0.55 if number == 0 else 1)
     turn = start + drop
@@ -35,12 +46,7 @@ def _draw_rib(body: Body, side: int, number: int, behind: Canvas, before: Canvas
         (0.86 * wall, start + 0.5 * drop), (wall, turn), (0.95 * wall, turn + 0.4 * fall),
         (0.45 * wall + 0.5 * end, turn + 0.84 * fall), (end, turn + fall),
     ]  # fmt: skip
-    curve = bend([(side * x + 0.4 * body.lean, y) for x, y in points], 64)
-    half = int(np.abs(curve[:, 0]).argmax())
-    width = (0.066 if number == 0 else 0.078) * np.interp(np.arange(64), [0, 12, half, 63], [0.75, 1, 0.85, 1.12])
-    _draw_tube(behind, curve[: half + 1], width[: half + 1], 0.62)
-    if number < 8:
-        _draw_tube(before, curve[half:], width[half:], 0.4, 0.6)
+    return [(side * x + 0.4 * body.lean, y) for x, y in points]
 
 
 def _draw_tube(canvas: Canvas, curve: Points, widths: float | Points, inner: float, shell: float = 1.0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 from scipy.interpolate import CubicSpline
 
@@ -69,6 +69,18 @@ def bend(points: Iterable[tuple[float, float]], number: int = 40, closed: bool =
     way = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(knots, axis=0).T))])
     curve: Points = CubicSpline(way, knots, bc_type=ends)(np.linspace(0, way[-1], number))
     return curve
+
+
+def bend_alike(points: ArrayLike, number: int) -> NDArray[np.float64]:
+    """Smooth curves `(N, number, 2)` through few points each, `(N, K, 2)`, of which the curves are alike in shape.
+
+    One spline for all of them, on their mean way: many times faster than one each.
+    """
+    points = np.asarray(points, dtype=float)
+    steps = np.linalg.norm(np.diff(points, axis=1), axis=2).mean(axis=0)
+    way = np.concatenate([[0], np.cumsum(steps)])
+    curves: NDArray[np.float64] = CubicSpline(way, points, axis=1, bc_type="natural")(np.linspace(0, way[-1], number))
+    return curves
 
 
 def widen(curve: Points, widths: ArrayLike) -> Points:

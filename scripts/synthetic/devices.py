@@ -57,7 +57,7 @@ def _draw_central_line(canvas: Canvas, body: Body, rng: np.random.Generator) -> 
 
 def _draw_pacemaker(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
     middle = np.array([rng.uniform(0.68, 0.82), rng.uniform(-0.75, -0.62)])
-    corners = [(-0.13, -0.1), (0.1, -0.12), (0.14, 0.06), (0.03, 0.14), (-0.12, 0.1)]
-    canvas.fill(bend([tuple(middle + corner) for corner in corners], 40, closed=True), 0.85)
+    corners = [(-0.11, -0.07), (0.0, -0.1), (0.11, -0.07), (0.12, 0.03), (0.0, 0.08), (-0.11, 0.05)]
+    canvas.fill(bend([tuple(middle + corner) for corner in corners], 40, closed=True), 0.5)
     lead = [tuple(middle + (-0.05, -0.1)), (0.35, -0.95), (-0.1 + body.lean, -0.7), (-0.16, 0.0), (0.05, 0.45), (0.32, 0.58)]
     canvas.stroke(bend(lead, 80), 0.016, 0.35)

@@ -112,7 +112,7 @@ def _plan_nodules(body: Body, rng: np.random.Generator) -> list[Opacity]:
     patches = []
     for box in range(rng.integers(3, 7)):
         side = int(rng.choice(SIDES))
-        centre = body.place(side, rng.uniform(0.3, 0.8), rng.uniform(0.25, 0.88))
+        centre = body.place(side, rng.uniform(0.4, 0.8), rng.uniform(0.25, 0.85))
         patches.append(Opacity("nodule", side, centre, tuple(rng.uniform(0.06, 0.1) * rng.uniform(0.85, 1.15, 2)), rng.uniform(0.42, 0.65), box))
     return patches
 

@@ -13,7 +13,7 @@ from scripts.synthetic.dicom import FilmStyle
 DISPLAYS: tuple[str, ...] = ("full", "linear", "sigmoid", "lut", "rescale", "padded")
 
 # Gamma of the drawn VOI LUT: far enough from 1 that a reader that forgets the table is found out.
-_GAMMA = 0.6
+_GAMMA = 1.6
 
 
 def store_picture(picture: NDArray[np.float32], style: FilmStyle, display: str) -> tuple[NDArray[np.uint16], FilmStyle]:

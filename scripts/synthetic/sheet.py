@@ -1,0 +1,109 @@
+"""A contact sheet of a tree: films in rows by study class, with their opacity boxes."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from PIL import Image, ImageDraw, ImageFont
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+from scripts.boxes import Boxes, as_boxes
+from scripts.errors import InputError
+from scripts.labels import IMAGE_SUFFIX, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, TABLE_COLUMNS
+
+_MARGIN, _TITLE = 3, 18
+_BOX_COLOUR = (255, 110, 40)
+# So few greys that a sheet of two dozen films stays well below a megabyte.
+_GREYS = 48
+
+
+def draw_contact_sheet(tree: str | Path, out_png: str | Path, columns: int = 6, size: int = 200) -> None:
+    """Draw one row of films for each study class, one film of each study, with class names and boxes.
+
+    Args:
+        tree: a folder in the challenge's layout.
+        out_png: the PNG to write.
+        columns: films in a row.
+        size: longer side of a film on the sheet, in pixels.
+
+    Raises:
+        InputError: where the tree lacks a table or has no films.
+    """
+    tree, out_png = Path(tree), Path(out_png)
+    films = _choose_films(tree, columns)
+    step = size + _MARGIN
+    sheet = Image.new("RGB", (columns * step + _MARGIN, len(STUDY_CLASSES) * (step + _TITLE) + _MARGIN))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for row, name in enumerate(STUDY_CLASSES):
+        top = row * (step + _TITLE) + _MARGIN
+        pen.text((_MARGIN + 2, top), name, fill=(235, 235, 235), font=font)
+        for column, (path, boxes) in enumerate(films[name]):
+            sheet.paste(_render_film(path, boxes, size), (_MARGIN + column * step, top + _TITLE))
+    out_png.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out_png.with_suffix(".part")
+    sheet.quantize(palette=_make_palette(), dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
+    os.replace(temporary, out_png)
+
+
+def _make_palette() -> Image.Image:
+    """The greys of the films and the colour of the boxes."""
+    greys = [round(255 * number / (_GREYS - 1)) for number in range(_GREYS) for _ in range(3)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*greys, *_BOX_COLOUR])
+    return palette
+
+
+def _choose_films(tree: Path, number: int) -> dict[str, list[tuple[Path, Boxes]]]:
+    """For each class the first studies' films with their boxes; of several films of a study, the one with boxes."""
+    images: dict[str, list[tuple[str, Boxes]]] = {}
+    for row in _read_rows(tree / "train_image_level.csv"):
+        image = row["id"].removesuffix(IMAGE_SUFFIX), _parse_boxes(row["label"])
+        images.setdefault(row["StudyInstanceUID"], []).append(image)
+    films: dict[str, list[tuple[Path, Boxes]]] = {name: [] for name in STUDY_CLASSES}
+    for row in _read_rows(tree / "train_study_level.csv"):
+        study = row["id"].removesuffix(STUDY_SUFFIX)
+        name = next(name for name in STUDY_CLASSES if row[TABLE_COLUMNS[name]] == "1")
+        image_id, boxes = max(images[study], key=lambda image: len(image[1]))
+        found = sorted(tree.glob(f"train/{study}/*/{image_id}.dcm"))
+        if found and len(films[name]) < number:
+            films[name].append((found[0], boxes))
+    return films
+
+
+def _read_rows(table: Path) -> Iterable[dict[str, str]]:
+    if not table.is_file():
+        raise InputError(f"the table {table.name}", "no such file", f"draw a tree first, or check {table.parent}")
+    with table.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _parse_boxes(label: str) -> Boxes:
+    words = label.split()
+    return as_boxes([[float(edge) for edge in words[at + 2 : at + 6]] for at in range(0, len(words), 6) if words[at] == OPACITY])
+
+
+def _render_film(path: Path, boxes: Boxes, size: int) -> Image.Image:
+    """One film as it is meant to be shown, at its true shape, `size` pixels on the longer side.
+
+    The films are the project's own drawings, so that pydicom may show them; a film from outside has to go through the
+    reader's gates.
+    """
+    film = pydicom.dcmread(path)
+    shown = apply_voi_lut(apply_modality_lut(film.pixel_array, film), film).astype(np.float64)
+    shown = (shown - shown.min()) / max(float(np.ptp(shown)), 1e-9)
+    if film.PhotometricInterpretation == "MONOCHROME1":
+        shown = 1 - shown
+    down, across = (float(part) for part in film.get("PixelAspectRatio") or film.get("ImagerPixelSpacing") or (1, 1))
+    height, width = shown.shape[0] * down / across, float(shown.shape[1])
+    zoom = size / max(height, width)
+    picture = Image.fromarray(np.round(255 * shown).astype(np.uint8)).convert("RGB")
+    picture = picture.resize((round(width * zoom), round(height * zoom)), Image.Resampling.LANCZOS)
+    pen = ImageDraw.Draw(picture)
+    for box in boxes * np.tile([picture.width / shown.shape[1], picture.height / shown.shape[0]], 2):
+        pen.rectangle(box.tolist(), outline=_BOX_COLOUR)
+    return picture
