@@ -16,7 +16,7 @@ from scipy import ndimage
 from scripts import datalist
 from scripts.datalist import films as films_room
 from scripts.datalist.decisions import Decisions, escape_cell
-from scripts.datalist.schema import FILM_TYPES, compute_content_hash, write_text
+from scripts.datalist.schema import FILM_TYPES, compute_content_hash
 from scripts.errors import InputError, RefusedFilm
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS
 from scripts.radiographs import Radiograph, read_radiograph
@@ -324,17 +324,18 @@ def test_an_unknown_decision_is_refused() -> None:
         Decisions().add("forgotten", ImageRow("i", "s", (), ""), "why")
 
 
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_text(tmp_path / "datalist.json", "old")
+def test_a_write_that_fails_leaves_the_old_datalist_whole(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tree)
+    out = tree.folder.parent / "out"
+    old = {path.name: path.read_bytes() for path in out.iterdir()}
 
     def fail(*_: Any) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="no space left"):
-        write_text(tmp_path / "datalist.json", "new")
-    assert (tmp_path / "datalist.json").read_text() == "old"
-    assert os.listdir(tmp_path) == ["datalist.json"]
+        prepare(tree, seed=1)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == old
 
 
 def make_film(image_id: str, fold: int | None = 0, label: int | None = 1, **changes: Any) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from pathlib import Path
 
-from scripts.datalist.schema import write_text
+from scripts.files import write_text
 from scripts.tables import ImageRow
 
 COLUMNS = ("decision", "image_id", "study_id", "other_image_id", "why")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
 
 SCHEMA = "chest_xray_covid19/datalist"
@@ -95,31 +94,6 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     for film in [*datalist.get("training", [{}]), *datalist.get("test", [{}])]:
         _check_film(film, path)
     return datalist
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a file through a temporary one in its folder, synchronised to disk before it takes the name."""
-    path = Path(path)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp gives it to its owner alone
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check_film(film: Any, path: Path) -> None:
