@@ -130,6 +130,12 @@ def test_a_detection_belongs_to_the_truth_it_overlaps_best_even_when_that_is_tak
     assert hits.tolist() == [True, False]
 
 
+def test_a_detection_between_two_truths_belongs_to_the_first():
+    truths = [(0, 0, 10, 8), (0, 2, 10, 10)]
+    hits = metrics.match_detections([0.9, 0.8], [(0, 0, 10, 10), truths[0]], [0, 0], truths, [0, 0])
+    assert hits.tolist() == [True, False]
+
+
 def test_a_box_of_another_image_is_no_match():
     assert not metrics.match_detections([0.9], [(0, 0, 9, 9)], [1], [(0, 0, 9, 9)], [0]).any()
 
@@ -284,9 +290,9 @@ def test_six_thousand_studies_score_in_under_one_second():
     predictions, truth = draw_many(6000)
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()  # not the clock on the wall: other processes may own the cores
         score_predictions(predictions, truth)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 1
 
 
