@@ -22,6 +22,9 @@ from scripts.radiographs.structure import Element, FilmBytes
 
 StoredValues = NDArray[np.int32]
 
+#: MONAI Label needs pydicom 2, everything else has 3.
+_OLD_PYDICOM = int(pydicom.__version__.split(".")[0]) < 3
+
 
 def decode_stored_values(film: FilmBytes, picture: Picture) -> StoredValues:
     """The film's stored values `(rows, columns)`, signed where it says so, without what unused high bits may hold.
@@ -69,7 +72,7 @@ def _run_decoder(film: FilmBytes, picture: Picture) -> NDArray[np.integer]:
 
 
 def _decode_with_plugin(dataset: Dataset, plugin: str) -> NDArray[Any]:
-    if int(pydicom.__version__.split(".")[0]) < 3:  # MONAI Label needs pydicom 2
+    if _OLD_PYDICOM:
         handler = {"pydicom": "rle", "pyjpegls": "gdcm"}.get(plugin, plugin)
         dataset.convert_pixel_data(handler)
         return dataset.pixel_array
@@ -88,6 +91,6 @@ def _build_data_set(film: FilmBytes, picture: Picture) -> Dataset:
     dataset.HighBit, dataset.PixelRepresentation = picture.bits_stored - 1, int(picture.signed)
     dataset.PixelData = encapsulate([film.codestream])
     dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
-    if hasattr(dataset, "is_little_endian"):  # pydicom 2 asks the data set for its coding
+    if _OLD_PYDICOM:  # it asks the data set for its coding
         dataset.is_little_endian, dataset.is_implicit_VR = True, False
     return dataset

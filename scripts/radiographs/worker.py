@@ -25,7 +25,7 @@ def serve_films(descriptor: int, read: Callable[..., Radiograph] = read_radiogra
     """Answer requests until the parent closes the socket.
 
     A request is JSON: path, options, and the seconds of computing that this film may cost. An answer is JSON, either
-    reason and detail, or facts, shape and then the pixels as bytes.
+    reason and detail, or facts, and then the pixels as bytes.
     """
     connection = Connection(descriptor)
     connection.send_bytes(READY)
@@ -56,8 +56,7 @@ def _answer_request(connection: Connection, request: dict, read: Callable[..., R
     except RefusedFilm as refusal:
         connection.send_bytes(json.dumps({"reason": refusal.reason, "detail": refusal.detail}).encode())
         return
-    answer = {"facts": asdict(radiograph.facts), "shape": radiograph.pixels.shape}
-    connection.send_bytes(json.dumps(answer).encode())
+    connection.send_bytes(json.dumps({"facts": asdict(radiograph.facts)}).encode())
     connection.send_bytes(memoryview(radiograph.pixels).cast("B"))
 
 

@@ -201,8 +201,9 @@ def _open_answer(answer: dict[str, Any], pixels: bytes, path: str | Path) -> Rad
     """What a child answered; it may have been taken over, so whatever is not a film raises."""
     if "reason" in answer:
         raise RefusedFilm(str(answer["reason"]), path, str(answer["detail"]))
-    facts = dict(answer["facts"])
-    facts["flags"] = tuple(map(str, facts["flags"]))
-    facts["spacing_mm"] = facts["spacing_mm"] and tuple(map(float, facts["spacing_mm"]))
-    array = np.frombuffer(bytearray(pixels), dtype=np.float32).reshape(1, *answer["shape"][1:])
-    return Radiograph(array, RadiographFacts(**facts))
+    given = dict(answer["facts"])
+    given["flags"] = tuple(map(str, given["flags"]))
+    given["spacing_mm"] = given["spacing_mm"] and tuple(map(float, given["spacing_mm"]))
+    facts = RadiographFacts(**given)
+    array = np.frombuffer(bytearray(pixels), dtype=np.float32).reshape(1, facts.rows, facts.columns)
+    return Radiograph(array, facts)

@@ -1,0 +1,155 @@
+"""Small DICOM films for the tests of the reader, valid or broken on purpose, written with pydicom and not by `synthetic`.
+
+The reader is judged by another hand than the one that draws the project's films.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID
+
+CR, DX = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1"
+DX_FOR_PROCESSING, SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
+IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
+DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
+RLE = "1.2.840.10008.1.2.5"
+JPEG, JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
+JPEG_LOSSLESS_14, JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70"
+JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
+NATIVE = (IMPLICIT, EXPLICIT, DEFLATED, BIG_ENDIAN)
+LOSSLESS = (*NATIVE, RLE, JPEG_LOSSLESS_14, JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_2000)
+
+
+def draw_values(bits: int = 12, rows: int = 80, columns: int = 72, *, low: int = 0, seed: int = 0) -> NDArray[np.int64]:
+    """Smooth stored values of all `bits` bits from `low` on, with a little noise, and no symmetry."""
+    y, x = np.mgrid[0:rows, 0:columns] / max(rows, columns)
+    wave = np.sin(3 * x + 1) * np.cos(2 * y) + 0.5 * x * y + np.random.default_rng(seed).normal(0, 0.01, (rows, columns))
+    unit = (wave - wave.min()) / np.ptp(wave)
+    return np.round(unit * (2**bits - 1)).astype(np.int64) + low
+
+
+def make_film(values: NDArray[Any] | None = None, bits: int = 12, syntax: str = EXPLICIT, **elements: Any) -> Dataset:
+    """A valid CR film of `values` `(H, W)`; `elements` are set or, where `None`, deleted at the end."""
+    values = draw_values(bits) if values is None else np.asarray(values)
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = UID(EXPLICIT)
+    film.SOPClassUID, film.SOPInstanceUID = CR, "2.25.111"
+    film.StudyInstanceUID, film.SeriesInstanceUID = "2.25.222", "2.25.333"
+    film.Modality, film.BodyPartExamined, film.ViewPosition = "CR", "CHEST", "PA"
+    film.PatientID, film.PatientOrientation = "P1", ["L", "F"]
+    film.Rows, film.Columns = values.shape
+    film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
+    film.BitsAllocated, film.BitsStored, film.HighBit = 8 if bits <= 8 else 16, bits, bits - 1
+    film.PixelRepresentation = int(values.min() < 0)
+    _set_pixels(film, values, syntax)
+    for keyword, value in elements.items():
+        if value is None:
+            del film[keyword]
+        else:
+            setattr(film, keyword, value)
+    return film
+
+
+def _set_pixels(film: Dataset, values: NDArray[Any], syntax: str) -> None:
+    kind = f"{'i' if film.PixelRepresentation else 'u'}{film.BitsAllocated // 8}"
+    data = values.astype(f"{'>' if syntax == BIG_ENDIAN else '<'}{kind}")
+    film.add_new("PixelData", "OW" if film.BitsAllocated == 16 or syntax == IMPLICIT else "OB", _pad(data.tobytes()))
+    film.file_meta.TransferSyntaxUID = UID(syntax if syntax in NATIVE else EXPLICIT)
+    if syntax in (RLE, JPEG_LS, JPEG_2000):
+        plugin = {RLE: "pydicom", JPEG_LS: "pyjpegls", JPEG_2000: "pylibjpeg"}[syntax]
+        film.compress(UID(syntax), encoding_plugin=plugin, generate_instance_uid=False)
+    elif syntax in (JPEG_LOSSLESS_14, JPEG_LOSSLESS_SV1):
+        encapsulate_codestream(film, _encode_with_gdcm(film, syntax), syntax)
+    elif syntax == JPEG:
+        encapsulate_codestream(film, encode_picture(values, "JPEG"), syntax)
+
+
+def encapsulate_codestream(film: Dataset, codestream: bytes, syntax: str) -> Dataset:
+    """The film with `codestream` as its pixel data, in two fragments."""
+    film.file_meta.TransferSyntaxUID = UID(syntax)
+    film.add_new("PixelData", "OB", encapsulate([codestream], fragments_per_frame=2))
+    film["PixelData"].is_undefined_length = True
+    return film
+
+
+def encode_picture(values: NDArray[Any], form: str, **options: Any) -> bytes:
+    """Values of 8 bits `(H, W)` or `(H, W, C)`, or of 16, as PNG or JPEG."""
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(values.astype(np.uint16 if values.max() > 255 else np.uint8)).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def _encode_with_gdcm(film: Dataset, syntax: str) -> bytes:
+    """GDCM is the only encoder of JPEG Lossless at hand; it works from file to file."""
+    import gdcm
+
+    kinds = {JPEG_LOSSLESS_14: "JPEGLosslessProcess14", JPEG_LOSSLESS_SV1: "JPEGLosslessProcess14_1"}
+    with tempfile.TemporaryDirectory() as folder:
+        native, lossless = Path(folder) / "native.dcm", Path(folder) / "lossless.dcm"
+        native.write_bytes(to_bytes(film))
+        reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+        reader.SetFileName(str(native))
+        assert reader.Read()
+        change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, kinds[syntax])))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        writer.SetFileName(str(lossless))
+        assert writer.Write()
+        encoded = pydicom.dcmread(lossless)
+        assert encoded.file_meta.TransferSyntaxUID == syntax
+        return next(generate_frames(encoded.PixelData, number_of_frames=1))
+
+
+def make_lookup_table(first: int, entries: list[int], bits: int = 16) -> Dataset:
+    """An item of a Modality or VOI LUT sequence; 8-bit entries stand two in a word."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries) % 65536, first % 65536, bits])
+    words = np.array(entries, dtype="<u1" if bits == 8 else "<u2").tobytes()
+    item.add_new("LUTData", "OW", _pad(words))
+    return item
+
+
+def to_bytes(film: Dataset) -> bytes:
+    """The film as a file."""
+    stream = io.BytesIO()
+    film.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def write_film(path: Path, film: Dataset | bytes) -> Path:
+    """Write a film, or the bytes of one, to `path`."""
+    path.write_bytes(film if isinstance(film, bytes) else to_bytes(film))
+    return path
+
+
+def insert_elements(file: bytes, elements: bytes) -> bytes:
+    """The file with raw elements in front of its data set; the reader asks for no order."""
+    start = 132 + 12 + int.from_bytes(file[140:144], "little")
+    return file[:start] + elements + file[start:]
+
+
+def make_element(tag: int, vr: str, value: bytes) -> bytes:
+    """One raw element in Explicit VR Little Endian, whatever its value; a length of 0xFFFFFFFF is written as it is."""
+    head = (tag >> 16).to_bytes(2, "little") + (tag & 0xFFFF).to_bytes(2, "little") + vr.encode()
+    value = _pad(value)
+    if vr in ("OB", "OW", "SQ", "UC", "UN", "UR", "UT"):
+        return head + bytes(2) + len(value).to_bytes(4, "little") + value
+    return head + len(value).to_bytes(2, "little") + value
+
+
+def _pad(value: bytes) -> bytes:
+    return value + bytes(len(value) % 2)
