@@ -12,6 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from monai.utils import convert_to_tensor
+from torch.utils.tensorboard import SummaryWriter
 
 from scripts.errors import InputError
 from scripts.files import write_text
@@ -91,10 +92,17 @@ class HistoryRecorder:
         evaluator: the engine whose metrics stand in the row, after it has run for the epoch.
         optimizer: whose learning rate is recorded.
         output_dir: where the file goes; it is replaced as a whole, never written in place.
+        summary_writer: where the same numbers go as TensorBoard scalars, one tag each.
     """
 
-    def __init__(self, evaluator: Engine, optimizer: torch.optim.Optimizer, output_dir: str | Path) -> None:
-        self.evaluator, self.optimizer = evaluator, optimizer
+    def __init__(
+        self,
+        evaluator: Engine,
+        optimizer: torch.optim.Optimizer,
+        output_dir: str | Path,
+        summary_writer: SummaryWriter | None = None,
+    ) -> None:
+        self.evaluator, self.optimizer, self.summary_writer = evaluator, optimizer, summary_writer
         self.path = Path(output_dir) / "history.json"
         self.rows: list[dict[str, float]] = []
         self._losses: list[float] = []
@@ -113,13 +121,37 @@ class HistoryRecorder:
 
     def _write_row(self, engine: Engine) -> None:
         metrics = {name: float(value) for name, value in self.evaluator.state.metrics.items()}
-        self.rows.append(
-            {
-                "epoch": engine.state.epoch,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
-                "train_loss": math.fsum(self._losses) / max(1, len(self._losses)),
-                **metrics,
-                "seconds": round(time.monotonic() - self._start, 1),
-            }
-        )
+        row = {
+            "epoch": engine.state.epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": math.fsum(self._losses) / max(1, len(self._losses)),
+        }
+        self.rows.append({**row, **metrics, "seconds": round(time.monotonic() - self._start, 1)})
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+        if self.summary_writer is not None:
+            for name, value in self.rows[-1].items():
+                self.summary_writer.add_scalar(name, value, engine.state.epoch)
+
+
+class PictureBoard:
+    """Shows films in TensorBoard: a row each of input, mask and predicted mask, from the first batch of a validation.
+
+    Args:
+        summary_writer: where the pictures go.
+        num_films: rows; films with opacities come first.
+    """
+
+    def __init__(self, summary_writer: SummaryWriter, num_films: int = 6) -> None:
+        self.summary_writer, self.num_films = summary_writer, num_films
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self)
+
+    def __call__(self, engine: Engine) -> None:
+        output = engine.state.output
+        if "mask" not in output["pred"]:  # type: ignore[index,call-overload]
+            return
+        columns = [output["image"], output["label"]["mask"], select_mask_probabilities(output)]  # type: ignore[index,call-overload,arg-type]
+        order = columns[1].flatten(1).any(dim=1).int().argsort(descending=True, stable=True)[: self.num_films]
+        rows = torch.cat([column[order].float().cpu() for column in columns], dim=3)
+        self.summary_writer.add_images("film, mask, prediction", rows, engine.state.epoch)

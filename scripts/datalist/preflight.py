@@ -1,0 +1,67 @@
+"""Before inference: every film is read once, in limited child processes, and what cannot be read is told, not scored."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from scripts.datalist.selection import Film, find_films, test_films
+from scripts.errors import InputError, RefusedFilm
+from scripts.files import replace_file
+from scripts.radiographs import read_radiographs
+
+
+def readable_films(
+    dataset_dir: str | Path,
+    datalist_file: str | Path | None = None,
+    refused_file: str | Path | None = None,
+    reader_options: Mapping[str, Any] | None = None,
+    workers: int = 2,
+) -> list[Film]:
+    """Films to infer on: of a folder, or the unlabelled part of a datalist; without those that the reader refuses.
+
+    A refused film is never scored, so it is never "negative": it stands in `refused_file` with its reason.
+
+    Args:
+        dataset_dir: a folder of DICOM films, or the tree that the datalist was made of.
+        datalist_file: made by `prepare`; it brings ids and lung boxes.
+        refused_file: CSV to write: image_id, study_id, reason, path, detail. It is written also where it stays empty.
+        reader_options: options of `read_radiograph`.
+        workers: child processes.
+
+    Raises:
+        InputError: where there is no film, or none that can be read.
+    """
+    films = find_films(dataset_dir) if datalist_file is None else test_films(datalist_file, dataset_dir)
+    readings = read_radiographs([film["image"] for film in films], workers=workers, **(reader_options or {}))
+    progress = tqdm(zip(films, readings, strict=True), "reading films", len(films), unit="film", leave=False)
+    readable, refused = [], []
+    for film, (_, reading) in progress:
+        if isinstance(reading, RefusedFilm):
+            refused.append((film, reading))
+        else:
+            readable.append(film)
+    if refused_file is not None:
+        _write_refused(refused, Path(refused_file))
+    if not readable:
+        raise InputError("at least one readable film", f"{len(refused)} refused, {_tell(refused)}", "see refused.csv")
+    if refused:
+        logging.getLogger(__name__).warning("%d of %d films refused, %s", len(refused), len(films), _tell(refused))
+    return readable
+
+
+def _tell(refused: Sequence[tuple[Film, RefusedFilm]]) -> str:
+    reasons = [error.reason for _, error in refused]
+    return ", ".join(f"{reason} {reasons.count(reason)}" for reason in sorted(set(reasons)))
+
+
+def _write_refused(refused: Sequence[tuple[Film, RefusedFilm]], path: Path) -> None:
+    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image_id", "study_id", "reason", "path", "detail"])
+        writer.writerows([f["image_id"], f["study_id"], e.reason, e.path, e.detail] for f, e in refused)
