@@ -1,0 +1,74 @@
+# Two commands for a newcomer, `make demo` and `make test`; each makes its environment first. `make help` names the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types format environment clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+MADE := .venv/made
+
+# The demo is small, so that it ends in minutes on two cores: it shows the way, its score is of drawn films and few epochs.
+FILMS := runs/films
+PREPARED := runs/prepared
+DRAWING := --num_studies 160 --num_test_studies 24 --size 256
+SMALL := --image_size 96
+TRAINING := --epochs 6 --val_interval 2
+RUN := $(BIN)/python -m monai.bundle run
+
+help: ## name the verbs
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(MADE) $(FILMS) ## drawn films from DICOM to score, submission and overlays, under runs/
+	@echo "== preparing: every film checked, folds by patient"
+	$(BIN)/python -m scripts prepare --tree $(FILMS) --out $(PREPARED)
+	@echo "== training on four folds"
+	$(RUN) training --config_file bundle/configs/train.json $(SMALL) $(TRAINING)
+	@echo "== evaluating on the fifth fold"
+	$(RUN) evaluating --config_file "['bundle/configs/train.json','bundle/configs/evaluate.json']" $(SMALL)
+	@echo "== inferring on films without labels"
+	$(RUN) inferring --config_file bundle/configs/inference.json --weights runs/training/last.pt $(SMALL)
+	@echo "== scoring the fifth fold"
+	$(BIN)/python -m scripts score runs/evaluation/submission.csv --truth $(PREPARED)/datalist.json --fold 0 \
+		| tee runs/evaluation/score.txt
+	@echo
+	@echo "score        runs/evaluation/score.txt, of the fifth fold: drawn films, few epochs"
+	@echo "submissions  runs/evaluation/submission.csv and runs/inference/submission.csv"
+	@echo "overlays     runs/evaluation/overlays and runs/inference/overlays"
+	@echo "TensorBoard  $(BIN)/tensorboard --logdir runs"
+
+# A tree appears whole or not at all; one that stands there is kept. Order-only: a newer environment draws nothing anew.
+$(FILMS): | $(MADE)
+	@echo "== drawing films"
+	$(BIN)/python -m scripts draw --out $(FILMS) $(DRAWING)
+
+test: $(MADE) lint types ## style, types and the tests that are not slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
+
+lint: $(MADE) ## ruff
+	$(BIN)/ruff check .
+
+types: $(MADE) ## mypy
+	$(BIN)/mypy
+
+format: $(MADE) ## rewrite the code in ruff's format, imports sorted
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+environment: $(MADE) ## .venv as pyproject.toml and constraints.txt say
+
+clean: ## remove the environment and all caches; runs/ stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made anew where what it is made of has changed. Modules are compiled when they are first imported: most never are.
+$(MADE): pyproject.toml constraints.txt
+	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'error: expected Python 3.11 or newer; install it, or name it: make PYTHON=/path/to/python3.11'; exit 1; }
+	@echo "== making the environment in .venv: several minutes and 7 GB, once"
+	@"$(PYTHON)" -m venv .venv \
+		|| { echo "error: $(PYTHON) makes no virtual environments; on Debian install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
+		--constraint constraints.txt '.[test,dev]'
+	@touch $(MADE)
