@@ -59,9 +59,9 @@ def select_mask_probabilities(output: dict[str, Any]) -> torch.Tensor:
     return output["pred"]["mask"].detach().sigmoid()
 
 
-def count_films(output: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> int:
-    """Batch size of what `select_logits_and_targets` gives."""
-    return len(output[0]["study"])
+def count_films(targets: dict[str, Any]) -> int:
+    """Batch size of targets; `ignite.metrics.Loss` asks it to weight batches of different size."""
+    return len(targets["label"])
 
 
 class StopOnNonFiniteLoss:
@@ -120,7 +120,8 @@ class HistoryRecorder:
         self._losses.append(float(engine.state.output["loss"]))  # type: ignore[index,call-overload]
 
     def _write_row(self, engine: Engine) -> None:
-        metrics = {name: float(value) for name, value in self.evaluator.state.metrics.items()}
+        validated = self.evaluator.state.epoch == engine.state.epoch  # else its metrics are an earlier epoch's
+        metrics = {k: float(v) for k, v in self.evaluator.state.metrics.items()} if validated else {}
         row = {
             "epoch": engine.state.epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
