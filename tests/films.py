@@ -126,6 +126,7 @@ def make_lookup_table(first: int, entries: list[int], bits: int = 16) -> Dataset
 def to_bytes(film: Dataset) -> bytes:
     """The film as a file."""
     stream = io.BytesIO()
+    film.file_meta.MediaStorageSOPClassUID, film.file_meta.MediaStorageSOPInstanceUID = CR, "2.25.111"
     film.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
 

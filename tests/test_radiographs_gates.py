@@ -121,7 +121,7 @@ BROKEN: list[tuple[str, str, Build]] = [
     ("RLE, said native", "malformed", lambda: set_transfer_syntax(films.EXPLICIT, films.make_film(syntax=films.RLE))),
     ("not deflated", "malformed", lambda: set_transfer_syntax(films.DEFLATED, films.make_film())),
     ("half a file", "truncated", lambda: cut_file(0.5)),
-    ("a file cut in its header", "truncated", lambda: cut_file(0.04)),
+    ("a file cut in its header", "truncated", lambda: make_bytes()[:451]),
     ("half a deflated file", "truncated", lambda: films.to_bytes(films.make_film(syntax=films.DEFLATED))[:4000]),
     ("half an RLE file", "truncated", lambda: films.to_bytes(films.make_film(syntax=films.RLE))[:4000]),
     ("too few pixels", "truncated", lambda: set_pixel_data(bytes(100))),
@@ -155,7 +155,7 @@ BROKEN: list[tuple[str, str, Build]] = [
     ("a JPEG without a frame", "decode_error", lambda: swap_codestream(b"\xff\xd8\xff\xd9", films.JPEG)),
     ("a JPEG of a header", "decode_error", lambda: swap_codestream(measure_jpeg(0xC0, 8, 80, 72), films.JPEG)),
     ("no JPEG 2000", "decode_error", lambda: swap_codestream(bytes(200), films.JPEG_2000, 12)),
-    ("an empty codestream", "decode_error", lambda: swap_codestream(b"", films.JPEG_LS, 12)),
+    ("a codestream of zeros", "decode_error", lambda: swap_codestream(bytes(4), films.JPEG_LS, 12)),
     ("broken RLE", "decode_error", lambda: swap_codestream(bytes(200), films.RLE, 12)),
     ("a rescale slope of 0", "bad_lookup", lambda: make_bytes(RescaleSlope=0, RescaleIntercept=0)),
     ("an endless rescale", "bad_lookup", lambda: make_bytes(RescaleSlope="1e308", RescaleIntercept=0)),
@@ -368,7 +368,7 @@ FUZZED = {syntax: films.to_bytes(films.make_film(films.draw_values(12, 64, 64), 
 FUZZED[films.JPEG] = films.to_bytes(films.make_film(films.draw_values(8, 64, 64), 8, films.JPEG))
 #: Pure Python: these may be broken in this process; the others' decoders are C, and run in a child.
 SAFE = (*films.NATIVE, films.RLE)
-fuzzing = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+FUZZING = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @st.composite
@@ -389,8 +389,7 @@ def check_outcome(result: Radiograph | RefusedFilm) -> None:
         assert result.reason in REASONS
 
 
-@fuzzing
-@settings(max_examples=300)
+@settings(FUZZING, max_examples=300)
 @given(file=broken_files(SAFE))
 def test_a_damaged_film_is_read_or_refused_and_nothing_else(tmp_path: Path, file: bytes) -> None:
     path = tmp_path / "film.dcm"
@@ -409,8 +408,7 @@ def reader():
     reader.close()
 
 
-@fuzzing
-@settings(max_examples=150)
+@settings(FUZZING, max_examples=150)
 @given(file=broken_files(tuple(set(FUZZED) - set(SAFE))))
 def test_a_damaged_compressed_film_is_read_or_refused_by_a_child(
     tmp_path: Path, reader: IsolatedReader, file: bytes
@@ -424,8 +422,7 @@ def test_a_damaged_compressed_film_is_read_or_refused_by_a_child(
     check_outcome(result)
 
 
-@fuzzing
-@settings(max_examples=200)
+@settings(FUZZING, max_examples=200)
 @given(noise=st.binary(max_size=400), syntax=st.sampled_from(films.NATIVE))
 def test_noise_behind_a_good_preamble_is_refused(tmp_path: Path, noise: bytes, syntax: str) -> None:
     meta = films.make_element(0x00020010, "UI", syntax.encode())

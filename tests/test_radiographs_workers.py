@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -22,7 +21,8 @@ def write_films(folder: Path, *names: str) -> list[Path]:
 
 
 def list_children() -> set[str]:
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    """Processes that any thread of this one started."""
+    return {child for task in Path("/proc/self/task").glob("*/children") for child in task.read_text().split()}
 
 
 @pytest.mark.parametrize("number", [1, 3])
@@ -54,9 +54,9 @@ def test_options_reach_the_children(tmp_path: Path) -> None:
     ("fault", "detail"),
     [
         ("dies", "its process died"),
-        ("hangs", "it took over 2 s"),
-        ("loops", "it took over 2 s"),
-        ("eats", "not enough memory"),
+        ("hangs", "it took over 1 s"),
+        ("loops", "it took over 1 s"),
+        ("eats", "its process died"),
         ("lies", "its process died"),
     ],
 )
@@ -65,7 +65,7 @@ def test_a_decoder_that_fails_costs_one_film_and_the_batch_goes_on(
 ) -> None:
     monkeypatch.setattr(workers, "WORKER", "tests.faulty_worker")
     paths = write_films(tmp_path, "first", fault, "second", "third")
-    found = [film for _, film in read_radiographs(paths, workers=1, seconds_per_film=2, memory_bytes=2**31)]
+    found = [film for _, film in read_radiographs(paths, workers=1, seconds_per_film=1, memory_bytes=2**31)]
     assert [isinstance(film, Radiograph) for film in found] == [True, False, True, True]
     refused = found[1]
     assert isinstance(refused, RefusedFilm)
@@ -82,7 +82,7 @@ def test_a_child_lives_on_from_film_to_film(tmp_path: Path) -> None:
         reader.read(tmp_path / "absent.dcm")
     assert list_children() == children
     reader.close()
-    assert not list_children() & children or len(list_children()) < len(children)
+    assert len(list_children()) == len(children) - 1
 
 
 def test_no_child_is_left_when_a_batch_is_given_up(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_an_inflating_or_endless_film_is_refused_by_real_limits(tmp_path: Path) 
     films.encapsulate_codestream(film, header + segment * 2, films.RLE)
     path = films.write_film(tmp_path / "film.dcm", film)
     started = time.monotonic()
-    refused = next(read_radiographs([path], seconds_per_film=5, memory_bytes=2**30))[1]
+    refused = next(read_radiographs([path], seconds_per_film=5, memory_bytes=2**29))[1]
     assert isinstance(refused, RefusedFilm)
     assert refused.reason == "decode_error"
     assert time.monotonic() - started < 60

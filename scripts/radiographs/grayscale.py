@@ -115,7 +115,8 @@ def _find_padding(possible: NDArray[np.integer], padding: tuple[int, int] | None
 
 
 def _apply_display(values: Values, shown: NDArray[np.bool_], display: Display) -> tuple[Values, list[str]]:
-    modality = display.modality.apply(values) if display.modality else values * display.slope + display.intercept
+    with np.errstate(over="ignore", invalid="ignore"):
+        modality = display.modality.apply(values) if display.modality else values * display.slope + display.intercept
     if not np.isfinite(modality).all():
         raise Refusal("bad_lookup", "the rescale gives values that are not finite")
     brightness, flags = _apply_voi(modality, shown, display)

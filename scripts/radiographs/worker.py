@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import resource
 import sys
 from collections.abc import Callable
@@ -43,9 +44,9 @@ def limit_memory(memory_bytes: int) -> None:
 
 
 def _limit_computing(seconds: float) -> None:
-    """A child whose parent was killed ends by itself: nobody is left to end it."""
+    """End this process by SIGXCPU after `seconds` more of computing, whether or not its parent still lives."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = int(used.ru_utime + used.ru_stime + seconds) + 2
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
