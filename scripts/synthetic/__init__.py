@@ -1,10 +1,10 @@
 """Drawn chest films in the challenge's layout: for the demo, the tests and the runs at scale. No real film is in them.
 
-    draw_tree            a tree of films with its tables
-    draw_contact_sheet   a picture of a tree
-    draw_chest           one film as an array, with its boxes
-    write_film           any array as a DICOM film, in any of nine transfer syntaxes
-    write_broken_film    a film that a reader must refuse
+draw_tree            a tree of films with its tables
+draw_contact_sheet   a picture of a tree
+draw_chest           one film as an array, with its boxes
+write_film           any array as a DICOM film, in any of nine transfer syntaxes
+write_broken_film    a film that a reader must refuse
 """
 
 from scripts.synthetic.anatomy import Drawing, Look, draw_chest

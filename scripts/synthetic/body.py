@@ -15,6 +15,8 @@ from scipy.interpolate import PchipInterpolator
 
 Field = NDArray[np.float32]
 Points = NDArray[np.float64]
+# What the curves of a body are asked for: one number or an array of any shape.
+Heights = float | NDArray[np.floating]
 
 #: The two sides: the patient's right lung has negative x and stands on the left of the film.
 SIDES = (-1, 1)
@@ -60,27 +62,28 @@ class Body:
         lateral = np.array([0.34, 0.44, 0.54, 0.65, 0.76, 0.89, 0.97, 1.0, 0.99, 0.965, 0.9])
         lateral[3:9] += self.bulge * np.array([0.3, 0.7, 1, 1, 0.6, 0.2])
         medial = np.array([0.29, 0.21, 0.155, 0.125, 0.12, 0.16, 0.19, 0.16, 0.13, 0.12, 0.12])
-        return {"lateral": _sample(down, lateral), "medial": _sample(down, medial)}
+        return {"lateral": sample_curve(down, lateral), "medial": sample_curve(down, medial)}
 
     @cached_property
     def _dome_edges(self) -> dict[int, tuple[Points, Points]]:
         across = np.array([0.0, 0.14, 0.28, 0.45, 0.62, 0.78, 0.9, 0.97, 1.05])
         share = np.array([0.30, 0.22, 0.06, 0.0, 0.07, 0.28, 0.62, 0.95, 1.25])
         return {
-            side: _sample(across, top + share * (self.base - top)) for side, top in zip(SIDES, self.domes, strict=True)
+            side: sample_curve(across, top + share * (self.base - top))
+            for side, top in zip(SIDES, self.domes, strict=True)
         }
 
-    def lateral_edge(self, y: ArrayLike) -> Field:
+    def lateral_edge(self, y: Heights) -> Field:
         """Distance of a lung's outer edge from the midline at height y, any shape."""
-        return np.interp(y, *self._edges["lateral"]).astype(np.float32)
+        return np.asarray(np.interp(y, *self._edges["lateral"]), dtype=np.float32)
 
-    def medial_edge(self, y: ArrayLike) -> Field:
+    def medial_edge(self, y: Heights) -> Field:
         """Distance of a lung's inner edge from the midline at height y, any shape."""
-        return np.interp(y, *self._edges["medial"]).astype(np.float32)
+        return np.asarray(np.interp(y, *self._edges["medial"]), dtype=np.float32)
 
-    def dome(self, side: int, distance: ArrayLike) -> Field:
-        """y of a hemidiaphragm at a distance from the midline, any shape."""
-        return np.interp(distance, *self._dome_edges[side]).astype(np.float32)
+    def dome(self, side: int, distance: Heights) -> Field:
+        """Y of a hemidiaphragm at a distance from the midline, any shape."""
+        return np.asarray(np.interp(distance, *self._dome_edges[side]), dtype=np.float32)
 
     def outline(self, side: int) -> Points:
         """A lung's outline, `(N, 2)` of x, y; the one of the left lung runs behind the heart."""
@@ -96,14 +99,14 @@ class Body:
             np.column_stack([across, self.dome(side, across)])[::-1],
         ]
         points = np.concatenate(pieces)
-        return np.column_stack([side * points[:, 0] + self.lean * _lean_share(points[:, 0]), points[:, 1]])
+        return np.column_stack([side * points[:, 0] + self.lean * share_lean(points[:, 0]), points[:, 1]])
 
     def place(self, side: int, across: float, down: float) -> tuple[float, float]:
         """A point in a lung: `across` 0 (mediastinum) to 1 (chest wall), `down` 0 (apex) to 1 (diaphragm)."""
         y = self.apex + 0.06 + down * (float(self.dome(side, 0.3 + 0.5 * across)) - self.apex - 0.06)
         medial, lateral = float(self.medial_edge(y)), float(self.lateral_edge(y))
         x = medial + across * (lateral - medial)
-        return side * x + self.lean * float(_lean_share(x)), y
+        return side * x + self.lean * float(share_lean(x)), y
 
 
 def draw_body(rng: np.random.Generator, sex: str = "M", breath: float = 0.0) -> Body:
@@ -172,14 +175,14 @@ def draw_frame(rng: np.random.Generator, height: int, width: int, aspect: float,
     return Frame(height, width, matrix, np.array([width, height]) / 2 - matrix @ centre)
 
 
-def _sample(knots: ArrayLike, values: ArrayLike) -> tuple[Points, Points]:
+def sample_curve(knots: ArrayLike, values: ArrayLike) -> tuple[Points, Points]:
     """A smooth monotone curve through the knots as a dense table for np.interp."""
     knots = np.asarray(knots, dtype=float)
     dense = np.linspace(knots[0], knots[-1], _SAMPLES)
     return dense, PchipInterpolator(knots, np.asarray(values, dtype=float))(dense)
 
 
-def _lean_share(distance: ArrayLike) -> NDArray[np.float64]:
+def share_lean(distance: ArrayLike) -> NDArray[np.float64]:
     """The mediastinum moves by all of `lean`, the chest wall by nothing."""
     return np.clip(1 - np.asarray(distance, dtype=float), 0, 1)
 

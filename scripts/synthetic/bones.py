@@ -60,25 +60,26 @@ def _draw_shoulders(body: Body, frame: Frame, arms_down: bool) -> Field:
     rng = np.random.default_rng([body.seed, 4])
     lift, out = rng.uniform(-0.08, 0.06), 0.0 if arms_down else 0.14
     blade, limb = Canvas(frame), Canvas(frame)
+    corners = [
+        (1.3, -1.05), (1.12 + out, -1.07), (0.9 + out, -1.0), (0.88 + out, -0.75), (0.98 + out, -0.27),
+        (1.05 + out, -0.18), (1.12 + out, -0.4), (1.24, -0.78),
+    ]  # fmt: skip
+    scapula, ridge = bend(corners, 56, closed=True), bend([(0.92 + out, -0.92), (1.2, -1.08), (1.4, -1.16)], 20)
+    head, elbow = np.array([1.42, -0.95]), np.array([1.6 + body.fat, 1.5] if arms_down else [2.15, 0.1])
+    shaft = head + np.linspace(0, 1, 8)[:, None] * (elbow - head)
     for side in SIDES:
+        mirror = np.array([side, 1.0])
+        blade.fill(mirror * scapula, 0.55)
+        blade.stroke(mirror * scapula[34:], 0.03, 1)
+        _draw_tube(blade, mirror * ridge, 0.07, 0.7)
+        _draw_tube(limb, mirror * shaft, 0.16, 0.55)
+        limb.dot(tuple(mirror * head), 0.165, 0.95)
+        limb.dot(tuple(mirror * (head + 0.01)), 0.14, 0.72)
         inner, outer = -0.84 + lift, -1.1 + lift + rng.normal(0, 0.02)
         shape = [(0.14, inner), (0.42, inner - 0.02), (0.8, 0.4 * inner + 0.6 * outer - 0.04), (1.14, outer)]
-        curve = bend([(side * x + body.lean, y) for x, y in shape], 30)
+        curve = mirror * bend(shape, 30) + [body.lean, 0]
         _draw_tube(limb, curve, np.interp(np.arange(30), [0, 6, 18, 29], [0.12, 0.085, 0.075, 0.085]), 0.45, 0.75)
-        limb.dot((side * 1.14 + body.lean, outer), 0.042, 0.7)
-        corners = [
-            (1.3, -1.05), (1.12 + out, -1.07), (0.9 + out, -1.0), (0.88 + out, -0.75), (0.98 + out, -0.27),
-            (1.05 + out, -0.18), (1.12 + out, -0.4), (1.24, -0.78),
-        ]  # fmt: skip
-        outline = bend([(side * x, y) for x, y in corners], 56, closed=True)
-        blade.fill(outline, 0.55)
-        blade.stroke(outline[34:], 0.03, 1)
-        _draw_tube(blade, bend([(side * (0.92 + out), -0.92), (side * 1.2, -1.08), (side * 1.4, -1.16)], 20), 0.07, 0.7)
-        head = (side * 1.42, -0.95)
-        elbow = (side * (1.6 + body.fat), 1.5) if arms_down else (side * 2.15, 0.1)
-        _draw_tube(limb, bend([head, ((head[0] + elbow[0]) / 2, (head[1] + elbow[1]) / 2), elbow], 20), 0.16, 0.55)
-        limb.dot(head, 0.165, 0.95)
-        limb.dot((head[0] + 0.01 * side, head[1] + 0.01), 0.14, 0.72)
+        limb.dot(tuple(curve[-1]), 0.042, 0.7)
     return (0.08 if arms_down else 0.06) * blade.finish() + 0.17 * limb.finish()
 
 
@@ -90,7 +91,14 @@ def _draw_spine(body: Body, canvas: Canvas) -> None:
         half, step = np.interp(y, [-1.9, -1.1, 1.2], [0.095, 0.115, 0.15]), np.interp(y, [-1.9, 1.2], [0.13, 0.23])
         middle = 0.4 * body.lean + bow * np.sin(1.5 * y)
         disc = 0.1 * step
-        corners = [(-half, y + disc), (half, y + disc), (0.9 * half, y + step / 2), (half, y + step - disc), (-half, y + step - disc), (-0.9 * half, y + step / 2)]
+        corners = [
+            (-half, y + disc),
+            (half, y + disc),
+            (0.9 * half, y + step / 2),
+            (half, y + step - disc),
+            (-half, y + step - disc),
+            (-0.9 * half, y + step / 2),
+        ]
         canvas.fill([(middle + x, at) for x, at in corners], 0.8)
         for at in (y + disc, y + step - disc):
             canvas.stroke([(middle - half, at), (middle + half, at)], 0.018, 0.95)

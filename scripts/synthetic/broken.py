@@ -136,7 +136,9 @@ def _pretend_extended(film: FileDataset) -> None:
     """A frame header of 12-bit JPEG Extended (process 4), for which there is no decoder, and nothing to decode."""
     film.file_meta.TransferSyntaxUID = uid.JPEGExtended12Bit
     size = film.Rows.to_bytes(2, "big") + film.Columns.to_bytes(2, "big")
-    frame = b"\xff\xd8\xff\xc1\x00\x0b\x0c" + size + b"\x01\x01\x11\x00\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + bytes(64)
+    frame = (
+        b"\xff\xd8\xff\xc1\x00\x0b\x0c" + size + b"\x01\x01\x11\x00\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + bytes(64)
+    )
     _encapsulate(film, frame + b"\xff\xd9")
     film.BitsAllocated, film.BitsStored, film.HighBit = 16, 12, 11
 

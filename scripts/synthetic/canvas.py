@@ -36,7 +36,9 @@ class Canvas:
     def stroke(self, points: ArrayLike, width: float, value: float) -> None:
         """A line of even width (body units) through body points `(N, 2)`; never thinner than a pixel of the pen."""
         pixels = max(1, round(width * self._frame.scale * self._zoom))
-        self._pen.line(self._flatten(points), fill=round(255 * value), width=pixels, joint="curve" if pixels > 2 else None)
+        self._pen.line(
+            self._flatten(points), fill=round(255 * value), width=pixels, joint="curve" if pixels > 2 else None
+        )
 
     def stroke_all(self, lines: ArrayLike, widths: Sequence[float], values: Sequence[float]) -> None:
         """Many lines of the same number of points, `(N, K, 2)`, each with its width and value."""
@@ -53,7 +55,7 @@ class Canvas:
     def finish(self) -> Field:
         """The layer, `(H / step, W / step)`."""
         image = self._image.reduce(self._over) if self._over > 1 else self._image
-        return np.asarray(image, dtype=np.float32) / 255
+        return np.asarray(image, dtype=np.float32) / np.float32(255)
 
     def _flatten(self, points: ArrayLike) -> list[float]:
         pixels: list[float] = (self._frame.to_film(points) * self._zoom).ravel().tolist()

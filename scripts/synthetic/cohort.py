@@ -39,18 +39,16 @@ _NAMES = [
     ("", "Drawn^Film"),
 ]
 _STORED: list[FilmStyle] = [
-    FilmStyle(kind="CR", bits_stored=12, syntax="explicit"),
-    FilmStyle(kind="DX", bits_stored=14, syntax="jpeg_lossless", photometric="MONOCHROME1"),
-    FilmStyle(kind="CR", bits_stored=10, syntax="implicit", photometric="MONOCHROME1"),
-    FilmStyle(kind="DX", bits_stored=12, syntax="jpeg_2000"),
-    FilmStyle(kind="CR", bits_stored=8, syntax="jpeg_baseline"),
-    FilmStyle(kind="DX", bits_stored=15, syntax="jpeg_ls", photometric="MONOCHROME1"),
-    FilmStyle(kind="CR", bits_stored=12, syntax="deflated"),
-    FilmStyle(kind="CR", bits_stored=10, syntax="rle", photometric="MONOCHROME1"),
-    FilmStyle(kind="DX", bits_stored=12, syntax="big_endian"),
-    FilmStyle(kind="CR", bits_stored=8, syntax="explicit"),
-    FilmStyle(kind="CR", bits_stored=15, syntax="jpeg_2000", photometric="MONOCHROME1"),
-]
+    FilmStyle(kind=kind, photometric=f"MONOCHROME{number}", bits_stored=bits, syntax=syntax)
+    for kind, number, bits, syntax in (
+        ("CR", 2, 12, "explicit"), ("DX", 1, 14, "jpeg_lossless"), ("CR", 1, 10, "implicit"),
+        ("DX", 2, 12, "jpeg_2000"), ("CR", 2, 8, "jpeg_baseline"), ("DX", 1, 15, "jpeg_ls"),
+        ("CR", 2, 12, "deflated"), ("CR", 1, 10, "rle"), ("DX", 2, 12, "big_endian"),
+        ("CR", 2, 8, "explicit"), ("CR", 1, 15, "jpeg_2000"), ("DX", 2, 14, "explicit"),
+        ("CR", 1, 12, "jpeg_ls"), ("CR", 2, 10, "jpeg_lossless"), ("DX", 1, 8, "jpeg_baseline"),
+        ("CR", 2, 12, "implicit"), ("DX", 1, 12, "explicit"), ("CR", 2, 8, "jpeg_baseline"),
+    )
+]  # fmt: skip
 
 # One of each kind of twin for so many studies.
 _STUDIES_PER_TWIN = 24
@@ -126,11 +124,19 @@ class _Lists:
 
 def _plan_part(part: str, number: int, seed: int) -> list[PlannedFilm]:
     rng = np.random.default_rng([seed, len(part)])
+    keys = iter(range(7))
+
+    def go_through(values: Sequence[T]) -> Iterator[T]:
+        return _repeat(values, np.random.default_rng([seed, len(part), next(keys)]))
+
     lists = _Lists(
-        *(
-            _repeat(values, np.random.default_rng([seed, len(part), key]))
-            for key, values in enumerate((_CLASSES, _FILMS_OF_STUDY, _SHAPES, _STORED, DISPLAYS, _VIEWS, _BODY_PARTS))
-        )
+        classes=go_through(_CLASSES),
+        films_of_study=go_through(_FILMS_OF_STUDY),
+        shapes=go_through(_SHAPES),
+        stored=go_through(_STORED),
+        displays=go_through(DISPLAYS),
+        views=go_through(_VIEWS),
+        body_parts=go_through(_BODY_PARTS),
     )
     patients = (patient for patient, count in enumerate(_repeat(_STUDIES_OF_PATIENT, rng)) for _ in range(count))
     return [film for study in range(number) for film in _plan_study(part, seed, study, next(patients), lists)]
@@ -250,13 +256,23 @@ def _show_picture_of(film: PlannedFilm, other: PlannedFilm, kind: str) -> Planne
 
 def _break(film: PlannedFilm, breakage: str, seed: int) -> PlannedFilm:
     """A film of its own patient and study that cannot be read."""
-    names = {f"{key}_id": derive_id(seed, "broken", key, breakage) for key in ("patient", "study", "series", "image")}
-    seeds = tuple(int(derive_id(seed, "broken", breakage, number), 16) for number in range(3))
     style = replace(film.style, kind="CR", bits_stored=12, syntax="explicit", photometric="MONOCHROME2")
+    patient, study, series, image = (derive_id(seed, "broken", key, breakage) for key in ("p", "st", "se", "i"))
     return replace(
-        film, **names, part="train", study_class="negative", seeds=seeds, boxes_in_table=True, style=style,
-        display="full", twin="", breakage=breakage,
-    )  # fmt: skip
+        film,
+        patient_id=patient,
+        study_id=study,
+        series_id=series,
+        image_id=image,
+        part="train",
+        study_class="negative",
+        seeds=(int(patient, 16), int(study, 16), int(image, 16)),
+        boxes_in_table=True,
+        style=style,
+        display="full",
+        twin="",
+        breakage=breakage,
+    )
 
 
 def _identify(film: PlannedFilm) -> FilmStyle:

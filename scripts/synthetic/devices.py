@@ -51,7 +51,12 @@ def _draw_stomach_tube(canvas: Canvas, body: Body, rng: np.random.Generator) -> 
 
 def _draw_central_line(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
     start = (-0.55, -1.02) if rng.random() < 0.5 else (-0.3, -1.5)
-    points = [start, (-0.22 + body.lean, -0.92), (-0.13 + body.lean, -0.55), (-0.13 + body.lean, rng.uniform(-0.3, 0.0))]
+    points = [
+        start,
+        (-0.22 + body.lean, -0.92),
+        (-0.13 + body.lean, -0.55),
+        (-0.13 + body.lean, rng.uniform(-0.3, 0.0)),
+    ]
     canvas.stroke(bend(points, 50), 0.014, 0.24)
 
 
@@ -59,5 +64,12 @@ def _draw_pacemaker(canvas: Canvas, body: Body, rng: np.random.Generator) -> Non
     middle = np.array([rng.uniform(0.68, 0.82), rng.uniform(-0.75, -0.62)])
     corners = [(-0.11, -0.07), (0.0, -0.1), (0.11, -0.07), (0.12, 0.03), (0.0, 0.08), (-0.11, 0.05)]
     canvas.fill(bend([tuple(middle + corner) for corner in corners], 40, closed=True), 0.5)
-    lead = [tuple(middle + (-0.05, -0.1)), (0.35, -0.95), (-0.1 + body.lean, -0.7), (-0.16, 0.0), (0.05, 0.45), (0.32, 0.58)]
+    lead = [
+        tuple(middle + (-0.05, -0.1)),
+        (0.35, -0.95),
+        (-0.1 + body.lean, -0.7),
+        (-0.16, 0.0),
+        (0.05, 0.45),
+        (0.32, 0.58),
+    ]
     canvas.stroke(bend(lead, 80), 0.016, 0.35)

@@ -234,11 +234,12 @@ def _add_display(dataset: Dataset, style: FilmStyle) -> None:
         if style.window_function:
             dataset.VOILUTFunction = style.window_function
     if style.voi_lut:
-        first, table = style.voi_lut[0], np.asarray(style.voi_lut[1]).astype(np.uint16)
+        first, order = style.voi_lut[0], ">u2" if style.syntax == "big_endian" else "<u2"
+        table = np.asarray(style.voi_lut[1]).astype(order)
         item = Dataset()
         # 65,536 entries are written as 0 (C.11.2.1.1).
         item.add_new("LUTDescriptor", "US", [table.size % 65536, first, 16])
-        item.add_new("LUTData", "US", table.tolist())
+        item.add_new("LUTData", "OW", table.tobytes())
         item.LUTExplanation = "drawn"
         dataset.VOILUTSequence = [item]
 
@@ -299,7 +300,9 @@ def _encode_jpeg_lossless(array: NDArray[np.integer[Any]], style: FilmStyle) -> 
         change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
         change.SetInput(reader.GetImage())
         if not change.Change():
-            raise ValueError(f"expected an even number of bytes for GDCM to encode, got a picture of shape {array.shape}")
+            raise ValueError(
+                f"expected an even number of bytes for GDCM to encode, got a picture of shape {array.shape}"
+            )
         writer = gdcm.ImageWriter()
         writer.SetFile(reader.GetFile())
         writer.SetImage(change.GetOutput())

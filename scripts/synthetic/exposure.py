@@ -80,9 +80,10 @@ def collimate(greys: Field, keep: NDArray[np.float64], rng: np.random.Generator)
         corners = _cut_corners(corners, 0.6 * free.min() + 0.06 * min(height, width))
     image = Image.new("L", (2 * width, 2 * height))
     ImageDraw.Draw(image).polygon([(2 * x, 2 * y) for x, y in corners], fill=255)
-    mask = np.asarray(image.reduce(2), dtype=np.float32) / 255
-    border = 0.0 if rng.random() < 0.9 else rng.uniform(0.85, 1.0) * float(greys.max())
-    return greys * mask + border * (1 - mask)
+    mask = np.asarray(image.reduce(2), dtype=np.float32) / np.float32(255)
+    border: float = 0.0 if rng.random() < 0.9 else rng.uniform(0.85, 1.0) * float(greys.max())
+    framed: Field = greys * mask + np.float32(border) * (1 - mask)
+    return framed
 
 
 def _turn(corners: list[tuple[float, float]], angle: float, centre: tuple[float, float]) -> list[tuple[float, float]]:
@@ -97,7 +98,8 @@ def _cut_corners(corners: list[tuple[float, float]], cut: float) -> list[tuple[f
     for index, corner in enumerate(corners):
         for other in (corners[index - 1], corners[(index + 1) % 4]):
             length = max(float(np.hypot(other[0] - corner[0], other[1] - corner[1])), 1.0)
-            points.append(tuple(corner[axis] + cut * (other[axis] - corner[axis]) / length for axis in (0, 1)))
+            share = cut / length
+            points.append((corner[0] + share * (other[0] - corner[0]), corner[1] + share * (other[1] - corner[1])))
     return points
 
 
@@ -124,7 +126,9 @@ def _write_marker(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: int,
     if rng.random() < 0.25:
         pen.rectangle([x - 0.3 * size, y - 0.1 * size, x + 0.9 * size, y + 1.15 * size], fill=90)
     if rng.random() < 0.2:
-        pen.ellipse([x - 0.35 * size, y - 0.15 * size, x + 1.0 * size, y + 1.2 * size], outline=230, width=max(1, size // 12))
+        pen.ellipse(
+            [x - 0.35 * size, y - 0.15 * size, x + 1.0 * size, y + 1.2 * size], outline=230, width=max(1, size // 12)
+        )
     _write(pen, letter, (x, y), size, 245)
 
 

@@ -1,8 +1,8 @@
 """Opacities whose number, place and kind follow the study class, and the boxes that fit them.
 
-The rules are those of the classes themselves (Litmanovich et al. 2020): typical is bilateral, peripheral, lower, rounded
-or ground glass; indeterminate is unilateral, or central and diffuse; atypical is one lobe, an effusion, nodules or a
-cavity; negative has none.
+The rules are those of the classes themselves (Litmanovich et al. 2020, doi:10.1097/RTI.0000000000000541): typical is
+bilateral, peripheral, lower, rounded or ground glass; indeterminate is unilateral, or central and diffuse; atypical is
+one lobe, an effusion, nodules or a cavity; negative has none.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def _plan_unilateral(body: Body, rng: np.random.Generator) -> list[Opacity]:
     patches = []
     for _ in range(rng.integers(1, 3)):
         centre = body.place(side, rng.uniform(0.35, 0.6), down + rng.uniform(-0.08, 0.08))
-        patches.append(Opacity("ground_glass", side, centre, tuple(rng.uniform(0.17, 0.28, 2)), rng.uniform(0.35, 0.5), 0))
+        patches.append(
+            Opacity("ground_glass", side, centre, tuple(rng.uniform(0.17, 0.28, 2)), rng.uniform(0.35, 0.5), 0)
+        )
     return patches
 
 
@@ -113,7 +115,16 @@ def _plan_nodules(body: Body, rng: np.random.Generator) -> list[Opacity]:
     for box in range(rng.integers(3, 7)):
         side = int(rng.choice(SIDES))
         centre = body.place(side, rng.uniform(0.4, 0.8), rng.uniform(0.25, 0.85))
-        patches.append(Opacity("nodule", side, centre, tuple(rng.uniform(0.06, 0.1) * rng.uniform(0.85, 1.15, 2)), rng.uniform(0.42, 0.65), box))
+        patches.append(
+            Opacity(
+                "nodule",
+                side,
+                centre,
+                tuple(rng.uniform(0.06, 0.1) * rng.uniform(0.85, 1.15, 2)),
+                rng.uniform(0.42, 0.65),
+                box,
+            )
+        )
     return patches
 
 
@@ -121,7 +132,16 @@ def _plan_cavity(body: Body, rng: np.random.Generator) -> list[Opacity]:
     """Atypical: a ring with air in it, high in one lung."""
     side = int(rng.choice(SIDES))
     centre = body.place(side, rng.uniform(0.45, 0.65), rng.uniform(0.25, 0.4))
-    return [Opacity("cavity", side, centre, tuple(rng.uniform(0.15, 0.22) * rng.uniform(0.85, 1.2, 2)), rng.uniform(0.55, 0.7), 0)]
+    return [
+        Opacity(
+            "cavity",
+            side,
+            centre,
+            tuple(rng.uniform(0.15, 0.22) * rng.uniform(0.85, 1.2, 2)),
+            rng.uniform(0.55, 0.7),
+            0,
+        )
+    ]
 
 
 def fill_lungs(

@@ -84,7 +84,9 @@ def _read_rows(table: Path) -> Iterable[dict[str, str]]:
 
 def _parse_boxes(label: str) -> Boxes:
     words = label.split()
-    return as_boxes([[float(edge) for edge in words[at + 2 : at + 6]] for at in range(0, len(words), 6) if words[at] == OPACITY])
+    return as_boxes(
+        [[float(edge) for edge in words[at + 2 : at + 6]] for at in range(0, len(words), 6) if words[at] == OPACITY]
+    )
 
 
 def _render_film(path: Path, boxes: Boxes, size: int) -> Image.Image:
@@ -94,7 +96,10 @@ def _render_film(path: Path, boxes: Boxes, size: int) -> Image.Image:
     reader's gates.
     """
     film = pydicom.dcmread(path)
-    shown = apply_voi_lut(apply_modality_lut(film.pixel_array, film), film).astype(np.float64)
+    stored = film.pixel_array
+    # No drawn film has a lookup table behind a rescale that changes anything.
+    values = stored if "VOILUTSequence" in film else apply_modality_lut(stored, film)
+    shown = apply_voi_lut(values, film).astype(np.float64)
     shown = (shown - shown.min()) / max(float(np.ptp(shown)), 1e-9)
     if film.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown

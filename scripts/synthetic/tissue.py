@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from scripts.synthetic.body import SIDES, Body, Field, Frame, _lean_share, _sample
+from scripts.synthetic.body import SIDES, Body, Field, Frame, sample_curve, share_lean
 from scripts.synthetic.canvas import Canvas, bend
 
 #: How much of the chest's thickness full inspiration takes away in the middle of a lung.
@@ -66,7 +66,9 @@ def _draw_lung(body: Body, side: int, x: Field, y: Field) -> Field:
     depth = bell * (0.4 + 0.6 * _smooth(down / 0.42)) * _smooth((y - body.apex) / 0.16)
     below = y - body.dome(side, np.abs(distance))
     # The lung reaches deep behind the dome, which is why the liver's upper part is not quite white.
-    return depth * (_smooth(0.5 - below / 0.05) + 0.13 * _smooth(below / 0.05 + 0.5) * np.exp(-np.maximum(below, 0) / 0.14))
+    return depth * (
+        _smooth(0.5 - below / 0.05) + 0.13 * _smooth(below / 0.05 + 0.5) * np.exp(-np.maximum(below, 0) / 0.14)
+    )
 
 
 def _draw_heart(body: Body, frame: Frame, step: int) -> Field:
@@ -81,7 +83,7 @@ def _draw_heart(body: Body, frame: Frame, step: int) -> Field:
     ]  # fmt: skip
     canvas = Canvas(frame, step)
     curve = bend(points, 120, closed=True)
-    canvas.fill(curve + np.column_stack([body.lean * _lean_share(np.abs(curve[:, 0])), np.zeros(len(curve))]), 1)
+    canvas.fill(curve + np.column_stack([body.lean * share_lean(np.abs(curve[:, 0])), np.zeros(len(curve))]), 1)
     return canvas.finish()
 
 
@@ -92,7 +94,7 @@ def _draw_torso(body: Body, x: Field, y: Field, arms_down: bool) -> Field:
     half = [0.37, 0.38, 0.44, 0.62, 0.88, 1.04, 1.1, 1.1, 1.09, 1.06, 1.04]
     grown = np.array(half) + fat * np.array([0.25, 0.25, 0.35, 0.5, 0.7, 0.85, 0.95, 1.0, 1.1, 1.25, 1.4])
     depths = np.array([0.62, 0.62, 0.6, 0.58, 0.66, 0.82, 0.94, 1.0, 1.04, 1.08, 1.1]) * (0.92 + 0.5 * fat)
-    table, depth = _sample(knots, grown), _sample(knots, depths)
+    table, depth = sample_curve(knots, grown), sample_curve(knots, depths)
     share = np.abs(x) / np.interp(y, *table).astype(np.float32)
     torso = np.clip(1 - share**2.4, 0, 1) ** 0.55 * np.interp(y, *depth).astype(np.float32)
     radius = 0.19 + 0.3 * fat
@@ -122,7 +124,9 @@ def _draw_abdomen(body: Body, x: Field, y: Field) -> Field:
     liver = 0.06 * _smooth((y - body.domes[0]) / 0.3) * _smooth(0.5 - x / 0.8)
     gas = np.zeros_like(x)
     if rng.random() < 0.7:
-        gas += rng.uniform(0.12, 0.3) * _draw_bubble(x, y, rng.uniform(0.36, 0.55), top + rng.uniform(0.14, 0.2), rng.uniform(0.1, 0.19), 0.085)
+        gas += rng.uniform(0.12, 0.3) * _draw_bubble(
+            x, y, rng.uniform(0.36, 0.55), top + rng.uniform(0.14, 0.2), rng.uniform(0.1, 0.19), 0.085
+        )
     for _ in range(int(rng.integers(0, 4))):
         place = rng.uniform(0.2, 0.9), top + rng.uniform(0.3, 0.6)
         gas += rng.uniform(0.05, 0.15) * _draw_bubble(x, y, *place, rng.uniform(0.05, 0.12), rng.uniform(0.04, 0.09))
