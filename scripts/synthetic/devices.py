@@ -64,12 +64,9 @@ def _draw_pacemaker(canvas: Canvas, body: Body, rng: np.random.Generator) -> Non
     middle = np.array([rng.uniform(0.68, 0.82), rng.uniform(-0.75, -0.62)])
     corners = [(-0.11, -0.07), (0.0, -0.1), (0.11, -0.07), (0.12, 0.03), (0.0, 0.08), (-0.11, 0.05)]
     canvas.fill(bend([tuple(middle + corner) for corner in corners], 40, closed=True), 0.5)
+    # Through the subclavian vein and the upper caval vein to the tip of the right ventricle.
     lead = [
-        tuple(middle + (-0.05, -0.1)),
-        (0.35, -0.95),
-        (-0.1 + body.lean, -0.7),
-        (-0.16, 0.0),
-        (0.05, 0.45),
-        (0.32, 0.58),
-    ]
+        tuple(middle + (-0.08, -0.05)), (0.48, -0.87), (0.15, -0.84), (-0.06 + body.lean, -0.7),
+        (-0.13 + body.lean, -0.4), (-0.13, 0.05), (-0.02, 0.38), (0.22, 0.5),
+    ]  # fmt: skip
     canvas.stroke(bend(lead, 80), 0.016, 0.35)
