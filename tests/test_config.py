@@ -1,0 +1,263 @@
+"""The configs hold together: what MONAI takes in silence (typos, double keys, drift, unused parts) is caught here."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from scripts.checkpoints import save_weights
+from scripts.labels import STUDY_CLASSES
+
+CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
+METADATA = CONFIGS / "metadata.json"
+FILES = sorted(CONFIGS.rglob("*.json"))
+
+MAX_EXPRESSION = 80
+MAX_EXPERIMENT_LINES = 15
+
+# Run ids: what `python -m monai.bundle run <id>` may be given.
+RUN_IDS = {"run", "initialize", "finalize", "training", "evaluating", "inferring"}
+# What the bundle's users ask for by name though no other part may need it (MONAI's property ids).
+PROPERTIES = {"bundle_root", "network_def", "val_interval", "preprocessing", "postprocessing", "handlers", "inferer"}
+# train.json and inference.json say each of these on their own; every other name that both hold is one thing.
+OWN_PARTS = {"_desc_", "dataset_dir", "datalist_file", "output_dir", "num_workers", "batch_size", "network", "run"}
+
+# One pass in about a second.
+SMALL: dict[str, Any] = {
+    "device": "$torch.device('cpu')",
+    "precision": "float32",
+    "num_workers": 0,
+    "encoder": "test_efficientnet",
+    "encoder_weights": None,
+    "encoder_options": {},
+    "mask_widths": [8, 8, 8, 8, 8],
+    "image_size": 64,
+    "batch_size": 8,
+    "epochs": 1,
+    "val_interval": 1,
+    "overlays": 1,
+}
+
+
+def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"duplicate keys: {', '.join(twice)}")
+    return dict(pairs)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_duplicates)
+
+
+def read_unless_broken(path: Path) -> dict[str, Any]:
+    """For sorting files into kinds while they are collected; a broken one fails in a test of its own."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+
+
+def name_file(value: object) -> str | None:
+    return str(value.relative_to(CONFIGS)) if isinstance(value, Path) else None
+
+
+RUNNABLE = [path for path in FILES if path != METADATA]
+WHOLE = [path for path in RUNNABLE if "bundle_root" in read_unless_broken(path)]
+OVERLAYS = [path for path in RUNNABLE if path not in WHOLE]
+EXPERIMENTS = [path for path in RUNNABLE if path.parent.name == "experiments"]
+TRAIN, INFERENCE = CONFIGS / "train.json", CONFIGS / "inference.json"
+
+
+def find_base(overlay: Path) -> Path:
+    """The whole config that an overlay lies over: the one its name ends with, or train.json; a whole one is its own."""
+    if overlay in WHOLE:
+        return overlay
+    bases = [path for path in WHOLE if path != TRAIN and overlay.stem.endswith(path.stem)]
+    return bases[0] if bases else TRAIN
+
+
+def find_strings(value: Any) -> Iterator[str]:
+    """All strings of a config but comments."""
+    if isinstance(value, dict):
+        yield from (text for key, item in value.items() if key != "_desc_" for text in find_strings(item))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in find_strings(item))
+    elif isinstance(value, str):
+        yield value
+
+
+def find_references(value: Any) -> set[str]:
+    """Top-level keys that a config refers to."""
+    found = (re.findall(r"@([A-Za-z_]\w*)", text) for text in find_strings(value))
+    return {name for names in found for name in names}
+
+
+def has_key(config: Any, key: str) -> bool:
+    for part in re.split(r"#|::", key.removeprefix("+")):
+        if isinstance(config, list):
+            return False  # nothing is addressed by its number in a list
+        if not isinstance(config, dict) or part not in config:
+            return False
+        config = config[part]
+    return True
+
+
+def test_there_are_configs_of_each_kind():
+    assert {TRAIN, INFERENCE} <= set(WHOLE)
+    assert METADATA in FILES
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_file)
+def test_no_key_stands_twice(path: Path):
+    assert read_json(path)
+
+
+def test_a_duplicate_key_is_found():
+    with pytest.raises(ValueError, match="duplicate keys: a"):
+        json.loads('{"b": {"a": 1, "a": 2}}', object_pairs_hook=refuse_duplicates)
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=name_file)
+def test_an_overlay_changes_what_is_there_or_uses_what_it_adds(path: Path):
+    overlay, base = read_json(path), read_json(find_base(path))
+    added = {key for key in overlay if key != "_desc_" and not has_key(base, key)}
+    assert added - find_references(overlay) - RUN_IDS == set(), "MONAI accepts an unknown key in silence"
+
+
+@pytest.mark.parametrize(
+    ("key", "there"),
+    [
+        ("image_size", True),
+        ("image_sise", False),
+        ("validate#evaluator#decollate", True),
+        ("validate::evaluator::decollate", True),
+        ("validate#evaluator#decolate", False),
+        ("+train#handlers", True),
+        ("train#handlers#0", False),
+    ],
+)
+def test_a_misspelt_key_is_found(key: str, there: bool):
+    assert has_key(read_json(TRAIN), key) is there
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=name_file)
+def test_every_top_level_part_is_used(path: Path):
+    config = read_json(path)
+    overlays = [read_json(overlay) for overlay in OVERLAYS if find_base(overlay) == path]
+    used = find_references(config).union(*map(find_references, overlays))
+    known = RUN_IDS | PROPERTIES | {"_desc_", "imports", "train", "validate"}
+    assert set(config) - used - known == set(), "a part that nothing refers to does nothing"
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
+def test_every_reference_leads_somewhere(path: Path):
+    config = read_json(find_base(path)) | read_json(path)
+    names = {re.split(r"#|::", key.removeprefix("+"))[0] for key in config}
+    assert find_references(config) - names - {"_meta_"} == set()
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
+def test_expressions_are_short_and_only_wire(path: Path):
+    expressions = [text for text in find_strings(read_json(path)) if text.startswith("$")]
+    assert [text for text in expressions if len(text) > MAX_EXPRESSION] == []
+    forbidden = re.compile(r"\b(lambda|for|open|eval|exec|subprocess|os|sys|shutil|__import__)\b")
+    assert [text for text in expressions if forbidden.search(text)] == []
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=name_file)
+def test_an_experiment_is_one_idea(path: Path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_EXPERIMENT_LINES
+    config = read_json(path)
+    assert config["_desc_"], "say the idea"
+    assert config["output_dir"] == f"runs/{path.stem}", "its output does not fall into another's"
+
+
+def test_what_training_and_inference_share_is_equal():
+    train, inference = read_json(TRAIN), read_json(INFERENCE)
+    shared = set(train) & set(inference) - OWN_PARTS
+    assert {"network_def", "region", "resize", "image_size", "views"} <= shared
+    assert {key: inference[key] for key in shared} == {key: train[key] for key in shared}
+
+
+def test_the_classes_of_the_metadata_are_those_of_the_code():
+    channels = read_json(METADATA)["network_data_format"]["outputs"]["pred"]["channel_def"]
+    assert tuple(channels[str(number)] for number in range(len(channels))) == STUDY_CLASSES
+
+
+def test_training_and_inference_prepare_a_film_alike():
+    """Up to what training alone needs: the boxes' mask, and other items that are kept."""
+    train = [step for step in read_json(TRAIN)["train"]["preprocessing"]["transforms"] if is_of_the_film(step)]
+    inference = [step for step in read_json(INFERENCE)["preprocessing"]["transforms"] if is_of_the_film(step)]
+    assert name_steps(train) == name_steps(inference)
+
+
+def is_of_the_film(step: Any) -> bool:
+    return isinstance(step, str) or not step["_target_"].endswith(("BoxesToMaskd", "SelectItemsd"))
+
+
+def name_steps(steps: list[Any]) -> list[str]:
+    return [step if isinstance(step, str) else step["_target_"] for step in steps]
+
+
+def shrink(path: Path, **places: Path) -> dict[str, Any]:
+    """What turns a config into a small one on drawn films; a mask decoder stays away where the config has none."""
+    config = read_json(find_base(path)) | read_json(path)
+    changes = SMALL | {key: str(value) for key, value in places.items()}
+    if config.get("mask_widths") is None:
+        del changes["mask_widths"]
+    return {key: value for key, value in changes.items() if key in config}
+
+
+def name_run(path: Path) -> str:
+    """The verb of a config: its own run id, or that of the config that it lies over."""
+    verbs = [key for key in read_json(path) if key in RUN_IDS - {"run", "initialize", "finalize"}]
+    return verbs[0] if verbs else name_run(find_base(path))
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained weights of the small network."""
+    parser = ConfigParser()
+    parser.read_config(TRAIN)
+    parser.read_meta(METADATA)
+    parser.update(shrink(TRAIN))
+    path = tmp_path_factory.mktemp("weights") / "model.pt"
+    save_weights(parser.get_parsed_content("network_def").state_dict(), path)
+    return path
+
+
+@pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
+def test_every_config_offers_what_monai_asks_for_and_runs_one_pass(
+    path: Path, films: Path, datalist_file: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # a run sets it; put it back afterwards
+    inferring = find_base(path) == INFERENCE
+    places = {"dataset_dir": films / "test" if inferring else films, "weights": weights, "output_dir": tmp_path}
+    changes = shrink(path, **places, **({} if inferring else {"datalist_file": datalist_file}))
+    workflow = ConfigWorkflow(
+        [str(file) for file in dict.fromkeys((find_base(path), path))],
+        meta_file=str(METADATA),
+        logging_file=False,
+        run_id=name_run(path),
+        workflow_type="infer" if inferring else "train",
+        **changes,
+    )
+    workflow.initialize()
+    assert workflow.check_properties() == []
+    workflow.run()
+    if name_run(path) == "training":
+        (row,) = json.loads((tmp_path / "history.json").read_text(encoding="utf-8"))
+        assert math.isfinite(row["train_loss"])
+        assert (tmp_path / "last.pt").is_file()
+    else:
+        assert (tmp_path / "submission.csv").read_text(encoding="utf-8").startswith("id,PredictionString\n")
