@@ -25,12 +25,13 @@ HASH_SUFFIX = ".sha256"
 def save_weights(state: Mapping[str, Any], path: str | Path) -> None:
     """Write a state dictionary as a whole, then its SHA-256 in the format of `sha256sum`.
 
-    The hash of the file that is replaced goes first: at no time does a wrong hash stand beside a good file.
+    The hash of the file that is replaced goes just before it: at no time does a wrong hash stand beside a good file,
+    and a save that fails leaves the old file with its hash.
     """
     path = Path(path)
-    _name_hash_file(path).unlink(missing_ok=True)
     with replace_file(path) as temporary:
         torch.save(dict(state), temporary)
+        _name_hash_file(path).unlink(missing_ok=True)
     write_text(_name_hash_file(path), f"{compute_sha256(path)}  {path.name}\n")
 
 
@@ -43,10 +44,9 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     path, hash_file = Path(path), _name_hash_file(Path(path))
     if not path.is_file():
         raise InputError("a file of weights", f"nothing at {path}", "train first, or correct the path")
-    if hash_file.is_file() and (found := compute_sha256(path)) != hash_file.read_text(encoding="utf-8").split()[0]:
-        raise InputError(
-            f"{path} with the SHA-256 in {hash_file.name}", f"{found[:12]}...", "fetch the weights again; do not use these"
-        )
+    if hash_file.is_file() and (found := compute_sha256(path)) not in hash_file.read_bytes().decode("ascii", "replace"):
+        expected = f"{path} with the SHA-256 in {hash_file.name}"
+        raise InputError(expected, f"{found[:12]}...", "fetch the weights again; do not use these")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen types for a damaged file

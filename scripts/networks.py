@@ -108,6 +108,8 @@ class StudyClassifier(nn.Module):
 def build_encoder(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:
     """A timm model cut before pooling: (B, in_channels, H, W) -> (B, num_features, H / 32, W / 32)."""
     from_hub = weights == "hub"
+    if not timm.is_model(name):
+        raise InputError("the name of a timm model", repr(name), "choose one of timm.list_models()")
     try:
         encoder = timm.create_model(
             name, pretrained=from_hub, in_chans=in_channels, num_classes=0, global_pool="", **options
@@ -133,9 +135,11 @@ def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise InputError("a file of encoder weights", f"nothing at {path}", "correct the path or set weights to null")
-    state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-    missing, _ = encoder.load_state_dict(state, strict=False)
+    advice = "choose the matching encoder and number of channels"
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+        missing, _ = encoder.load_state_dict(state, strict=False)
+    except Exception as error:  # a damaged file, or tensors of another shape: torch and safetensors raise many types
+        raise InputError("weights of this encoder", f"others, or damaged ones, in {path.name}", advice) from error
     if missing:
-        raise InputError(
-            "weights of this encoder", f"{len(missing)} tensors missing in {path.name}", "choose the matching encoder"
-        )
+        raise InputError("weights of this encoder", f"{len(missing)} tensors missing in {path.name}", advice)

@@ -1,4 +1,4 @@
-"""Small DICOM films for the tests of the reader, valid or broken on purpose, written with pydicom and not by `synthetic`.
+"""Small DICOM films for the tests of the reader, valid or broken on purpose, written with pydicom, not by `synthetic`.
 
 The reader is judged by another hand than the one that draws the project's films.
 """
@@ -32,7 +32,9 @@ LOSSLESS = (*NATIVE, RLE, JPEG_LOSSLESS_14, JPEG_LOSSLESS_SV1, JPEG_LS, JPEG_200
 def draw_values(bits: int = 12, rows: int = 80, columns: int = 72, *, low: int = 0, seed: int = 0) -> NDArray[np.int64]:
     """Smooth stored values of all `bits` bits from `low` on, with a little noise, and no symmetry."""
     y, x = np.mgrid[0:rows, 0:columns] / max(rows, columns)
-    wave = np.sin(3 * x + 1) * np.cos(2 * y) + 0.5 * x * y + np.random.default_rng(seed).normal(0, 0.01, (rows, columns))
+    wave = (
+        np.sin(3 * x + 1) * np.cos(2 * y) + 0.5 * x * y + np.random.default_rng(seed).normal(0, 0.01, (rows, columns))
+    )
     unit = (wave - wave.min()) / np.ptp(wave)
     return np.round(unit * (2**bits - 1)).astype(np.int64) + low
 

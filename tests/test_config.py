@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Iterator
@@ -30,7 +29,7 @@ PROPERTIES = {"bundle_root", "network_def", "val_interval", "preprocessing", "po
 # train.json and inference.json say each of these on their own; every other name that both hold is one thing.
 OWN_PARTS = {"_desc_", "dataset_dir", "datalist_file", "output_dir", "num_workers", "batch_size", "network", "run"}
 
-# One pass in about a second.
+# Everything is built in about a second.
 SMALL: dict[str, Any] = {
     "device": "$torch.device('cpu')",
     "precision": "float32",
@@ -42,8 +41,6 @@ SMALL: dict[str, Any] = {
     "image_size": 64,
     "batch_size": 8,
     "epochs": 1,
-    "val_interval": 1,
-    "overlays": 1,
 }
 
 
@@ -218,12 +215,6 @@ def shrink(path: Path, **places: Path) -> dict[str, Any]:
     return {key: value for key, value in changes.items() if key in config}
 
 
-def name_run(path: Path) -> str:
-    """The verb of a config: its own run id, or that of the config that it lies over."""
-    verbs = [key for key in read_json(path) if key in RUN_IDS - {"run", "initialize", "finalize"}]
-    return verbs[0] if verbs else name_run(find_base(path))
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained weights of the small network."""
@@ -237,10 +228,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
-def test_every_config_offers_what_monai_asks_for_and_runs_one_pass(
+def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     path: Path, films: Path, datalist_file: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # a run sets it; put it back afterwards
+    """That they run is shown in test_commands.py."""
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `tell_errors` sets it; put it back afterwards
     inferring = find_base(path) == INFERENCE
     places = {"dataset_dir": films / "test" if inferring else films, "weights": weights, "output_dir": tmp_path}
     changes = shrink(path, **places, **({} if inferring else {"datalist_file": datalist_file}))
@@ -248,16 +240,10 @@ def test_every_config_offers_what_monai_asks_for_and_runs_one_pass(
         [str(file) for file in dict.fromkeys((find_base(path), path))],
         meta_file=str(METADATA),
         logging_file=False,
-        run_id=name_run(path),
         workflow_type="infer" if inferring else "train",
         **changes,
     )
     workflow.initialize()
     assert workflow.check_properties() == []
-    workflow.run()
-    if name_run(path) == "training":
-        (row,) = json.loads((tmp_path / "history.json").read_text(encoding="utf-8"))
-        assert math.isfinite(row["train_loss"])
-        assert (tmp_path / "last.pt").is_file()
-    else:
-        assert (tmp_path / "submission.csv").read_text(encoding="utf-8").startswith("id,PredictionString\n")
+    for key in set(workflow.parser.config) - RUN_IDS:
+        workflow.parser.get_parsed_content(key)

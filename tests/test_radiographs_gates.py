@@ -1,4 +1,4 @@
-"""The reader's gates: every reason code has a file behind it, nothing of a patient comes out, and no file gets through."""
+"""The reader's gates: every reason code has a file behind it, no patient comes out, no file gets through."""
 
 from __future__ import annotations
 
@@ -213,7 +213,10 @@ def test_every_reason_code_has_a_file_behind_it() -> None:
         ("decode_error", lambda: films.encode_picture(films.draw_values(8), "PNG")[:600]),
         ("decode_error", lambda: films.encode_picture(films.draw_values(8), "JPEG")[:600]),
         ("bad_geometry", lambda: films.encode_picture(films.draw_values(8, 60, 60), "PNG")),
-        ("not_gray", lambda: films.encode_picture(np.stack([films.draw_values(8, seed=i) for i in range(3)], 2), "PNG")),
+        (
+            "not_gray",
+            lambda: films.encode_picture(np.stack([films.draw_values(8, seed=i) for i in range(3)], 2), "PNG"),
+        ),
         ("bad_values", lambda: films.encode_picture(np.full((64, 64), 9), "PNG")),
         ("out_of_scope", lambda: films.encode_picture(films.draw_values(8), "JPEG", exif=b"Exif\0\0" + ROTATED)),
     ],
@@ -364,7 +367,9 @@ def test_no_text_comes_out_of_a_cut_or_broken_file(
 
 # --- no file gets through ---------------------------------------------------------------------------------------------
 
-FUZZED = {syntax: films.to_bytes(films.make_film(films.draw_values(12, 64, 64), syntax=syntax)) for syntax in films.LOSSLESS}
+FUZZED = {
+    syntax: films.to_bytes(films.make_film(films.draw_values(12, 64, 64), syntax=syntax)) for syntax in films.LOSSLESS
+}
 FUZZED[films.JPEG] = films.to_bytes(films.make_film(films.draw_values(8, 64, 64), 8, films.JPEG))
 #: Pure Python: these may be broken in this process; the others' decoders are C, and run in a child.
 SAFE = (*films.NATIVE, films.RLE)

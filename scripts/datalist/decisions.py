@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from pathlib import Path
 
-from scripts.files import write_text
+from scripts.files import write_csv
 from scripts.tables import ImageRow
 
 COLUMNS = ("decision", "image_id", "study_id", "other_image_id", "why")
@@ -24,8 +22,6 @@ DECISIONS: dict[str, str] = {
     "same film without label": "the same film is twice among those without label: both are kept",
     "patients joined": "two patients share a film: they are one from now on",
 }
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Decisions:
@@ -50,13 +46,4 @@ class Decisions:
 
     def write(self, path: str | Path) -> None:
         """Write the table, sorted, atomically, with cells that no spreadsheet takes for a formula."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([escape_cell(cell) for cell in row] for row in sorted(self.rows))
-        write_text(path, text.getvalue())
-
-
-def escape_cell(cell: str) -> str:
-    """A cell with an apostrophe before what a spreadsheet would run as a formula (OWASP, CSV injection)."""
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
+        write_csv(path, COLUMNS, sorted(self.rows))

@@ -1,8 +1,7 @@
-"""Before inference: every film is read once, in limited child processes, and what cannot be read is told, not scored."""
+"""Before inference: every film is read once, in limited child processes; what cannot be read is told, not scored."""
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from scripts.datalist.selection import Film, find_films, test_films
 from scripts.errors import InputError, RefusedFilm
-from scripts.files import replace_file
+from scripts.files import write_csv
 from scripts.radiographs import read_radiographs
 
 
@@ -47,9 +46,11 @@ def readable_films(
         else:
             readable.append(film)
     if refused_file is not None:
-        _write_refused(refused, Path(refused_file))
+        rows = [(film["image_id"], film["study_id"], error.reason, error.path, error.detail) for film, error in refused]
+        write_csv(refused_file, ["image_id", "study_id", "reason", "path", "detail"], rows)
     if not readable:
-        raise InputError("at least one readable film", f"{len(refused)} refused, {_tell(refused)}", "see refused.csv")
+        advice = f"see {refused_file}" if refused_file is not None else "check that these are chest films"
+        raise InputError("at least one readable film", f"{len(refused)} refused, {_tell(refused)}", advice)
     if refused:
         logging.getLogger(__name__).warning("%d of %d films refused, %s", len(refused), len(films), _tell(refused))
     return readable
@@ -58,10 +59,3 @@ def readable_films(
 def _tell(refused: Sequence[tuple[Film, RefusedFilm]]) -> str:
     reasons = [error.reason for _, error in refused]
     return ", ".join(f"{reason} {reasons.count(reason)}" for reason in sorted(set(reasons)))
-
-
-def _write_refused(refused: Sequence[tuple[Film, RefusedFilm]], path: Path) -> None:
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image_id", "study_id", "reason", "path", "detail"])
-        writer.writerows([f["image_id"], f["study_id"], e.reason, e.path, e.detail] for f, e in refused)

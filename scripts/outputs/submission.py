@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from scripts.files import replace_file
+from scripts.files import write_csv
 from scripts.labels import IMAGE_SUFFIX, NONE, OPACITY, STUDY_SUFFIX, UNIT_BOX
 from scripts.outputs.records import FilmFindings
 from scripts.outputs.tables import average_studies
@@ -22,25 +21,23 @@ def format_prediction_string(detections: Iterable[Detection]) -> str:
 def write_submission(films: Sequence[FilmFindings], path: str | Path) -> None:
     """Write the submission: every study with all four classes, every film with its boxes and `none`.
 
-    `none` is the mean over the study's films of each film's own confidence: a study is negative as a whole.
+    A film's `none` is the probability that its whole study is negative.
     """
     studies = average_studies(films)
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "PredictionString"])
-        for study, probabilities in studies.items():
-            rows = [(name, value, UNIT_BOX) for name, value in probabilities.items()]
-            writer.writerow([f"{study}{STUDY_SUFFIX}", format_prediction_string(rows)])
-        for film in films:
-            none = studies[film.study_id]["negative"]
-            writer.writerow([f"{film.image_id}{IMAGE_SUFFIX}", format_prediction_string(_list_detections(film, none))])
+    rows = [(f"{study}{STUDY_SUFFIX}", _describe_study(probabilities)) for study, probabilities in studies.items()]
+    rows += [(f"{film.image_id}{IMAGE_SUFFIX}", _describe_film(film, studies[film.study_id])) for film in films]
+    write_csv(path, ["id", "PredictionString"], rows)
 
 
-def _list_detections(film: FilmFindings, none: float) -> list[Detection]:
-    boxes: list[Detection] = [(OPACITY, score, box) for box, score in zip(film.boxes, film.scores, strict=True)]
-    return [*boxes, (NONE, none, UNIT_BOX)]
+def _describe_study(probabilities: Mapping[str, float]) -> str:
+    return format_prediction_string((name, value, UNIT_BOX) for name, value in probabilities.items())
+
+
+def _describe_film(film: FilmFindings, study: Mapping[str, float]) -> str:
+    boxes = [(OPACITY, score, box) for box, score in zip(film.boxes, film.scores, strict=True)]
+    return format_prediction_string([*boxes, (NONE, study["negative"], UNIT_BOX)])
 
 
 def _format_detection(name: str, confidence: float, box: Sequence[float]) -> str:
-    edges = " ".join("0 0 1 1".split() if tuple(box) == UNIT_BOX else [f"{edge:.3f}" for edge in box])
+    edges = "0 0 1 1" if tuple(box) == UNIT_BOX else " ".join(f"{edge:.3f}" for edge in box)
     return f"{name} {confidence:.6f} {edges}"

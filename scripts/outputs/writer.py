@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
+from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 from scripts.outputs.pictures import draw_overlay, write_mask
 from scripts.outputs.records import FilmFindings
@@ -30,8 +31,8 @@ class FindingsWriter:
         weights: file of the weights that were used, for the record.
         reader_options: options of `read_radiograph`, as the loading transform has them.
 
-    The engine's output is a list of items (`decollate` is on) with "pred", the mask `(1, H, W)` in the film's frame, and
-    "result"; its batch has `image_id`, `study_id` and `path`.
+    The engine's output is a list of items (`decollate` is on) with "pred", the mask `(1, H, W)` in the film's frame,
+    and "result"; its batch has `image_id`, `study_id` and `path`.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class FindingsWriter:
     def _write_films(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[arg-type]
             film = FilmFindings.from_result(item["image_id"], item["study_id"], output["result"])
+            _check_file_name(f"{film.image_id}.png")
             self.films[film.image_id] = film
             self._write_pictures(film, np.asarray(output["pred"][0]), item["path"])
 
@@ -79,3 +81,8 @@ class FindingsWriter:
         }
         write_text(self.output_dir / DONE, json.dumps(record, indent=1) + "\n")
         logging.getLogger(__name__).info("wrote the findings of %d films to %s", len(films), self.output_dir)
+
+
+def _check_file_name(name: str) -> None:
+    if Path(name).name != name:
+        raise InputError("an image id that can be a file's name", repr(name[:80]), "prepare the datalist again")

@@ -1,4 +1,4 @@
-"""Compressed pictures: which are read, by which decoder, and what their own headers say before a decoder believes them."""
+"""Compressed pictures: which are read, by which decoder, and what they say themselves before a decoder believes it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 def is_supported(transfer_syntax: str) -> bool:
     """Whether this program reads the syntax, and its decoder is installed."""
-    return transfer_syntax in NATIVE_SYNTAXES or (transfer_syntax in PLUGINS and _is_installed(PLUGINS[transfer_syntax][1]))
+    return transfer_syntax in NATIVE_SYNTAXES or (
+        transfer_syntax in PLUGINS and _is_installed(PLUGINS[transfer_syntax][1])
+    )
 
 
 def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns: int) -> None:

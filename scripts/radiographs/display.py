@@ -15,9 +15,9 @@ from scripts.radiographs.refusal import Refusal
 def read_display(header: Header, picture: Picture) -> tuple[Display, list[str]]:
     """The film's display, and flags.
 
-    The photometric interpretation alone decides on the inversion. Presentation LUT Shape repeats it (PS3.3 C.8.11.3.1.2:
-    INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2), so it never inverts a second time; where it says otherwise, the
-    film is flagged "presentation_lut".
+    The photometric interpretation alone decides on the inversion. Presentation LUT Shape repeats it (PS3.3
+    C.8.11.3.1.2: INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2), so it never inverts a second time; where it says
+    otherwise, the film is flagged "presentation_lut".
 
     Raises:
         Refusal: bad_lookup.

@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LookupTable:
-    """A Modality or VOI LUT: `entries[i]` stands for input `first + i`; inputs beyond it take the first or last entry."""
+    """A Modality or VOI LUT: `entries[i]` stands for input `first + i`; inputs beyond it take its ends."""
 
     first: int
     entries: Values

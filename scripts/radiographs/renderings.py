@@ -49,7 +49,7 @@ def read_rendering(file: bytes) -> Radiograph:
 
 def _check_image(image: Image.Image) -> None:
     width, height = image.size
-    if not (MIN_SIDE <= min(width, height) and max(width, height) <= MAX_SIDE):
+    if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
         raise Refusal("bad_geometry", f"{height} rows and {width} columns, {MIN_SIDE} to {MAX_SIDE} are read")
     if getattr(image, "n_frames", 1) != 1:
         raise Refusal("multiframe", "the picture is animated")

@@ -47,7 +47,7 @@ class Coding:
 
 @dataclass(frozen=True)
 class Element:
-    """One element: its tag, its VR (b"" in implicit VR) and where its value stands; `stop` -1 if only a delimiter tells."""
+    """One element: its tag, its VR (b"" in implicit VR) and where its value stands; `stop` -1 where a delimiter tells."""
 
     tag: int
     vr: bytes
@@ -116,7 +116,7 @@ def check_size(size: int) -> None:
 def walk_elements(
     data: bytes, coding: Coding, start: int = 0, stop: int | None = None
 ) -> tuple[dict[int, Element], Element | None]:
-    """The elements of a data set, or of a sequence's item from `start`, by tag, and its pixel data, where the walk ends.
+    """The elements of a data set, or of an item from `start`, by tag, and its pixel data, where the walk ends.
 
     Raises:
         Refusal: truncated or malformed.

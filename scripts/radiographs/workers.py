@@ -1,4 +1,4 @@
-"""Films read in child processes with memory and time limits: a child's death refuses one film, and the batch goes on."""
+"""Films read in child processes with memory and time limits: a child's death costs one film, no batch."""
 
 from __future__ import annotations
 
@@ -64,11 +64,12 @@ class IsolatedReader:
             RefusedFilm: also where the child died or took too long: decode_error.
             RuntimeError: where no child can be started, whatever the film.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._start_process()
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start_process()
         request = {"path": os.fspath(path), "options": options, "seconds": self.seconds_per_film}
         try:
-            with _Deadline(self._process, _CLOCK_FACTOR * self.seconds_per_film) as deadline:
+            with _Deadline(process, _CLOCK_FACTOR * self.seconds_per_film) as deadline:
                 answer, pixels = self._exchange_messages(json.dumps(request).encode())
             return _open_answer(answer, pixels, path)
         except (EOFError, OSError, ValueError, KeyError, TypeError):
@@ -90,7 +91,7 @@ class IsolatedReader:
         self._process = self._connection = None
         return status
 
-    def _start_process(self) -> None:
+    def _start_process(self) -> subprocess.Popen[bytes]:
         self.close()
         ours, theirs = socket.socketpair()
         with theirs:

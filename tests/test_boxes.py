@@ -1,0 +1,198 @@
+"""Geometry of boxes: tables of cases, a slow twin for the overlap, and round trips on drawn numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts import boxes as geometry
+
+#: Off the diagonal and on a film that is not square: a swap of x and y cannot hide.
+FILM_HEIGHT, FILM_WIDTH = 90, 140
+OFF_DIAGONAL = [[100.0, 10.0, 130.0, 25.0]]
+
+
+@st.composite
+def draw_boxes(draw: st.DrawFn, height: float, width: float, least: float = 0.5, number: int = 3) -> np.ndarray:
+    """Boxes `(N, 4)` inside a picture, each at least `least` pixels wide and high."""
+    rows = []
+    for _ in range(draw(st.integers(1, number))):
+        xmin, ymin = draw(st.floats(0, width - least)), draw(st.floats(0, height - least))
+        rows.append([xmin, ymin, draw(st.floats(xmin + least, width)), draw(st.floats(ymin + least, height))])
+    return np.array(rows)
+
+
+@st.composite
+def draw_film(draw: st.DrawFn) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """Height, width, a crop box `(4,)` and opacity boxes `(N, 4)` of a film, which is not square as a rule."""
+    height, width = draw(st.integers(16, 400)), draw(st.integers(16, 400))
+    crop = draw(draw_boxes(height, width, least=4.0, number=1))[0]
+    return height, width, crop, draw(draw_boxes(height, width))
+
+
+@pytest.mark.parametrize(
+    ("given_boxes", "shape"),
+    [([], (0, 4)), (np.zeros((0, 4)), (0, 4)), ([[1, 2, 3, 4]], (1, 4)), (np.ones((5, 4), np.float32), (5, 4))],
+)
+def test_boxes_become_rows_of_four_numbers(given_boxes: Any, shape: tuple[int, int]):
+    found = geometry.as_boxes(given_boxes)
+    assert found.shape == shape and found.dtype == np.float64
+
+
+@pytest.mark.parametrize("given_boxes", [[1, 2, 3, 4], [[1, 2, 3]], [[[1, 2, 3, 4]]]])
+def test_boxes_of_another_shape_are_refused(given_boxes: Any):
+    with pytest.raises(ValueError, match=r"expected boxes of shape \(N, 4\), got"):
+        geometry.as_boxes(given_boxes)
+
+
+def test_an_area_has_no_extra_pixel_and_an_inverted_box_none_at_all():
+    found = geometry.compute_areas([[0, 0, 10, 20], [5, 5, 5, 9], [8, 8, 2, 2], [8, 0, 2, 4]])
+    assert found.tolist() == [200, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("box", "other", "expected"),
+    [
+        ([0, 0, 10, 10], [0, 0, 10, 10], 1),
+        ([0, 0, 10, 10], [0, 0, 10, 5], 0.5),
+        ([0, 0, 10, 10], [5, 5, 15, 15], 25 / 175),
+        ([0, 0, 10, 10], [10, 0, 20, 10], 0),  # they touch
+        ([0, 0, 10, 10], [20, 20, 30, 30], 0),
+        ([3, 3, 3, 3], [3, 3, 3, 3], 0),  # nothing over nothing
+    ],
+)
+def test_overlap_is_intersection_over_union_without_extra_pixels(box: list, other: list, expected: float):
+    assert geometry.compute_iou([box], [other])[0, 0] == pytest.approx(expected)
+    assert geometry.compute_paired_iou([box], [other])[0] == pytest.approx(expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(draw_boxes(60, 90), draw_boxes(60, 90))
+def test_overlap_equals_a_slow_twin(boxes: np.ndarray, others: np.ndarray):
+    slow = [[overlap_slowly(box, other) for other in others] for box in boxes]
+    np.testing.assert_allclose(geometry.compute_iou(boxes, others), slow, atol=1e-12)
+
+
+def overlap_slowly(box: np.ndarray, other: np.ndarray) -> float:
+    across = min(box[2], other[2]) - max(box[0], other[0])
+    along = min(box[3], other[3]) - max(box[1], other[1])
+    common = across * along if across > 0 and along > 0 else 0.0
+    areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (box, other)]
+    return common / (sum(areas) - common)
+
+
+def test_overlap_of_no_boxes_is_an_empty_table():
+    assert geometry.compute_iou([], OFF_DIAGONAL).shape == (0, 1)
+    assert geometry.compute_iou(OFF_DIAGONAL, []).shape == (1, 0)
+
+
+def test_what_lies_outside_becomes_empty_and_stays_in_its_row():
+    found = geometry.clip_boxes([[-5, -5, 200, 50], [150, 10, 160, 20], [1, 2, 3, 4]], FILM_HEIGHT, FILM_WIDTH)
+    assert found[0].tolist() == [0, 0, FILM_WIDTH, 50]
+    assert geometry.compute_areas(found).tolist() == [FILM_WIDTH * 50, 0, 4]
+
+
+def test_rows_and_columns_are_scaled_apart():
+    assert geometry.scale_boxes(OFF_DIAGONAL, scale_y=2, scale_x=0.5).tolist() == [[50, 20, 65, 50]]
+
+
+def test_crop_clipping_uses_the_crops_own_size_not_the_lung_boxes_absolute_coordinates():
+    """Published solutions clipped with the lung box's xmax and ymax after shifting: too late by xmin and ymin."""
+    lung_box, opacity = [40, 30, 80, 70], [[60, 50, 110, 85]]
+    found = geometry.move_into_crop(opacity, lung_box, height=40, width=40)
+    assert found.tolist() == [[20, 20, 40, 40]], "the crop is 40 pixels wide, not 80"
+
+
+def test_a_box_beside_the_crop_is_empty_in_it():
+    found = geometry.move_into_crop([[0, 0, 30, 30], [90, 75, 99, 80]], [40, 30, 80, 70], height=40, width=40)
+    assert geometry.compute_areas(found).tolist() == [0, 0]
+
+
+def test_an_off_diagonal_box_of_a_film_that_is_not_square_keeps_its_axes():
+    found = geometry.move_into_crop(OFF_DIAGONAL, [80, 0, 140, 30], height=300, width=120)
+    assert found.tolist() == [[40, 100, 100, 250]]
+
+
+@settings(max_examples=200, deadline=None)
+@given(draw_film(), st.integers(8, 512), st.integers(8, 512))
+def test_a_box_goes_into_the_crop_and_back_to_its_place_in_the_film(film: tuple, height: int, width: int):
+    _, _, crop, boxes = film
+    there = geometry.move_into_crop(boxes, crop, height, width)
+    back = geometry.move_out_of_crop(there, crop, height, width)
+    seen = np.clip(boxes, np.tile(crop[:2], 2), np.tile(crop[2:], 2))
+    np.testing.assert_allclose(back, seen, rtol=1e-9, atol=1e-6)
+    assert (there >= -1e-9).all() and (there <= np.array([width, height, width, height]) + 1e-6).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(draw_film(), st.sampled_from([0, 1]))
+def test_a_box_that_is_mirrored_twice_is_itself(film: tuple, axis: int):
+    height, width, _, boxes = film
+    size = (height, width)[axis]
+    flipped = geometry.flip_boxes(boxes, size, axis)
+    assert (flipped[:, 2:] > flipped[:, :2]).all(), "not inverted"
+    np.testing.assert_allclose(geometry.flip_boxes(flipped, size, axis), boxes, atol=1e-9)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_mirrored_box_lies_where_its_mask_lies(axis: int):
+    mask = geometry.fill_mask(OFF_DIAGONAL, FILM_HEIGHT, FILM_WIDTH)
+    flipped = geometry.flip_boxes(OFF_DIAGONAL, (FILM_HEIGHT, FILM_WIDTH)[axis], axis)
+    np.testing.assert_array_equal(geometry.fill_mask(flipped, FILM_HEIGHT, FILM_WIDTH), np.flip(mask, axis))
+
+
+def test_a_mask_has_rows_first():
+    mask = geometry.fill_mask(OFF_DIAGONAL, FILM_HEIGHT, FILM_WIDTH)
+    assert mask.shape == (FILM_HEIGHT, FILM_WIDTH) and mask.dtype == np.float32
+    assert mask[10:25, 100:130].all() and mask.sum() == 15 * 30
+
+
+@settings(max_examples=50, deadline=None)
+@given(draw_boxes(40, 60))
+def test_a_pixel_is_in_the_mask_where_its_centre_lies_in_a_box(boxes: np.ndarray):
+    rows, columns = np.mgrid[0:40, 0:60] + 0.5
+    # a centre that lies on an edge belongs to the box that begins there
+    slow = np.any([(b[0] <= columns) & (columns < b[2]) & (b[1] <= rows) & (rows < b[3]) for b in boxes], axis=0)
+    np.testing.assert_array_equal(geometry.fill_mask(boxes, 40, 60), slow)
+
+
+def test_no_boxes_are_an_empty_mask():
+    assert geometry.fill_mask([], 8, 9).shape == (8, 9)
+    assert not geometry.fill_mask([], 8, 9).any()
+
+
+def test_regions_of_a_map_come_back_as_the_boxes_they_were_drawn_from():
+    drawn = [[100, 10, 130, 25], [5, 40, 20, 80]]
+    found, confidences = geometry.find_regions(0.75 * geometry.fill_mask(drawn, FILM_HEIGHT, FILM_WIDTH), threshold=0.5)
+    assert found.tolist() == drawn
+    assert confidences.tolist() == [0.75, 0.75]
+
+
+def test_a_regions_confidence_is_its_mean_probability():
+    probabilities = np.zeros((6, 10))
+    probabilities[2, 3:7] = [0.5, 0.6, 0.7, 0.8]
+    found, confidences = geometry.find_regions(probabilities, threshold=0.5)
+    assert found.tolist() == [[3, 2, 7, 3]]
+    assert confidences == pytest.approx([0.65])
+
+
+def test_regions_that_touch_at_a_corner_are_one():
+    probabilities = np.zeros((8, 8))
+    probabilities[1:3, 1:3] = probabilities[3:5, 3:5] = 0.9
+    assert geometry.find_regions(probabilities, 0.5)[0].tolist() == [[1, 1, 5, 5]]
+
+
+@pytest.mark.parametrize(("min_area", "number"), [(1, 2), (4, 2), (5, 1), (100, 0)])
+def test_small_regions_are_left_out(min_area: int, number: int):
+    probabilities = geometry.fill_mask([[0, 0, 2, 2], [4, 4, 8, 7]], 10, 10)
+    boxes, confidences = geometry.find_regions(probabilities, 0.5, min_area)
+    assert boxes.shape == (number, 4) and confidences.shape == (number,)
+
+
+def test_a_map_below_the_threshold_has_no_region():
+    boxes, confidences = geometry.find_regions(np.full((5, 5), 0.49), 0.5)
+    assert boxes.shape == (0, 4) and confidences.shape == (0,)

@@ -1,0 +1,232 @@
+"""Weights on disk: whole, hashed, refused when damaged, and never lost to a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine
+from torch import nn
+
+from scripts.checkpoints import CheckpointKeeper, load_weights, read_weights, save_weights, ship_weights
+from scripts.errors import InputError
+
+
+def build_network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4))
+
+
+def hash_file(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def save_half(state: object, file: Path) -> None:
+    """Stands for `torch.save` on a disk that fills up."""
+    Path(file).write_bytes(b"half of a zip")
+    raise OSError(28, "No space left on device")
+
+
+def are_equal(state: dict, other: dict) -> bool:
+    return state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
+
+
+def run_epochs(output_dir: Path, metrics: list[dict[str, float]], network: nn.Module | None = None) -> CheckpointKeeper:
+    """A training of one epoch for each dictionary, in which the weights count the epochs."""
+    network, evaluator = network or nn.Linear(1, 1), SimpleNamespace(state=SimpleNamespace(metrics={}))
+    keeper = CheckpointKeeper(output_dir, {"network": network}, evaluator, metric="study_map")  # type: ignore[arg-type]
+
+    def step(engine: Engine, batch: int) -> None:
+        nn.init.constant_(next(network.parameters()), engine.state.epoch)
+        evaluator.state.metrics = metrics[engine.state.epoch - 1]
+
+    trainer = Engine(step)
+    keeper.attach(trainer)
+    trainer.run([0], max_epochs=len(metrics))
+    return keeper
+
+
+def test_weights_are_read_back_as_they_were(tmp_path: Path):
+    state = build_network().state_dict()
+    save_weights(state, tmp_path / "a.pt")
+    assert are_equal(read_weights(tmp_path / "a.pt"), state)
+
+
+def test_the_hash_stands_beside_the_weights_as_sha256sum_writes_it(tmp_path: Path):
+    path = tmp_path / "a.pt"
+    save_weights(build_network().state_dict(), path)
+    assert hash_file(path).read_text() == f"{hashlib.sha256(path.read_bytes()).hexdigest()}  a.pt\n"
+
+
+@pytest.mark.parametrize("place", [0, 0.3, 0.5, 0.99])
+def test_a_flipped_bit_is_refused(tmp_path: Path, place: float):
+    path = tmp_path / "a.pt"
+    save_weights(build_network().state_dict(), path)
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"expected .*a\.pt with the SHA-256 in a\.pt\.sha256, found .*; fetch the"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+@pytest.mark.parametrize("kept", [0, 10, 500])
+def test_truncated_weights_are_refused_with_and_without_a_hash(tmp_path: Path, kept: int, hashed: bool):
+    path = tmp_path / "a.pt"
+    save_weights(build_network().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:kept])
+    if not hashed:
+        hash_file(path).unlink()
+    with pytest.raises(InputError, match=r"a\.pt"):
+        read_weights(path)
+
+
+def test_missing_weights_are_refused_by_name(tmp_path: Path):
+    with pytest.raises(InputError, match=r"found nothing at .*absent\.pt; train first, or correct the path"):
+        read_weights(tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"no hash\n"])
+def test_a_damaged_hash_file_vouches_for_nothing(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.pt"
+    save_weights(build_network().state_dict(), path)
+    hash_file(path).write_bytes(content)
+    with pytest.raises(InputError, match="SHA-256"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), "text"])
+def test_a_file_that_holds_no_dictionary_is_refused(tmp_path: Path, content: object):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="expected a dictionary of weights"):
+        read_weights(tmp_path / "a.pt")
+
+
+class Planted:
+    """What a pickle may run when it is opened."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.mark,)
+
+
+def test_code_in_a_file_of_weights_is_refused_and_not_run(tmp_path: Path):
+    torch.save({"network": Planted(tmp_path / "ran")}, tmp_path / "a.pt")
+    with pytest.raises(InputError, match="expected a whole file of weights"):
+        read_weights(tmp_path / "a.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path):
+    save_weights(nn.Linear(2, 2).state_dict(), tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"expected weights of this network, found others at .*a\.pt"):
+        load_weights(build_network(), tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"network": state, "epoch": 3}])
+def test_a_network_is_loaded_from_weights_and_from_a_trainings_checkpoint(tmp_path: Path, wrap):
+    source, target = build_network(seed=1), build_network(seed=2)
+    save_weights(wrap(source.state_dict()), tmp_path / "a.pt")
+    assert load_weights(target, tmp_path / "a.pt") is target
+    assert are_equal(target.state_dict(), source.state_dict())
+
+
+def test_shipped_weights_are_half_as_large_and_come_back_in_the_networks_precision(tmp_path: Path):
+    network = nn.Sequential(nn.Linear(100, 100), nn.BatchNorm1d(100))
+    network(torch.randn(8, 100))  # counts a batch
+    save_weights({"network": network.state_dict(), "epoch": 1}, tmp_path / "last.pt")
+    ship_weights(tmp_path / "last.pt", tmp_path / "model.pt")
+    shipped = read_weights(tmp_path / "model.pt")
+    assert shipped["0.weight"].dtype == torch.float16 and shipped["1.num_batches_tracked"].dtype == torch.int64
+    assert (tmp_path / "model.pt").stat().st_size < 0.6 * (tmp_path / "last.pt").stat().st_size
+
+    loaded = load_weights(nn.Sequential(nn.Linear(100, 100), nn.BatchNorm1d(100)), tmp_path / "model.pt").state_dict()
+    for key, value in network.state_dict().items():
+        assert loaded[key].dtype == value.dtype
+        torch.testing.assert_close(loaded[key], value, rtol=2**-10, atol=1e-6)
+
+
+def test_shipping_refuses_a_damaged_checkpoint_and_writes_nothing(tmp_path: Path):
+    save_weights({"network": nn.Linear(1, 1).state_dict()}, tmp_path / "last.pt")
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="SHA-256"):
+        ship_weights(tmp_path / "last.pt", tmp_path / "model.pt")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "last.pt.sha256"]
+
+
+def test_a_save_that_fails_leaves_the_previous_file_and_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path, state = tmp_path / "a.pt", build_network().state_dict()
+    save_weights(state, path)
+    monkeypatch.setattr(torch, "save", save_half)
+    with pytest.raises(OSError, match="No space left"):
+        save_weights(build_network(seed=1).state_dict(), path)
+    assert are_equal(read_weights(path), state)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.pt", "a.pt.sha256"]
+
+
+def test_the_last_two_epochs_and_the_best_one_are_kept(tmp_path: Path):
+    run_epochs(tmp_path, [{"study_map": 0.2}, {"study_map": 0.4}, {"study_map": 0.3}])
+    kept = {name: read_weights(tmp_path / f"{name}.pt")["epoch"] for name in ("last", "previous", "best")}
+    assert kept == {"last": 3, "previous": 2, "best": 2}
+    assert all(hash_file(tmp_path / f"{name}.pt").is_file() for name in kept)
+    assert read_weights(tmp_path / "best.pt")["network"]["weight"].item() == 2
+
+
+@pytest.mark.parametrize("metric", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_not_finite_is_never_best(tmp_path: Path, metric: float):
+    keeper = run_epochs(tmp_path, [{"study_map": metric}, {"study_map": 0.1}, {"study_map": metric}])
+    assert keeper.best == 0.1
+    assert read_weights(tmp_path / "best.pt")["epoch"] == 2
+
+
+def test_without_a_validation_there_is_no_best(tmp_path: Path):
+    run_epochs(tmp_path, [{}, {}])
+    assert not (tmp_path / "best.pt").exists()
+    assert read_weights(tmp_path / "last.pt")["epoch"] == 2
+
+
+def test_the_metric_of_an_earlier_epoch_does_not_make_a_later_one_best(tmp_path: Path):
+    """Between validations the evaluator still holds the metric of its last run."""
+    run_epochs(tmp_path, [{"study_map": 0.4}, {"study_map": 0.4}, {"study_map": 0.4}])
+    assert read_weights(tmp_path / "best.pt")["epoch"] == 1
+
+
+def test_a_training_whose_save_fails_leaves_the_previous_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run_epochs(tmp_path, [{"study_map": 0.1}])
+    monkeypatch.setattr(torch, "save", save_half)
+    with pytest.raises(OSError, match="No space left"):
+        run_epochs(tmp_path, [{"study_map": 0.2}])
+    assert read_weights(tmp_path / "previous.pt")["epoch"] == 1
+    assert read_weights(tmp_path / "best.pt")["epoch"] == 1
+
+
+@pytest.mark.parametrize(
+    "kills", [pytest.param(6, id="6 kills"), pytest.param(50, id="50 kills", marks=pytest.mark.slow)]
+)
+def test_a_kill_at_any_instant_leaves_a_checkpoint_that_loads(tmp_path: Path, kills: int):
+    run_epochs(tmp_path, [{"study_map": 0.0}])
+    for number in range(kills):
+        child = os.fork()
+        if child == 0:
+            with contextlib.suppress(BaseException):
+                run_epochs(tmp_path, [{"study_map": float(epoch)} for epoch in range(10_000)])
+            os._exit(0)
+        time.sleep(0.0173 * (number % 7) + 0.0011 * number)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert "network" in read_newest(tmp_path)
+
+
+def read_newest(folder: Path) -> dict:
+    path = folder / "last.pt"
+    return read_weights(path if path.is_file() else folder / "previous.pt")

@@ -1,0 +1,467 @@
+"""The commands of the documentation as whole processes: what they leave behind, and what they say of bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+
+from scripts.checkpoints import read_weights
+from scripts.files import compute_sha256
+from scripts.labels import STUDY_CLASSES
+from scripts.metrics import read_submission, read_truth, score_predictions
+from scripts.synthetic import draw_tree
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = Path("bundle/configs")
+TRAIN, INFERENCE = str(CONFIGS / "train.json"), str(CONFIGS / "inference.json")
+EVALUATE = f"['{TRAIN}','{CONFIGS / 'evaluate.json'}']"
+EXPERIMENTS = sorted((ROOT / CONFIGS / "experiments").glob("*.json"))
+
+#: Small enough for a second, on the CPU wherever the tests run.
+TINY: dict[str, Any] = {
+    "image_size": 64,
+    "batch_size": 8,
+    "encoder": "test_efficientnet",
+    "device": "$torch.device('cpu')",
+    "precision": "float32",
+}
+TINY_TRAINING = TINY | {"epochs": 1, "val_interval": 1}
+
+#: Planted in every text of every film that may hold a name, a number or a remark.
+CANARY = "CANARY"
+TEXTS = (
+    "PatientName", "PatientAddress", "PatientComments", "OtherPatientIDs", "PatientTelephoneNumbers", "InstitutionName",
+    "ReferringPhysicianName", "OperatorsName", "AccessionNumber", "StudyDescription", "SeriesDescription",
+    "ProtocolName", "ImageComments", "RequestedProcedureDescription", "StationName", "DeviceSerialNumber",
+)  # fmt: skip
+BIRTH_DATE = "19010203"
+#: Patients of the broken films, which keep the headers that they were drawn with.
+DRAWN_NAMES = ("Gezeichnet", "Zmyślona", "Рисунков", "Drawn^Film")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def last_line(self) -> str:
+        return self.stderr.rstrip("\n").rpartition("\n")[2]
+
+
+class Commands:
+    """Runs commands in forks of one warm interpreter, and keeps what each of them said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.numbers = folder, count()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.warm_interpreter"],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._read_answer() == "ready"
+
+    def run(self, *arguments: str, **options: Any) -> Outcome:
+        """`python -m <arguments> --<option> <value> ...`, from the root."""
+        named = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        number = next(self.numbers)
+        stdout, stderr = (self.folder / f"{number}.{name}" for name in ("stdout", "stderr"))
+        request = {"arguments": [*arguments, *named], "stdout": str(stdout), "stderr": str(stderr)}
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return Outcome(int(self._read_answer()), stdout.read_text(), stderr.read_text())
+
+    def run_bundle(self, run_id: str, config_file: str, **options: Any) -> Outcome:
+        return self.run("monai.bundle", "run", run_id, config_file=config_file, **options)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _read_answer(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
+    commands = Commands(tmp_path_factory.mktemp("said"))
+    yield commands
+    commands.close()
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn tree with broken films, and with identifiers in every header that can be written again."""
+    tree = tmp_path_factory.mktemp("commands") / "tree"
+    draw_tree(tree, num_studies=24, num_test_studies=3, size=96, workers=1, broken=True)
+    broken = {row["path"] for row in read_csv(tree / "broken_films.csv")}
+    for path in tree.rglob("*.dcm"):
+        if path.relative_to(tree).as_posix() not in broken:
+            plant_canaries(path)
+    return tree
+
+
+def plant_canaries(path: Path) -> None:
+    film = pydicom.dcmread(path)
+    film.PatientID = f"{CANARY}{film.PatientID}"
+    film.PatientBirthDate = BIRTH_DATE
+    for keyword in TEXTS:
+        setattr(film, keyword, CANARY)
+    film.save_as(path)
+
+
+def succeed(outcome: Outcome) -> Outcome:
+    assert outcome.status == 0, outcome.stderr[-3000:]
+    return outcome
+
+
+@pytest.fixture(scope="module")
+def prepared(commands: Commands, tree: Path) -> tuple[Path, Outcome]:
+    """Folder of the datalist, and what the command said."""
+    out = tree.parent / "prepared"
+    return out, succeed(commands.run("scripts", "prepare", tree=tree, out=out, num_folds=3, workers=1))
+
+
+def place_data(tree: Path) -> dict[str, Path]:
+    return {"dataset_dir": tree, "datalist_file": tree.parent / "prepared" / "datalist.json"}
+
+
+@pytest.fixture(scope="module")
+def trained(commands: Commands, tree: Path, prepared: tuple[Path, Outcome]) -> Path:
+    out = tree.parent / "training"
+    succeed(commands.run_bundle("training", TRAIN, **place_data(tree), **TINY_TRAINING, output_dir=out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def evaluated(commands: Commands, tree: Path, trained: Path) -> Path:
+    out = tree.parent / "evaluation"
+    options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 2}
+    succeed(commands.run_bundle("evaluating", EVALUATE, **options))
+    return out
+
+
+@pytest.fixture(scope="module")
+def inferred(commands: Commands, tree: Path, trained: Path) -> tuple[Path, Outcome]:
+    """A folder of films without a datalist: 23 of them are broken."""
+    out = tree.parent / "inference"
+    options = {**TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 2}
+    return out, succeed(commands.run_bundle("inferring", INFERENCE, dataset_dir=tree / "train", **options))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def list_files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def find_names(folder: Path) -> set[str]:
+    return {path.stem for path in folder.iterdir()}
+
+
+def read_films(prepared: Path) -> list[dict[str, Any]]:
+    return json.loads((prepared / "datalist.json").read_text())["training"]
+
+
+def test_preparing_tells_what_it_made_and_refuses_broken_films_by_reason(tree: Path, prepared: tuple[Path, Outcome]):
+    out, outcome = prepared
+    assert list_files(out) == {"datalist.json", "decisions.csv"}
+    assert re.search(r"\d+ films with label of \d+ patients, \d+ without: .*datalist\.json", outcome.stdout)
+    refused = {row["image_id"]: row["why"] for row in read_csv(out / "decisions.csv") if row["decision"] == "refused"}
+    broken = {row["image"]: row["reason"] for row in read_csv(tree / "broken_films.csv")}
+    assert {image: why.partition(":")[0] for image, why in refused.items()} == broken
+    assert not broken.keys() & {film["image_id"] for film in read_films(out)}
+
+
+def test_training_leaves_weights_with_their_hashes_and_a_history(trained: Path):
+    files = list_files(trained)
+    weights = {"last.pt", "best.pt", "last.pt.sha256", "best.pt.sha256"}
+    assert files >= weights | {"history.json"}
+    assert all(name.startswith("events.out.tfevents") for name in files - weights - {"history.json"})
+    state = read_weights(trained / "last.pt")
+    assert set(state) == {"network", "optimizer", "lr_scheduler", "epoch"} and state["epoch"] == 1
+    (row,) = json.loads((trained / "history.json").read_text())
+    assert 0 < row["study_map"] <= 1 and row["train_loss"] > 0 and row["validation_loss"] > 0
+
+
+def test_evaluation_writes_every_film_of_the_fold_that_was_held_out(evaluated: Path, prepared: tuple[Path, Outcome]):
+    held_out = {film["image_id"]: film for film in read_films(prepared[0]) if film["fold"] == 0}
+    rows = read_csv(evaluated / "films.csv")
+    assert {row["image_id"]: row["study_id"] for row in rows} == {
+        image: film["study_id"] for image, film in held_out.items()
+    }
+    assert find_names(evaluated / "masks") == set(held_out)
+    assert len(find_names(evaluated / "overlays")) == 2
+    for image, film in held_out.items():
+        with Image.open(evaluated / "masks" / f"{image}.png") as mask:
+            assert mask.size == (film["width"], film["height"])
+
+
+def test_all_outputs_of_a_run_agree_with_one_another(evaluated: Path):
+    content = json.loads((evaluated / "predictions.json").read_text())
+    films, studies = read_csv(evaluated / "films.csv"), read_csv(evaluated / "studies.csv")
+    submission = read_submission(evaluated / "submission.csv")
+    for film, row in zip(content["films"], films, strict=True):
+        assert (film["image_id"], len(film["boxes"])) == (row["image_id"], int(row["num_boxes"]))
+        assert [film["probabilities"][name] for name in STUDY_CLASSES] == pytest.approx(
+            [float(row[name]) for name in STUDY_CLASSES], abs=1e-6
+        )
+        boxes = [box for name, _, box in submission.image[film["image_id"]] if name == "opacity"]
+        np.testing.assert_allclose(np.reshape(boxes, (-1, 4)), np.reshape(film["boxes"], (-1, 4)), atol=1e-3)
+    for row in studies:
+        seen = [film["probabilities"] for film in content["films"] if film["study_id"] == row["study_id"]]
+        assert int(row["num_films"]) == len(seen)
+        for name in STUDY_CLASSES:
+            assert float(row[name]) == pytest.approx(np.mean([each[name] for each in seen]), abs=1e-6)
+            assert submission.study[row["study_id"]][name] == pytest.approx(float(row[name]), abs=1e-6)
+    assert submission.image.keys() == {row["image_id"] for row in films}
+    assert submission.study.keys() == {row["study_id"] for row in studies}
+
+
+def test_the_record_names_the_weights_that_were_used(evaluated: Path, trained: Path):
+    record = json.loads((evaluated / "done.json").read_text())
+    assert record["weights_sha256"] == compute_sha256(trained / "last.pt")
+    assert record["films"] == len(read_csv(evaluated / "films.csv"))
+    assert record["studies"] == len(read_csv(evaluated / "studies.csv"))
+
+
+def test_the_submission_scores_what_the_trainings_validation_measured(evaluated: Path, trained: Path, tree: Path):
+    truth = read_truth(place_data(tree)["datalist_file"], fold=0)
+    score = score_predictions(read_submission(evaluated / "submission.csv"), truth)
+    (row,) = json.loads((trained / "history.json").read_text())
+    assert score["study_map"] == pytest.approx(row["study_map"], abs=1e-3)
+
+
+def test_scoring_prints_the_table(commands: Commands, evaluated: Path, tree: Path):
+    truth = place_data(tree)["datalist_file"]
+    submission = str(evaluated / "submission.csv")
+    outcome = succeed(commands.run("scripts", "score", submission, truth=truth, fold=0, num_resamples=10))
+    assert "study mAP (4 classes)" in outcome.stdout and "challenge mAP (6)" in outcome.stdout
+
+
+def test_a_broken_film_is_refused_with_its_reason_and_never_negative(tree: Path, inferred: tuple[Path, Outcome]):
+    broken = {row["image"]: row for row in read_csv(tree / "broken_films.csv")}
+    refused = {row["image_id"]: row for row in read_csv(inferred[0] / "refused.csv")}
+    assert {image: row["reason"] for image, row in refused.items()} == {
+        image: row["reason"] for image, row in broken.items()
+    }
+    assert len(refused) == 23
+    studies = {Path(row["path"]).parts[1] for row in broken.values()}
+    assert not studies & {row["study_id"] for row in read_csv(inferred[0] / "studies.csv")}
+    assert not broken.keys() & {row["image_id"] for row in read_csv(inferred[0] / "films.csv")}
+    text = (inferred[0] / "submission.csv").read_text() + (inferred[0] / "predictions.json").read_text()
+    assert not [name for name in (*broken, *studies) if name in text]
+
+
+def test_a_folder_of_films_is_inferred_as_a_whole(tree: Path, inferred: tuple[Path, Outcome]):
+    out, outcome = inferred
+    broken = {row["image"] for row in read_csv(tree / "broken_films.csv")}
+    readable = {path.stem for path in (tree / "train").rglob("*.dcm")} - broken
+    assert {row["image_id"] for row in read_csv(out / "films.csv")} == readable
+    assert json.loads((out / "done.json").read_text())["films"] == len(readable)
+    assert {row["flags"] for row in read_csv(out / "films.csv")} == {"whole_film"}, "no lung boxes in a bare folder"
+    assert "23 of" in outcome.stdout + outcome.stderr, "the refused are counted"
+
+
+@pytest.fixture(scope="module")
+def unlabelled(commands: Commands, tree: Path, trained: Path) -> Path:
+    """Findings of the part of a datalist that has no labels."""
+    out = tree.parent / "unlabelled"
+    options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 0}
+    succeed(commands.run_bundle("inferring", INFERENCE, **options))
+    return out
+
+
+def test_the_unlabelled_part_of_a_datalist_is_inferred_on_its_lungs(tree: Path, unlabelled: Path):
+    rows = read_csv(unlabelled / "films.csv")
+    assert {row["image_id"] for row in rows} == {path.stem for path in (tree / "test").rglob("*.dcm")}
+    assert {row["flags"] for row in rows} == {""}
+
+
+def test_shipped_weights_infer_alike(commands: Commands, tree: Path, trained: Path, unlabelled: Path):
+    model, out = tree.parent / "model.pt", tree.parent / "shipped"
+    assert "wrote" in succeed(commands.run("scripts", "ship", str(trained / "last.pt"), out=model)).stdout
+    options = {**place_data(tree), **TINY, "weights": model, "output_dir": out, "overlays": 0}
+    succeed(commands.run_bundle("inferring", INFERENCE, **options))
+    half, full = (json.loads((folder / "predictions.json").read_text()) for folder in (out, unlabelled))
+    for film, other in zip(half["films"], full["films"], strict=True):
+        assert film["probabilities"] == pytest.approx(other["probabilities"], abs=0.01)
+
+
+def copy_weights(trained: Path, folder: Path) -> Path:
+    for name in ("last.pt", "last.pt.sha256"):
+        shutil.copy(trained / name, folder)
+    return folder / "last.pt"
+
+
+def flip_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def check_refusal(outcome: Outcome, message: str, out: Path) -> None:
+    """One line at the end, no traceback to the terminal, a status that scripts notice, nothing half-written."""
+    assert outcome.status == 1
+    assert re.fullmatch(f"error: .*{message}.*", outcome.last_line), outcome.stderr[-3000:]
+    assert outcome.stderr.count("error: expected") == 1
+    assert "Traceback" not in outcome.stderr + outcome.stdout
+    assert not out.exists() or list_files(out) == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset_dir": "absent"}, "found no folder absent; check dataset_dir"),
+        ({"datalist_file": "absent.json"}, "absent.json"),
+        ({"fold": 9}, "expected a fold from 0 to 2, found fold 9; choose another fold"),
+        ({"encoder": "efficientnet_v9"}, "expected the name of a timm model, found 'efficientnet_v9'"),
+        ({"encoder_weights": "absent.safetensors"}, "found nothing at absent.safetensors"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_a_training_that_cannot_begin_says_why_in_one_line(
+    commands: Commands, tree: Path, prepared: tuple[Path, Outcome], tmp_path: Path, changes: dict, message: str
+):
+    options = {**place_data(tree), **TINY_TRAINING, "output_dir": tmp_path / "out", **changes}
+    check_refusal(commands.run_bundle("training", TRAIN, **options), message, tmp_path / "out")
+
+
+def test_an_inference_without_a_folder_says_so_in_one_line(commands: Commands, trained: Path, tmp_path: Path):
+    options = {**TINY, "weights": trained / "last.pt", "output_dir": tmp_path / "out", "dataset_dir": "absent"}
+    outcome = commands.run_bundle("inferring", INFERENCE, **options)
+    check_refusal(outcome, "expected a folder of DICOM films, found no folder absent; check the path", tmp_path / "out")
+
+
+@pytest.mark.parametrize("harm", ["missing", "flipped bit", "truncated", "another network"])
+@pytest.mark.parametrize("command", ["inferring", "evaluating"])
+def test_weights_that_are_not_right_are_refused_in_one_line(
+    commands: Commands, tree: Path, trained: Path, tmp_path: Path, command: str, harm: str
+):
+    weights, changes = copy_weights(trained, tmp_path), {}
+    if harm == "missing":
+        weights.unlink()
+    elif harm == "flipped bit":
+        flip_bit(weights)
+    elif harm == "truncated":
+        weights.write_bytes(weights.read_bytes()[:5000])
+    else:
+        changes = {"mask_widths": "[8,8,8,8,8]"}
+    options = {**place_data(tree), **TINY, "weights": weights, "output_dir": tmp_path / "out", **changes}
+    outcome = commands.run_bundle(command, INFERENCE if command == "inferring" else EVALUATE, **options)
+    message = {"missing": "found nothing at", "another network": "expected weights of this network"}
+    check_refusal(outcome, message.get(harm, r"expected .*last\.pt with the SHA-256 in"), tmp_path / "out")
+
+
+def test_a_training_that_diverges_stops_with_one_line_and_no_weights(
+    commands: Commands, tree: Path, prepared: tuple[Path, Outcome], tmp_path: Path
+):
+    options = {**place_data(tree), **TINY_TRAINING, "output_dir": tmp_path / "out", "learning_rate": 1e30}
+    outcome = commands.run_bundle("training", TRAIN, **options)
+    assert outcome.status == 1
+    assert re.fullmatch(r"error: expected a finite loss, found -?(nan|inf) in epoch 1, .*", outcome.last_line)
+    assert not [name for name in list_files(tmp_path / "out") if name.endswith(".pt")]
+
+
+def test_a_bad_label_is_named_with_its_line(commands: Commands, tree: Path, tmp_path: Path):
+    film = next((tree / "train").rglob("*.dcm")).relative_to(tree).as_posix()
+    (tmp_path / "own.csv").write_text(f"study,image,label,boxes\ns1,{film},covid,\n")
+    outcome = commands.run("scripts", "prepare", tree=tree, tables=tmp_path / "own.csv", out=tmp_path / "out")
+    check_refusal(
+        outcome, r"one of negative, .* found 'covid' at own\.csv line 2 .*; correct the label", tmp_path / "out"
+    )
+
+
+def test_a_submission_that_is_not_there_is_named(commands: Commands, tree: Path, tmp_path: Path):
+    outcome = commands.run("scripts", "score", "absent.csv", truth=tree)
+    check_refusal(outcome, "found no file absent.csv; check the path", tmp_path)
+
+
+def run_fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A process from the beginning, as a user starts it."""
+    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_fresh_process_says_the_same(tmp_path: Path):
+    (tmp_path / "kept.txt").write_text("kept")
+    done = run_fresh("scripts", "draw", "--out", str(tmp_path))
+    check_refusal(Outcome(done.returncode, done.stdout, done.stderr), "found something in", tmp_path / "out")
+    assert done.stderr.count("\n") == 1, "nothing but this line"
+    assert list_files(tmp_path) == {"kept.txt"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("run_id", "config_file"), [("training", TRAIN), ("evaluating", EVALUATE), ("inferring", INFERENCE)]
+)
+def test_a_fresh_bundle_run_says_the_same(tmp_path: Path, run_id: str, config_file: str):
+    arguments = ("--dataset_dir", "absent", "--weights", "absent.pt", "--output_dir", str(tmp_path / "out"))
+    done = run_fresh("monai.bundle", "run", run_id, "--config_file", config_file, *arguments)
+    check_refusal(Outcome(done.returncode, done.stdout, done.stderr), "absent", tmp_path / "out")
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_experiment_trains_for_an_epoch(
+    commands: Commands, films: Path, datalist_file: Path, tmp_path: Path, experiment: Path
+):
+    config = json.loads(experiment.read_text())
+    small = {**TINY_TRAINING, "encoder_weights": None, "dataset_dir": str(films), "datalist_file": str(datalist_file)}
+    if config.get("mask_widths"):
+        small["mask_widths"] = [4] * len(config["mask_widths"])
+    (tmp_path / "small.json").write_text(json.dumps({**small, "output_dir": str(tmp_path / "out")}))
+    files = [TRAIN, str(experiment), str(tmp_path / "small.json")]
+    succeed(commands.run_bundle("training", str(files)))
+    (row,) = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert np.isfinite([row["train_loss"], row["validation_loss"], row["study_map"]]).all()
+    has_decoder = any(key.startswith("mask_decoder") for key in read_weights(tmp_path / "out" / "last.pt")["network"])
+    assert has_decoder is (config.get("mask_widths", True) is not None)
+
+
+def test_a_training_is_the_same_whenever_it_is_run(commands: Commands, tree: Path, trained: Path, tmp_path: Path):
+    """Seeded before anything is built: one seed, one result, on one machine."""
+    options = {**place_data(tree), **TINY_TRAINING, "output_dir": tmp_path / "out"}
+    succeed(commands.run_bundle("training", TRAIN, **options))
+    first, second = (read_weights(folder / "last.pt")["network"] for folder in (trained, tmp_path / "out"))
+    assert all(value.equal(second[key]) for key, value in first.items())
+
+
+def test_no_command_names_a_patient_anywhere(
+    commands: Commands, tree: Path, evaluated: Path, inferred: tuple[Path, Outcome], prepared: tuple[Path, Outcome]
+):
+    """Neither in what is written, nor in names of files, nor in what was said on the way, failing commands included."""
+    forbidden = [text.encode() for text in (CANARY, BIRTH_DATE, *DRAWN_NAMES)]
+    written = [*(path for path in tree.parent.rglob("*") if tree not in path.parents), *commands.folder.iterdir()]
+    assert len(written) > 60
+    assert not [path for path in written if any(text in str(path.name).encode() for text in forbidden)]
+    contents = {path: path.read_bytes() for path in written if path.is_file()}
+    assert not [path for path, content in contents.items() if any(text in content for text in forbidden)]
+    for path in tree.parent.rglob("*.png"):
+        with Image.open(path) as picture:
+            assert not picture.info

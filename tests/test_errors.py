@@ -1,0 +1,90 @@
+"""Bad input is told in one line, without a traceback, and survives the way out of a child process."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+
+import pytest
+
+from scripts.errors import REASONS, InputError, RefusedFilm, find_input_error, tell_in_one_line
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch):
+    """What the interpreter would call at its end, with `tell_in_one_line` in place; undone after the test."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    tell_in_one_line()
+    return sys.excepthook
+
+
+def raise_wrapped(error: Exception) -> BaseException:
+    """As MONAI wraps what its components raise: twice, once with a cause and once with a context only."""
+    try:
+        try:
+            try:
+                raise error
+            except Exception as inner:
+                raise RuntimeError("applying transform") from inner
+        except RuntimeError:
+            raise ValueError("while handling it")  # noqa: B904
+    except ValueError as outer:
+        return outer
+
+
+def test_an_error_says_what_was_expected_what_was_found_and_what_to_do():
+    error = InputError("a folder", "a file at x.csv", "check the path")
+    assert str(error) == "expected a folder, found a file at x.csv; check the path"
+    assert (error.expected, error.found, error.advice) == ("a folder", "a file at x.csv", "check the path")
+
+
+@pytest.mark.parametrize("found", ["two\nlines", "a\ttab", "return\r\nand feed", "  blanks   in   a row "])
+def test_an_error_is_one_line_whatever_was_found(found: str):
+    assert len(str(InputError("one line", found, "look")).splitlines()) == 1
+    assert len(str(RefusedFilm("unreadable", found, found)).splitlines()) == 1
+
+
+def test_a_refused_film_names_its_file_and_its_reason():
+    error = RefusedFilm("truncated", "a/b.dcm", "12 of 20 bytes")
+    assert str(error) == "a/b.dcm: truncated: the file or its pixel data ends too early (12 of 20 bytes)"
+    assert isinstance(error, InputError), "one handler catches both"
+
+
+def test_a_reason_is_one_of_the_list():
+    with pytest.raises(ValueError, match="expected one of unreadable, .*, got odd"):
+        RefusedFilm("odd", "a.dcm", "")
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_refused_film_survives_pickling(reason: str):
+    error = pickle.loads(pickle.dumps(RefusedFilm(reason, "a.dcm", "why")))
+    assert (error.reason, error.path, error.detail) == (reason, "a.dcm", "why")
+
+
+def test_an_input_error_survives_pickling():
+    error = InputError("a", "b", "c")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_bad_input_is_found_behind_what_monai_wraps_round_it():
+    error = InputError("a", "b", "c")
+    assert find_input_error(raise_wrapped(error)) is error
+    assert find_input_error(error) is error
+
+
+@pytest.mark.parametrize("error", [None, ValueError("x"), KeyError("y")])
+def test_other_errors_hold_no_bad_input(error: Exception | None):
+    assert find_input_error(error) is None
+
+
+def test_bad_input_is_printed_as_one_line(hook, capsys: pytest.CaptureFixture[str]):
+    error = raise_wrapped(InputError("a folder", "none", "check the path"))
+    hook(type(error), error, error.__traceback__)
+    assert capsys.readouterr().err == "error: expected a folder, found none; check the path\n"
+
+
+def test_a_defect_keeps_its_traceback(hook, capsys: pytest.CaptureFixture[str]):
+    error = raise_wrapped(KeyError("defect"))
+    hook(type(error), error, error.__traceback__)
+    told = capsys.readouterr().err
+    assert "Traceback" in told and "KeyError: 'defect'" in told

@@ -1,0 +1,110 @@
+"""Files are whole or not there, whatever fails while they are written."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from scripts import files
+
+
+def list_names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_a_file_appears_with_its_content_and_nothing_beside_it(tmp_path: Path):
+    files.write_text(tmp_path / "new" / "folder" / "a.txt", "Łucja\r\n")
+    assert (tmp_path / "new" / "folder" / "a.txt").read_bytes() == "Łucja\r\n".encode()
+    assert list_names(tmp_path / "new" / "folder") == ["a.txt"]
+
+
+def test_a_file_can_be_read_by_others(tmp_path: Path):
+    files.write_text(tmp_path / "a.txt", "a")
+    assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit, OSError])
+def test_a_write_that_fails_leaves_the_old_file_and_no_rest(tmp_path: Path, failure: type[BaseException]):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def write() -> None:
+        with files.replace_file(path) as temporary:
+            temporary.write_text("half of the ne")
+            raise failure
+
+    with pytest.raises(failure):
+        write()
+    assert path.read_text() == "old"
+    assert list_names(tmp_path) == ["a.txt"]
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with files.replace_file(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.parent == path.parent, "a rename is atomic within a file system only"
+    assert path.read_text() == "new"
+
+
+def test_the_content_is_on_disk_before_the_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    order: list[str] = []
+    synchronise, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (order.append("fsync"), synchronise(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *names: (order.append("replace"), replace(*names)))
+    files.write_text(tmp_path / "a.txt", "a")
+    assert order == ["fsync", "replace", "fsync"], "the file, its name, then the folder that holds the name"
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_text(path, "new")
+    assert path.read_text() == "old"
+    assert list_names(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"])
+def test_a_cell_that_a_spreadsheet_would_run_is_escaped(cell: str):
+    assert files.escape_cell(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["", "a=b", "1-1", "text", 0.5, -0.5, 3, None])
+def test_other_cells_stay_as_they_are(cell: object):
+    assert files.escape_cell(cell) == cell
+
+
+def test_a_table_is_read_back_with_its_commas_quotes_and_line_ends(tmp_path: Path):
+    rows = [["a,b", 'say "no"', -1.5], ["two\nlines", "=evil()", 2]]
+    files.write_csv(tmp_path / "a.csv", ["one", "two", "three"], rows)
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as file:
+        found = list(csv.reader(file))
+    assert found == [["one", "two", "three"], ["a,b", 'say "no"', "-1.5"], ["two\nlines", "'=evil()", "2"]]
+
+
+def test_a_row_that_fails_leaves_no_half_table(tmp_path: Path):
+    def rows():
+        yield ["first"]
+        raise ValueError("second")
+
+    with pytest.raises(ValueError, match="second"):
+        files.write_csv(tmp_path / "a.csv", ["one"], rows())
+    assert list_names(tmp_path) == []
+
+
+def test_a_hash_is_that_of_the_content(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"chest" * 100_000)
+    assert files.compute_sha256(tmp_path / "a") == hashlib.sha256(b"chest" * 100_000).hexdigest()

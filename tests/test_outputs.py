@@ -1,0 +1,305 @@
+"""What a run leaves behind: tables that agree with one another, a submission that scores, pictures of the film."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine
+from PIL import Image
+
+from scripts.errors import InputError
+from scripts.files import compute_sha256
+from scripts.labels import STUDY_CLASSES, UNIT_BOX
+from scripts.metrics import Truth, read_submission, score_predictions
+from scripts.outputs import FindingsWriter, average_studies, draw_overlay, write_mask, write_submission, write_tables
+from scripts.outputs.pictures import CAPTION_HEIGHT, CROP_COLOUR, OPACITY_COLOUR, SMALLEST_WIDTH
+from scripts.outputs.records import FilmFindings
+from scripts.radiographs import read_radiograph
+from scripts.synthetic import write_film
+
+HEIGHT, WIDTH = 80, 120
+
+
+def make_film(image_id: str = "a", study_id: str = "s", negative: float = 0.1, **changes: Any) -> FilmFindings:
+    rest = (1 - negative) / 3
+    facts: dict[str, Any] = {
+        "probabilities": dict(zip(STUDY_CLASSES, (negative, rest, rest, rest), strict=True)),
+        "boxes": ((10.0, 20.0, 40.0, 60.0), (50.5, 20.25, 90.125, 70.0)),
+        "scores": (0.8, 0.25),
+        "none": negative,
+        "crop_box": (5.0, 6.0, 110.0, 70.0),
+    }
+    return FilmFindings(image_id, study_id, **{**facts, **changes})
+
+
+FILMS = (
+    make_film("a1", "A", negative=0.1),
+    make_film("a2", "A", negative=0.7, boxes=(), scores=()),
+    make_film("b1", "B", negative=0.9, flags=("whole_film",)),
+)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_two_images_of_one_study_are_averaged():
+    studies = average_studies(FILMS)
+    assert list(studies) == ["A", "B"]
+    assert studies["A"] == pytest.approx({"negative": 0.4, "typical": 0.2, "indeterminate": 0.2, "atypical": 0.2})
+    assert studies["B"]["negative"] == pytest.approx(0.9)
+
+
+def test_the_order_of_films_changes_no_mean_and_no_film_is_lost():
+    studies = average_studies(FILMS[::-1])
+    assert studies["A"] == pytest.approx(average_studies(FILMS)["A"])
+    assert average_studies([]) == {}
+
+
+def test_tables_have_a_row_for_every_film_and_every_study(tmp_path: Path):
+    write_tables(FILMS, tmp_path)
+    films, studies = read_csv(tmp_path / "films.csv"), read_csv(tmp_path / "studies.csv")
+    assert [(row["image_id"], row["study_id"], row["num_boxes"], row["flags"]) for row in films] == [
+        ("a1", "A", "2", ""),
+        ("a2", "A", "0", ""),
+        ("b1", "B", "2", "whole_film"),
+    ]
+    assert [(row["study_id"], row["num_films"], float(row["negative"])) for row in studies] == [
+        ("A", "2", 0.4),
+        ("B", "1", 0.9),
+    ]
+    content = json.loads((tmp_path / "predictions.json").read_text())
+    assert content["classes"] == list(STUDY_CLASSES) and content["studies"] == average_studies(FILMS)
+    assert [film["image_id"] for film in content["films"]] == ["a1", "a2", "b1"]
+    assert content["films"][0]["boxes"] == [list(box) for box in FILMS[0].boxes]
+
+
+def test_tables_of_no_film_are_empty_and_whole(tmp_path: Path):
+    write_tables([], tmp_path)
+    assert read_csv(tmp_path / "films.csv") == read_csv(tmp_path / "studies.csv") == []
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@SUM(A1)"])
+def test_an_id_that_a_spreadsheet_would_run_is_escaped_in_every_table(tmp_path: Path, name: str):
+    films = [make_film(name, name)]
+    write_tables(films, tmp_path)
+    write_submission(films, tmp_path / "submission.csv")
+    cells = [cell for path in tmp_path.glob("*.csv") for row in read_csv(path) for cell in row.values()]
+    assert not [cell for cell in cells if cell.startswith(name)]
+    assert f"'{name}" in cells
+
+
+def test_the_submission_is_read_back_as_it_was_meant(tmp_path: Path):
+    write_submission(FILMS, tmp_path / "submission.csv")
+    found = read_submission(tmp_path / "submission.csv")
+    assert found.study == {study: pytest.approx(row, abs=1e-6) for study, row in average_studies(FILMS).items()}
+    assert found.image["a1"] == [
+        ("opacity", 0.8, (10, 20, 40, 60)),
+        ("opacity", 0.25, (50.5, 20.25, 90.125, 70)),
+        ("none", pytest.approx(0.4), UNIT_BOX),
+    ]
+    assert found.image["a2"] == [("none", pytest.approx(0.4), UNIT_BOX)], "what the whole study says"
+    assert set(found.image) == {"a1", "a2", "b1"}
+
+
+def test_a_perfect_submission_scores_one(tmp_path: Path):
+    boxes = ((10.0, 20.0, 40.0, 60.0),)
+    films, labels = [], {}
+    for study, name in enumerate(STUDY_CLASSES):
+        certain = {each: float(each == name) for each in STUDY_CLASSES}
+        seen = {"boxes": (), "scores": ()} if name == "negative" else {"boxes": boxes, "scores": (0.9,)}
+        films.append(make_film(f"i{study}", f"s{study}", probabilities=certain, **seen))
+        labels[f"s{study}"] = name
+    write_submission(films, tmp_path / "submission.csv")
+    truth = Truth(
+        labels,
+        {film.image_id: np.array(film.boxes).reshape(-1, 4) for film in films},
+        {film.image_id: film.study_id for film in films},
+    )
+    assert set(score_predictions(read_submission(tmp_path / "submission.csv"), truth).values()) == {1.0}
+
+
+def draw_gradient() -> np.ndarray:
+    return np.linspace(0, 1, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+
+
+def draw_region() -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), dtype=np.uint8)
+    mask[30:50, 60:90] = 1
+    return mask
+
+
+def test_a_mask_is_a_png_in_the_films_own_pixels(tmp_path: Path):
+    write_mask(draw_region(), tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as picture:
+        assert (picture.mode, picture.size) == ("L", (WIDTH, HEIGHT))
+        np.testing.assert_array_equal(np.asarray(picture), draw_region() * 255)
+
+
+def open_overlay(folder: Path, pixels: np.ndarray, mask: np.ndarray, film: FilmFindings) -> np.ndarray:
+    draw_overlay(pixels, mask, film, folder / "overlay.png")
+    with Image.open(folder / "overlay.png") as picture:
+        assert picture.mode == "RGB" and not picture.info, "no text, no time, no name of a program"
+        return np.asarray(picture)
+
+
+def count_pixels(picture: np.ndarray, colour: tuple[int, ...]) -> int:
+    return int((picture == colour).all(axis=2).sum())
+
+
+def test_an_overlay_shows_the_film_with_mask_boxes_crop_and_caption(tmp_path: Path):
+    picture = open_overlay(tmp_path, draw_gradient(), draw_region(), make_film())
+    assert picture.shape == (round(HEIGHT * SMALLEST_WIDTH / WIDTH) + CAPTION_HEIGHT, SMALLEST_WIDTH, 3)
+    assert count_pixels(picture, OPACITY_COLOUR) > 500 and count_pixels(picture, CROP_COLOUR) > 500
+    caption = picture[-CAPTION_HEIGHT:]
+    assert (caption == 255).all(axis=2).any(), "the classes are written below the film"
+
+
+def test_the_film_below_an_overlay_is_the_film(tmp_path: Path):
+    """Grey, rows first, neither mirrored nor inverted."""
+    nothing = make_film(boxes=(), scores=(), crop_box=(0.0, 0.0, float(WIDTH), float(HEIGHT)))
+    picture = open_overlay(tmp_path, draw_gradient(), np.zeros((HEIGHT, WIDTH), np.uint8), nothing)
+    film = picture[2 : -CAPTION_HEIGHT - 2, 2:-2].astype(int)
+    assert (film == film[..., :1]).all(), "grey"
+    shown = np.asarray(Image.fromarray(draw_gradient()).resize((SMALLEST_WIDTH, len(picture) - CAPTION_HEIGHT)))
+    assert np.abs(film[..., 0] / 255 - shown[2:-2, 2:-2]).max() < 0.02
+
+
+def test_an_overlays_boxes_lie_where_they_were_found(tmp_path: Path):
+    box = (12.0, 48.0, 60.0, 72.0)  # off the diagonal
+    film = make_film(boxes=(box,), scores=(0.5,))
+    picture = open_overlay(tmp_path, draw_gradient(), np.zeros((HEIGHT, WIDTH), np.uint8), film)
+    rows, columns = np.nonzero((picture == OPACITY_COLOUR).all(axis=2)[:-CAPTION_HEIGHT])
+    scale = SMALLEST_WIDTH / WIDTH
+    found = np.array([columns.min(), rows.min(), columns.max(), rows.max()]) / scale
+    np.testing.assert_allclose(found, box, atol=1)
+
+
+def test_a_large_film_keeps_its_size(tmp_path: Path):
+    pixels = np.zeros((300, SMALLEST_WIDTH + 88), np.float32)
+    picture = open_overlay(tmp_path, pixels, np.zeros(pixels.shape, np.uint8), make_film())
+    assert picture.shape == (300 + CAPTION_HEIGHT, SMALLEST_WIDTH + 88, 3)
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> dict[str, Path]:
+    """Two films of one study and one of another, on disk, by image id."""
+    values = (draw_gradient() * 4095).astype(np.uint16)
+    names = ("a1", "a2", "b1")
+    return {name: write_film(tmp_path / "films" / f"{name}.dcm", values, patient_name="Canary^Rara") for name in names}
+
+
+def run_writer(films: dict[str, Path], folder: Path, **options: Any) -> FindingsWriter:
+    """The writer behind an engine that finds the same on every film, two films a batch."""
+    writer = FindingsWriter(folder, **options)
+    items = [{"image_id": name, "study_id": name[0].upper(), "path": str(path)} for name, path in films.items()]
+
+    def infer(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"pred": torch.from_numpy(draw_region())[None], "result": describe_result()} for _ in batch]
+
+    engine = Engine(infer)
+    writer.attach(engine)
+    engine.run([items[:2], items[2:]], max_epochs=1)
+    return writer
+
+
+def describe_result() -> dict[str, Any]:
+    film = make_film()
+    return {
+        "probabilities": dict(film.probabilities),
+        "none": film.none,
+        "boxes": [list(box) for box in film.boxes],
+        "scores": list(film.scores),
+        "crop_box": list(film.crop_box),
+        "flags": [],
+    }
+
+
+def list_files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+TABLES = {"films.csv", "studies.csv", "predictions.json", "submission.csv", "done.json"}
+
+
+def test_a_run_leaves_masks_overlays_tables_a_submission_and_a_record(drawn: dict[str, Path], tmp_path: Path):
+    (tmp_path / "weights.pt").write_bytes(b"weights")
+    run_writer(drawn, tmp_path / "out", weights=tmp_path / "weights.pt")
+    pictures = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in drawn}
+    assert list_files(tmp_path / "out") == TABLES | pictures
+    record = json.loads((tmp_path / "out" / "done.json").read_text())
+    assert record == {"films": 3, "studies": 2, "weights_sha256": compute_sha256(tmp_path / "weights.pt")}
+    assert [row["image_id"] for row in read_csv(tmp_path / "out" / "films.csv")] == list(drawn)
+
+
+@pytest.mark.parametrize(("overlays", "number"), [(-1, 3), (0, 0), (2, 2), (9, 3)])
+def test_overlays_are_as_many_as_asked_for(drawn: dict[str, Path], tmp_path: Path, overlays: int, number: int):
+    run_writer(drawn, tmp_path / "out", overlays=overlays)
+    assert len(list((tmp_path / "out").glob("overlays/*.png"))) == number
+    assert len(list((tmp_path / "out").glob("masks/*.png"))) == 3
+
+
+def test_done_is_written_last(drawn: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from scripts.outputs import writer
+
+    def fail(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    run_writer(drawn, tmp_path / "out")
+    monkeypatch.setattr(writer, "write_submission", fail)
+    with pytest.raises(OSError, match="No space left"):
+        run_writer(drawn, tmp_path / "out")
+    assert not (tmp_path / "out" / "done.json").exists(), "the record of an earlier run does not stand for this one"
+
+
+def test_a_film_that_vanished_stops_the_run_without_a_record(drawn: dict[str, Path], tmp_path: Path):
+    drawn["b1"].unlink()
+    with pytest.raises(InputError, match=r"b1\.dcm: unreadable"):
+        run_writer(drawn, tmp_path / "out")
+    assert not TABLES & list_files(tmp_path / "out")
+
+
+@pytest.mark.parametrize("image_id", ["../outside", "folder/film", "/absolute"])
+def test_no_id_leads_out_of_the_output_folder(tmp_path: Path, drawn: dict[str, Path], image_id: str):
+    with pytest.raises(InputError, match="an image id that can be a file's name"):
+        run_writer({image_id: drawn["a1"]}, tmp_path / "out")
+    assert not list_files(tmp_path / "out")
+    assert list_files(tmp_path) == {"films/a1.dcm", "films/a2.dcm", "films/b1.dcm"}
+
+
+def test_a_writer_starts_anew_with_each_run(drawn: dict[str, Path], tmp_path: Path):
+    writer = run_writer(drawn, tmp_path / "out")
+    engine = Engine(lambda engine, batch: [])
+    writer.attach(engine)
+    engine.run([[]], max_epochs=1)
+    assert writer.films == {}
+    assert read_csv(tmp_path / "out" / "films.csv") == []
+
+
+def test_reader_options_reach_the_overlay(tmp_path: Path):
+    values = (draw_gradient() * 4095).astype(np.uint16)
+    path = write_film(tmp_path / "a.dcm", values, kind="SC", modality="CR")
+    with pytest.raises(InputError, match="unsupported_sop"):
+        run_writer({"a": path}, tmp_path / "out")
+    run_writer({"a": path}, tmp_path / "out", reader_options={"accept_secondary_capture": True})
+    assert (tmp_path / "out" / "overlays" / "a.png").is_file()
+
+
+def test_no_patient_is_named_in_any_output(drawn: dict[str, Path], tmp_path: Path):
+    run_writer(drawn, tmp_path / "out")
+    assert "canary" not in " ".join(list_files(tmp_path / "out")).lower()
+    assert not [path for path in (tmp_path / "out").rglob("*.*") if b"canary" in path.read_bytes().lower()]
+
+
+def test_an_overlay_is_drawn_on_the_pixels_that_the_reader_gives(drawn: dict[str, Path], tmp_path: Path):
+    run_writer(drawn, tmp_path / "out")
+    expected = open_overlay(tmp_path, read_radiograph(drawn["a1"]).pixels[0], draw_region(), make_film("a1", "A"))
+    with Image.open(tmp_path / "out" / "overlays" / "a1.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected)
