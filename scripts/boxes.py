@@ -15,7 +15,7 @@ from scipy import ndimage
 Boxes = NDArray[np.float64]
 
 
-def as_boxes(boxes: ArrayLike | Sequence[Sequence[float]]) -> Boxes:
+def as_boxes(boxes: ArrayLike | Sequence[ArrayLike]) -> Boxes:
     """Boxes as an `(N, 4)` float64 array; an empty list becomes `(0, 4)`.
 
     Raises:
@@ -53,7 +53,7 @@ def compute_paired_iou(boxes: ArrayLike, others: ArrayLike) -> NDArray[np.float6
 
 
 def clip_boxes(boxes: ArrayLike, height: float, width: float) -> Boxes:
-    """Boxes clipped to a picture of `height` x `width` pixels; what lies outside becomes empty, and stays in its row."""
+    """Boxes clipped to a picture of `height` x `width` pixels; what lies outside becomes empty and keeps its row."""
     return np.clip(as_boxes(boxes), 0, [width, height, width, height])
 
 

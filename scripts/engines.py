@@ -75,7 +75,7 @@ class StopOnNonFiniteLoss:
         engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        loss = engine.state.output["loss"]  # type: ignore[index,call-overload]
+        loss = engine.state.output["loss"]  # type: ignore[index]
         if not torch.isfinite(loss):
             films = ", ".join(map(str, engine.state.batch.get("image_id", ["?"])))  # type: ignore[union-attr]
             raise InputError(
@@ -117,7 +117,7 @@ class HistoryRecorder:
         self._losses, self._start = [], time.monotonic()
 
     def _add_loss(self, engine: Engine) -> None:
-        self._losses.append(float(engine.state.output["loss"]))  # type: ignore[index,call-overload]
+        self._losses.append(engine.state.output["loss"].item())  # type: ignore[index]
 
     def _write_row(self, engine: Engine) -> None:
         validated = self.evaluator.state.epoch == engine.state.epoch  # else its metrics are an earlier epoch's
@@ -150,9 +150,9 @@ class PictureBoard:
 
     def __call__(self, engine: Engine) -> None:
         output = engine.state.output
-        if "mask" not in output["pred"]:  # type: ignore[index,call-overload]
+        if "mask" not in output["pred"]:  # type: ignore[index]
             return
-        columns = [output["image"], output["label"]["mask"], select_mask_probabilities(output)]  # type: ignore[index,call-overload,arg-type]
+        columns = [output["image"], output["label"]["mask"], select_mask_probabilities(output)]  # type: ignore[index,arg-type]
         order = columns[1].flatten(1).any(dim=1).int().argsort(descending=True, stable=True)[: self.num_films]
         rows = torch.cat([column[order].float().cpu() for column in columns], dim=3)
         self.summary_writer.add_images("film, mask, prediction", rows, engine.state.epoch)

@@ -32,7 +32,8 @@ class LogitsToFindingsd(MapTransform):
         box_threshold: pixels at or above it belong to a box.
         min_area: smallest region that becomes a box, as a share of the network's input.
 
-    The item must hold `crop_box` (4,) and `film_size` (2,), as the regions in `scripts.transforms` leave them. `result`:
+    The item must hold `crop_box` (4,) and `film_size` (2,), as the regions in `scripts.transforms` leave them.
+    `result`:
     {"probabilities": {class: float}, "none": float, "boxes": [[xmin, ymin, xmax, ymax]], "scores": [float],
     "crop_box": [4], "flags": [str]}; boxes in film pixels, best first.
     """
@@ -89,4 +90,3 @@ def paste_mask(mask: torch.Tensor, crop_box: Sequence[float] | NDArray[Any], fil
 def _find_flags(crop_box: NDArray[Any], film_size: Sequence[int]) -> list[str]:
     whole = np.array_equal(crop_box, [0, 0, film_size[1], film_size[0]])
     return ["whole_film"] if whole else []
-

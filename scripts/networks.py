@@ -82,7 +82,7 @@ class StudyClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = build_encoder(encoder, in_channels, weights, encoder_options or {})
-        features = int(self.encoder.num_features)
+        features = int(self.encoder.num_features)  # type: ignore[arg-type]
         self.classifier = nn.Linear(features, num_classes)
         self.mask_decoder = MaskDecoder(features, mask_widths) if mask_widths else None
 

@@ -50,7 +50,7 @@ class CropToLungsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            crop = find_crop(out.get(LUNG_BOX), *out[key].shape[1:], margin=self.margin)
+            crop = find_crop(out.get(LUNG_BOX), out[key].shape[1], out[key].shape[2], self.margin)
             xmin, ymin, xmax, ymax = crop.tolist()
             out[CROP_BOX], out[FILM_SIZE] = crop.astype(np.float32), np.array(out[key].shape[1:])
             out[key] = out[key][:, ymin:ymax, xmin:xmax]

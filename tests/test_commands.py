@@ -64,7 +64,7 @@ class Outcome:
 
     @property
     def last_line(self) -> str:
-        return self.stderr.rstrip("\n").rpartition("\n")[2]
+        return self.stderr.rstrip().rpartition("\n")[2]  # a progress bar that was open leaves blanks
 
 
 class Commands:

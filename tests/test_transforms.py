@@ -183,7 +183,7 @@ def test_the_augmentation_does_flip_and_move_films():
         for _ in range(40)
     ]
     assert min(overlaps) == 0, "flipped"
-    assert len({round(each, 3) for each in overlaps}) > 20, "moved"
+    assert len({round(each, 3) for each in overlaps}) > 10, "moved"
 
 
 def test_training_films_are_kept_as_they_are_before_augmentation(films: Path, datalist_file: Path):

@@ -58,7 +58,7 @@ class FindingsWriter:
         (self.output_dir / DONE).unlink(missing_ok=True)
 
     def _write_films(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[arg-type]
+        for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
             film = FilmFindings.from_result(item["image_id"], item["study_id"], output["result"])
             _check_file_name(f"{film.image_id}.png")
             self.films[film.image_id] = film

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Refusal(Exception):  # noqa: N818 - what happens to a film, not a fault
+class Refusal(Exception):
     """Why a film is not read; `read_radiograph` turns it into a `RefusedFilm` with the film's path.
 
     Args:

@@ -47,7 +47,7 @@ class Coding:
 
 @dataclass(frozen=True)
 class Element:
-    """One element: its tag, its VR (b"" in implicit VR) and where its value stands; `stop` -1 where a delimiter tells."""
+    """One element: its tag, its VR (b"" in implicit VR) and where its value stands; `stop` is -1 before a delimiter."""
 
     tag: int
     vr: bytes
@@ -192,6 +192,11 @@ class _Walk:
 
 
 def read_header(data: bytes, position: int, stop: int, coding: Coding) -> Element:
+    """The element at `position`, which ends by `stop`.
+
+    Raises:
+        Refusal: truncated or malformed.
+    """
     try:
         group, number = struct.unpack_from(f"{coding.order}HH", data, position)
         tag, vr = group << 16 | number, b""

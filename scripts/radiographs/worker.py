@@ -58,7 +58,7 @@ def _answer_request(connection: Connection, request: dict, read: Callable[..., R
         connection.send_bytes(json.dumps({"reason": refusal.reason, "detail": refusal.detail}).encode())
         return
     connection.send_bytes(json.dumps({"facts": asdict(radiograph.facts)}).encode())
-    connection.send_bytes(memoryview(radiograph.pixels).cast("B"))
+    connection.send_bytes(radiograph.pixels.tobytes())
 
 
 if __name__ == "__main__":

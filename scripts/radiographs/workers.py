@@ -54,8 +54,7 @@ class IsolatedReader:
 
     memory_bytes: int = MEMORY_BYTES
     seconds_per_film: float = SECONDS_PER_FILM
-    _process: subprocess.Popen | None = field(default=None, repr=False)
-    _connection: Connection | None = field(default=None, repr=False)
+    _child: _Child | None = field(default=None, repr=False)
 
     def read(self, path: str | Path, **options: Any) -> Radiograph:
         """One film; `options` as for `read_radiograph`.
@@ -64,67 +63,77 @@ class IsolatedReader:
             RefusedFilm: also where the child died or took too long: decode_error.
             RuntimeError: where no child can be started, whatever the film.
         """
-        process = self._process
-        if process is None or process.poll() is not None:
-            process = self._start_process()
+        child = self._find_child()
         request = {"path": os.fspath(path), "options": options, "seconds": self.seconds_per_film}
         try:
-            with _Deadline(process, _CLOCK_FACTOR * self.seconds_per_film) as deadline:
-                answer, pixels = self._exchange_messages(json.dumps(request).encode())
+            with _Deadline(child.process, _CLOCK_FACTOR * self.seconds_per_film) as deadline:
+                answer, pixels = child.exchange_messages(json.dumps(request).encode())
             return _open_answer(answer, pixels, path)
         except (EOFError, OSError, ValueError, KeyError, TypeError):
-            computed_too_long = self.close() == -signal.SIGXCPU
-            too_long = deadline.passed or computed_too_long
+            too_long = self.close() == -signal.SIGXCPU or deadline.passed
             why = f"it took over {self.seconds_per_film:g} s" if too_long else "its process died"
             refused = RefusedFilm("decode_error", path, f"the decoder failed: {why}")
         raise refused
 
     def close(self) -> int | None:
         """End the child; its exit status, the negative of a signal's number."""
-        status = None
-        if self._process is not None and self._connection is not None:
-            self._connection.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_SECONDS_TO_DIE)  # how it ends by itself tells what it died of
-            self._process.kill()
-            status = self._process.wait()
-        self._process = self._connection = None
-        return status
+        child, self._child = self._child, None
+        return child.end() if child else None
 
-    def _start_process(self) -> subprocess.Popen[bytes]:
-        self.close()
+    def _find_child(self) -> _Child:
+        if self._child is None or self._child.process.poll() is not None:
+            self.close()
+            self._child = _Child.start(self.memory_bytes)
+        return self._child
+
+
+@dataclass
+class _Child:
+    """A running child and the socket to it."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+
+    @classmethod
+    def start(cls, memory_bytes: int) -> _Child:
+        """A child that has said that it is ready."""
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", WORKER, str(theirs.fileno()), str(self.memory_bytes)]
-            self._process = subprocess.Popen(
-                command,
+            process = subprocess.Popen(
+                [sys.executable, "-m", WORKER, str(theirs.fileno()), str(memory_bytes)],
                 pass_fds=[theirs.fileno()],
                 env=_build_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # C libraries write what they like there
             )
-        self._connection = Connection(ours.detach())
-        try:
-            with _Deadline(self._process, _SECONDS_TO_START):
-                ready = self._connection.recv_bytes(len(READY)) == READY
-        except (EOFError, OSError):
-            ready = False
-        if not ready:
-            self.close()
-            raise RuntimeError(f"the decoding process does not start: try `python -m {WORKER} 1 {self.memory_bytes}`")
+        child = cls(process, Connection(ours.detach()))
+        with contextlib.suppress(EOFError, OSError), _Deadline(process, _SECONDS_TO_START):
+            if child.connection.recv_bytes(len(READY)) == READY:
+                return child
+        child.end()
+        raise RuntimeError(f"the decoding process does not start: see what `python -c 'import {WORKER}'` says")
 
-    def _exchange_messages(self, request: bytes) -> tuple[dict[str, Any], bytes]:
-        assert self._connection is not None
-        self._connection.send_bytes(request)
-        answer = json.loads(self._connection.recv_bytes(_MAX_ANSWER))
-        return answer, b"" if "reason" in answer else self._connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)
+    def exchange_messages(self, request: bytes) -> tuple[dict[str, Any], bytes]:
+        """The answer to a request, and the pixels where it is a film."""
+        self.connection.send_bytes(request)
+        answer = json.loads(self.connection.recv_bytes(_MAX_ANSWER))
+        return answer, b"" if "reason" in answer else self.connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)
+
+    def end(self) -> int:
+        """Exit status of the child, which had a second to tell what it died of."""
+        with contextlib.suppress(OSError):  # the garbage collector may have closed the socket of an abandoned batch
+            self.connection.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_SECONDS_TO_DIE)
+        self.process.kill()
+        return self.process.wait()
 
 
 class _Deadline:
     """Kills a process that is not done in time, which ends every wait for it."""
 
-    def __init__(self, process: subprocess.Popen, seconds: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
         self.passed = False
         self._process = process
         self._timer = threading.Timer(seconds, self._kill_process)
