@@ -118,3 +118,55 @@ def find_regions(probabilities: ArrayLike, threshold: float, min_area: int = 1) 
     slices = ndimage.find_objects(regions)
     found = [(s[1].start, s[0].start, s[1].stop, s[0].stop) for s in (slices[number - 1] for number in keep)]
     return as_boxes(found), np.atleast_1d(ndimage.mean(values, regions, keep)) if len(keep) else np.zeros(0)
+
+
+def fuse_boxes(
+    boxes: ArrayLike, scores: ArrayLike, num_sources: int, iou_threshold: float = 0.55
+) -> tuple[Boxes, NDArray[np.float64]]:
+    """Weighted boxes fusion of one class: boxes of several views or models of one film become one box a finding.
+
+    By falling score, a box joins the cluster whose fused box it overlaps best, or founds one. The fused box is the
+    score-weighted mean of the corners. The fused score is the mean score, lowered where fewer boxes than sources agree:
+    times min(members, num_sources) / num_sources.
+
+    Source: Solovyev et al. 2021, arXiv:1910.13302.
+
+    Args:
+        boxes: `(N, 4)`, pooled over the sources, all in one frame.
+        scores: `(N,)`, positive. Equal ones are taken in the order given.
+        num_sources: the views or models that were asked, also those that found nothing.
+        iou_threshold: overlap that a box must exceed to join.
+
+    Returns:
+        Boxes `(M, 4)` and scores `(M,)`, best first.
+
+    Raises:
+        ValueError: where a score is not positive and finite, their number differs, or there is no source.
+    """
+    boxes, scores = as_boxes(boxes), np.asarray(scores, dtype=np.float64)
+    if scores.shape != (len(boxes),) or not (np.isfinite(scores) & (scores > 0)).all():
+        raise ValueError(f"expected {len(boxes)} positive finite scores, got {scores}")
+    if num_sources < 1:
+        raise ValueError(f"expected at least one source, got {num_sources}")
+    fused, totals, members = np.zeros_like(boxes), np.zeros(len(boxes)), np.zeros(len(boxes), dtype=np.int64)
+    count = 0
+    for place in np.argsort(-scores, kind="stable"):
+        cluster = _find_cluster(boxes[place], fused[:count], iou_threshold)
+        count = max(count, cluster + 1)
+        totals[cluster] += scores[place]
+        members[cluster] += 1
+        # A running mean: the first box of a cluster is kept as it is, to the last bit.
+        fused[cluster] += (boxes[place] - fused[cluster]) * (scores[place] / totals[cluster])
+    means = totals[:count] / members[:count]
+    lowered = means * np.minimum(members[:count], num_sources) / num_sources
+    order = np.argsort(-lowered, kind="stable")
+    return fused[order], lowered[order]
+
+
+def _find_cluster(box: NDArray[np.float64], fused: Boxes, iou_threshold: float) -> int:
+    """Place of the fused box that a box overlaps best (the first of equal ones); the next free place where none is."""
+    if not len(fused):
+        return 0
+    iou = compute_paired_iou(np.broadcast_to(box, fused.shape), fused)
+    best = int(iou.argmax())
+    return best if iou[best] > iou_threshold else len(fused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -196,3 +197,160 @@ def test_small_regions_are_left_out(min_area: int, number: int):
 def test_a_map_below_the_threshold_has_no_region():
     boxes, confidences = geometry.find_regions(np.full((5, 5), 0.49), 0.5)
     assert boxes.shape == (0, 4) and confidences.shape == (0,)
+
+
+# Weighted boxes fusion
+
+
+def fuse_slowly(boxes: np.ndarray, scores: np.ndarray, num_sources: int, threshold: float) -> list[tuple]:
+    """The paper's steps in plain Python: clusters are lists, and every mean is made anew from its members."""
+    clusters: list[list[tuple]] = []
+    for score, box in sorted(zip(scores, boxes, strict=True), key=lambda pair: -pair[0]):
+        overlaps = [overlap_slowly(box, average_slowly(cluster)) for cluster in clusters]
+        if overlaps and max(overlaps) > threshold:
+            clusters[overlaps.index(max(overlaps))].append((score, box))
+        else:
+            clusters.append([(score, box)])
+    fused = [
+        (
+            sum(score for score, _ in cluster) / len(cluster) * min(len(cluster), num_sources) / num_sources,
+            average_slowly(cluster),
+        )
+        for cluster in clusters
+    ]
+    return sorted(fused, key=lambda pair: -pair[0])
+
+
+def average_slowly(cluster: list[tuple]) -> np.ndarray:
+    return sum(score * box for score, box in cluster) / sum(score for score, _ in cluster)
+
+
+@st.composite
+def draw_scored_boxes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Up to 12 boxes `(N, 4)` about three places, and scores `(N,)`; moved at random, so that no overlaps are equal."""
+    around = draw(draw_boxes(90, 140, least=20.0, number=3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    number = draw(st.integers(1, 12))
+    return around[rng.integers(len(around), size=number)] + rng.uniform(-6, 6, (number, 4)), rng.uniform(
+        0.01, 1, number
+    )
+
+
+def test_boxes_of_two_views_are_averaged_by_their_scores_and_a_lonely_one_is_lowered():
+    boxes = [[0, 0, 10, 20], [50, 0, 60, 10], [0, 4, 10, 24]]
+    found, scores = geometry.fuse_boxes(boxes, [0.6, 0.5, 0.2], num_sources=2)
+    np.testing.assert_allclose(found, [[0, 1, 10, 21], [50, 0, 60, 10]])
+    np.testing.assert_allclose(scores, [0.4, 0.25])
+
+
+@pytest.mark.parametrize(("num_sources", "expected"), [(1, 0.5), (2, 0.5), (3, 0.5), (4, 0.375), (6, 0.25)])
+def test_a_fused_score_is_lowered_by_the_sources_that_did_not_see_it_and_never_raised(
+    num_sources: int, expected: float
+):
+    _, scores = geometry.fuse_boxes([[0, 0, 10, 20]] * 3, [0.7, 0.5, 0.3], num_sources)
+    assert scores == pytest.approx([expected])
+
+
+def test_a_box_that_overlaps_by_exactly_the_threshold_founds_its_own_cluster():
+    boxes = [[0, 0, 10, 20], [0, 0, 10, 10]]
+    assert len(geometry.fuse_boxes(boxes, [0.9, 0.8], 1, iou_threshold=0.5)[0]) == 2
+    assert len(geometry.fuse_boxes(boxes, [0.9, 0.8], 1, iou_threshold=0.499)[0]) == 1
+
+
+def test_a_box_between_two_clusters_joins_the_one_it_overlaps_better():
+    boxes = [[0, 0, 10, 10], [8, 0, 18, 10], [5, 0, 15, 10]]  # the third covers more of the second
+    found, _ = geometry.fuse_boxes(boxes, [0.9, 0.8, 0.4], 1, iou_threshold=0.3)
+    np.testing.assert_allclose(sorted(found.tolist()), [[0, 0, 10, 10], [7, 0, 17, 10]])
+
+
+def test_a_box_joins_by_its_overlap_with_the_fused_box_not_with_the_first_one():
+    boxes = [
+        [0, 0, 10, 10],
+        [3, 0, 13, 10],
+        [4.5, 0, 14.5, 10],
+    ]  # the third overlaps the first by .379, their mean by .55
+    found, scores = geometry.fuse_boxes(boxes, [0.5, 0.49, 0.48], 1, iou_threshold=0.5)
+    assert len(found) == 1 and scores == pytest.approx([0.49])
+
+
+def test_equal_scores_are_taken_in_the_order_given():
+    boxes = [[40, 0, 50, 10], [0, 0, 10, 10], [80, 0, 90, 10]]
+    found, scores = geometry.fuse_boxes(boxes, [0.5, 0.5, 0.5], 1)
+    assert found.tolist() == boxes and scores.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_no_boxes_fuse_to_none():
+    found, scores = geometry.fuse_boxes([], [], 4)
+    assert found.shape == (0, 4) and scores.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("scores", "num_sources", "match"),
+    [
+        ([0.5, 0], 2, "2 positive finite scores"),
+        ([0.5, -0.1], 2, "2 positive finite scores"),
+        ([0.5, np.nan], 2, "2 positive finite scores"),
+        ([0.5, np.inf], 2, "2 positive finite scores"),
+        ([0.5], 2, "2 positive finite scores"),
+        ([0.5, 0.4], 0, "at least one source"),
+    ],
+)
+def test_scores_that_cannot_weigh_and_no_sources_are_refused(scores: list, num_sources: int, match: str):
+    with pytest.raises(ValueError, match=match):
+        geometry.fuse_boxes([[0, 0, 1, 1], [2, 2, 3, 3]], scores, num_sources)
+
+
+@settings(max_examples=100, deadline=None)
+@given(draw_scored_boxes(), st.integers(1, 5), st.sampled_from([0.3, 0.55, 0.8]))
+def test_fusion_equals_a_slow_twin(drawn: tuple, num_sources: int, threshold: float):
+    found, scores = geometry.fuse_boxes(*drawn, num_sources, threshold)
+    slow = fuse_slowly(*drawn, num_sources, threshold)
+    np.testing.assert_allclose(scores, [score for score, _ in slow], rtol=1e-9)
+    np.testing.assert_allclose(found, [box for _, box in slow], rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(draw_scored_boxes(), draw_scored_boxes(), st.integers(1, 5))
+def test_a_fused_box_lies_within_the_hull_of_its_members_and_no_score_grows(
+    here: tuple, there: tuple, num_sources: int
+):
+    groups = [here[0], there[0] + 1000]  # no box of one joins a box of the other
+    scores = np.concatenate([here[1], there[1]])
+    found, fused_scores = geometry.fuse_boxes(np.concatenate(groups), scores, num_sources)
+    assert (np.diff(fused_scores) <= 0).all() and fused_scores.min() > 0 and fused_scores.max() <= scores.max() + 1e-12
+    for members, fused in zip(groups, (found[found[:, 0] < 500], found[found[:, 0] > 500]), strict=True):
+        assert 1 <= len(fused) <= len(members)
+        assert (fused >= members.min(axis=0) - 1e-9).all() and (fused <= members.max(axis=0) + 1e-9).all()
+
+
+@settings(max_examples=100, deadline=None)
+@given(draw_scored_boxes(), st.randoms(use_true_random=False))
+def test_the_order_of_boxes_with_distinct_scores_does_not_matter(drawn: tuple, random: Any):
+    boxes, scores = drawn
+    order = random.sample(range(len(scores)), len(scores))
+    for one, other in zip(
+        geometry.fuse_boxes(boxes, scores, 3), geometry.fuse_boxes(boxes[order], scores[order], 3), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.floats(1, 9), st.floats(1, 9), st.floats(1e-6, 1)), min_size=1, max_size=6))
+def test_boxes_of_one_source_that_do_not_overlap_are_unchanged(drawn: list):
+    boxes = np.array([[20 * n, 7, 20 * n + width, 7 + height] for n, (width, height, _) in enumerate(drawn)])
+    scores = np.array([score for _, _, score in drawn])
+    found, fused_scores = geometry.fuse_boxes(boxes, scores, num_sources=1)
+    order = np.argsort(-scores, kind="stable")
+    np.testing.assert_array_equal(found, boxes[order])
+    np.testing.assert_array_equal(fused_scores, scores[order])
+
+
+def test_boxes_of_four_views_are_fused_in_milliseconds():
+    rng = np.random.default_rng(0)
+    low = rng.uniform(0, 200, (160, 2))
+    boxes, scores, seconds = np.hstack([low, low + rng.uniform(20, 100, (160, 2))]), rng.uniform(0.01, 1, 160), []
+    for _ in range(3):
+        start = time.process_time()  # not the clock on the wall: other processes may own the cores
+        geometry.fuse_boxes(boxes, scores, 4)
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.05
