@@ -27,3 +27,6 @@ UNIT_BOX: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
 STUDY_SUFFIX = "_study"
 IMAGE_SUFFIX = "_image"
+
+#: Columns of a table of found lungs: a row a film, no edge where there is no box, flags separated by blanks.
+LUNG_TABLE_COLUMNS: tuple[str, ...] = ("image_id", "xmin", "ymin", "xmax", "ymax", "score", "flags")

@@ -9,7 +9,10 @@ points. A class without any truth has no average precision and is left out of th
 from scripts.metrics.average_precision import average_precision, match_detections
 from scripts.metrics.bootstrap import Interval, bootstrap_scores, compare_predictions
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
+from scripts.metrics.detection import BoxAveragePrecision
 from scripts.metrics.evaluation import StudyMeanAveragePrecision, average_films_of_studies
+from scripts.metrics.localisation import LocalisationFigures, LungFigures, measure_lung_boxes, measure_opacity_boxes
+from scripts.metrics.lungs import report_lungs
 from scripts.metrics.report import report_score
 from scripts.metrics.scores import SCORES, score_predictions, score_studies
 from scripts.metrics.submission import Predictions, read_submission
@@ -17,8 +20,11 @@ from scripts.metrics.truth import Truth, read_truth
 
 __all__ = [
     "SCORES",
+    "BoxAveragePrecision",
     "ClinicalFigures",
     "Interval",
+    "LocalisationFigures",
+    "LungFigures",
     "Predictions",
     "StudyMeanAveragePrecision",
     "Truth",
@@ -28,8 +34,11 @@ __all__ = [
     "compare_predictions",
     "match_detections",
     "measure_clinical_figures",
+    "measure_lung_boxes",
+    "measure_opacity_boxes",
     "read_submission",
     "read_truth",
+    "report_lungs",
     "report_score",
     "score_predictions",
     "score_studies",

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from scripts.errors import InputError
 from scripts.labels import NONE, OPACITY
 from scripts.metrics.bootstrap import Interval, resample_scores
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
+from scripts.metrics.localisation import (
+    FALSE_POSITIVES_PER_FILM,
+    LocalisationFigures,
+    measure_opacity_boxes,
+)
 from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
 from scripts.metrics.submission import Predictions, read_submission
+from scripts.metrics.tabulation import (
+    align_columns,
+    format_interval,
+    format_number,
+    judge_difference,
+    tabulate_intervals,
+)
 from scripts.metrics.truth import Truth, read_truth
 
 _TITLES = {STUDY_MAP: "study mAP (4 classes)", CHALLENGE_MAP: "challenge mAP (6)"}
@@ -27,7 +37,7 @@ def report_score(
     threshold: float | None = None,
     seed: int = 0,
 ) -> str:
-    """Score a submission and tell it in plain text: average precisions, clinical figures, differences to another.
+    """Score a submission and tell it in plain text: precisions, clinical figures, boxes, differences to another.
 
     Args:
         submission: CSV in the challenge's format.
@@ -52,6 +62,8 @@ def report_score(
         _tabulate_scores(scores, films),
         _tabulate_figures(figures),
     ]
+    if _count_opacities(predictions, films):
+        blocks.append(_tabulate_boxes(measure_opacity_boxes(predictions, films, num_resamples, seed)))
     if against is not None:
         other = resample_scores(read_submission(against), films, num_resamples, seed)
         blocks.append(_tabulate_differences((resampled - other).summarise(), other.summarise(), Path(against)))
@@ -79,10 +91,10 @@ def _describe_task(
 def _tabulate_scores(scores: Mapping[str, Interval], films: Truth) -> str:
     counts = _count_truths(films)
     rows = [
-        (_name(name), _format_number(scores[name].value), _format_interval(scores[name]), counts.get(name, ""))
+        (_name(name), format_number(scores[name].value), format_interval(scores[name]), counts.get(name, ""))
         for name in SCORES
     ]
-    lines = [_align(("average precision", "value", "95 % interval", "truths"), rows)]
+    lines = [align_columns(("average precision", "value", "95 % interval", "truths"), rows)]
     missing = [name for name, count in counts.items() if count == "0"]
     if missing:
         lines.append(f"Without a truth here, left out of the means: {', '.join(missing)}.")
@@ -101,12 +113,8 @@ def _count_truths(films: Truth) -> dict[str, str]:
 
 
 def _tabulate_figures(figures: ClinicalFigures) -> str:
-    rows = [
-        ("AUROC", _format_number(figures.auroc.value), _format_interval(figures.auroc)),
-        ("sensitivity", _format_number(figures.sensitivity.value), _format_interval(figures.sensitivity)),
-        ("specificity", _format_number(figures.specificity.value), _format_interval(figures.specificity)),
-    ]
-    table = _align(("negative against any", "value", "95 % interval"), rows)
+    rows = {"AUROC": figures.auroc, "sensitivity": figures.sensitivity, "specificity": figures.specificity}
+    table = tabulate_intervals("negative against any", rows)
     if figures.chosen_for is None:
         origin = "as given"
     else:
@@ -115,40 +123,30 @@ def _tabulate_figures(figures: ClinicalFigures) -> str:
     return f"{table}\n{point}\n{figures.num_positive} positive and {figures.num_negative} negative studies"
 
 
+def _count_opacities(predictions: Predictions, films: Truth) -> int:
+    """Opacity boxes on the films that are scored."""
+    return sum(name == OPACITY for image in films.image_boxes for name, _, _ in predictions.image[image])
+
+
+def _tabulate_boxes(figures: LocalisationFigures) -> str:
+    rows = {
+        "AP at IoU > .5": figures.ap50,
+        "AP at IoU > .50 to .95": figures.ap50_95,
+        "mean IoU of those found": figures.mean_iou,
+        f"recall at {FALSE_POSITIVES_PER_FILM:g} false a film": figures.recall,
+    }
+    return tabulate_intervals("opacity boxes", rows)
+
+
 def _tabulate_differences(differences: Mapping[str, Interval], others: Mapping[str, Interval], against: Path) -> str:
     rows = [
         (
             _name(name),
-            _format_number(others[name].value),
-            _format_number(differences[name].value, "+.4f"),
-            _format_interval(differences[name], "+.4f"),
-            _judge(differences[name]),
+            format_number(others[name].value),
+            format_number(differences[name].value, "+.4f"),
+            format_interval(differences[name], "+.4f"),
+            judge_difference(differences[name]),
         )
         for name in SCORES
     ]
-    return _align((f"minus {against.name}", "other", "difference", "95 % interval, paired", ""), rows)
-
-
-def _judge(difference: Interval) -> str:
-    if difference.low > 0:
-        return "better"
-    return "worse" if difference.high < 0 else "not resolved"
-
-
-def _format_number(value: float, style: str = ".4f") -> str:
-    return "undefined" if np.isnan(value) else f"{value:{style}}"
-
-
-def _format_interval(interval: Interval, style: str = ".4f") -> str:
-    return "" if np.isnan(interval.low) else f"{interval.low:{style}} to {interval.high:{style}}"
-
-
-def _align(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell: the first flush left, the others flush right."""
-    table = [header, *rows]
-    widths = [max(len(row[column]) for row in table) for column in range(len(header))]
-    cells = [
-        [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        for row in table
-    ]
-    return "\n".join("  ".join(row).rstrip() for row in cells)
+    return align_columns((f"minus {against.name}", "other", "difference", "95 % interval, paired", ""), rows)

@@ -1,0 +1,84 @@
+"""Detections and truths of one class on many films, as arrays, and their average precision at one overlap or ten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scripts.boxes import Boxes
+from scripts.metrics.average_precision import (
+    IOU_THRESHOLD,
+    Floats,
+    Ints,
+    RankedDetections,
+    average_precision_by_weights,
+    match_detections,
+    rank_detections,
+)
+from scripts.metrics.bootstrap import draw_weights
+
+#: IoU > .50, .55 ... .95: the ten overlaps of COCO (Lin et al. 2014, arXiv:1405.0312). The area is VOC's, all points.
+IOU_THRESHOLDS: tuple[float, ...] = tuple((50 + 5 * step) / 100 for step in range(10))
+
+
+@dataclass(frozen=True)
+class PooledBoxes:
+    """Detections and truths of F films, pooled; owners are places among the films.
+
+    Args:
+        confidences, boxes, owners: `(D,)`, `(D, 4)`, `(D,)`.
+        truth_boxes, truth_owners: `(T, 4)`, `(T,)`.
+        groups: `(F,)`, number of each film's patient.
+        num_groups: patients, also those without a film.
+    """
+
+    confidences: Floats
+    boxes: Boxes
+    owners: Ints
+    truth_boxes: Boxes
+    truth_owners: Ints
+    groups: Ints
+    num_groups: int
+
+    def rank(self, iou_threshold: float) -> RankedDetections:
+        """The detections with hits at an overlap."""
+        hits = self.match(iou_threshold)
+        truths = np.bincount(self.groups[self.truth_owners], minlength=self.num_groups)
+        return rank_detections(self.confidences, hits, self.groups[self.owners], truths)
+
+    def match(self, iou_threshold: float) -> NDArray[np.bool_]:
+        """Whether each detection is right at an overlap, `(D,)`."""
+        return match_detections(
+            self.confidences, self.boxes, self.owners, self.truth_boxes, self.truth_owners, iou_threshold
+        )
+
+    @cached_property
+    def num_films(self) -> Ints:
+        """Films of each patient, `(G,)`."""
+        return np.bincount(self.groups, minlength=self.num_groups)
+
+    def draw_weights(self, num_resamples: int, seed: int) -> Floats:
+        """Weights `(1 + R, G)`: all patients once, then each resample."""
+        return np.concatenate([np.ones((1, self.num_groups)), draw_weights(self.num_groups, num_resamples, seed)])
+
+
+def split_rows(rows: Sequence[Sequence[float]]) -> tuple[Ints, Floats, Boxes]:
+    """Owners `(D,)`, confidences `(D,)` and boxes `(D, 4)` from rows of six numbers."""
+    table = np.array(rows, dtype=np.float64).reshape(-1, 6)
+    return table[:, 0].astype(np.int64), table[:, 1], table[:, 2:]
+
+
+def measure_precisions(pooled: PooledBoxes, weights: Floats) -> dict[str, Floats]:
+    """Both average precisions `(R,)` under each row of weights `(R, G)`."""
+    precisions = [average_precision_by_weights(pooled.rank(threshold), weights) for threshold in IOU_THRESHOLDS]
+    return {"ap50": precisions[IOU_THRESHOLDS.index(IOU_THRESHOLD)], "ap50_95": np.mean(precisions, axis=0)}
+
+
+def average_by_weights(values: ArrayLike, counts: Floats) -> Floats:
+    """Mean `(R,)` of values `(N,)` under each row of counts `(R, N)`; NaN where the counts leave none."""
+    total = counts.sum(axis=1)
+    return np.divide(counts @ np.asarray(values), total, out=np.full(len(counts), np.nan), where=total > 0)
