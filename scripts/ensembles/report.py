@@ -1,0 +1,143 @@
+"""What blending the boxes into "none" gains, as a table to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.ensembles.none import CrossFit, Floats, cross_fit_none
+from scripts.errors import InputError
+from scripts.labels import NONE, STUDY_CLASSES
+from scripts.metrics import Interval, Truth, read_truth
+from scripts.metrics.average_precision import average_precision_by_weights, rank_detections
+from scripts.metrics.bootstrap import ResampledScores, draw_weights
+from scripts.metrics.scores import check_ids
+from scripts.metrics.tabulation import align_columns, format_interval, format_number, judge_difference
+
+NEGATIVE = STUDY_CLASSES[0]
+
+
+@dataclass(frozen=True)
+class _Films:
+    """N films as arrays: p(negative), score of the best opacity box, whether the truth is "none", patient."""
+
+    negative: Floats
+    best: Floats
+    is_none: NDArray[np.bool_]
+    groups: NDArray[np.int64]
+
+
+def report_none_blend(
+    predictions: str | Path,
+    truth: str | Path,
+    fold: int | None = None,
+    num_parts: int = 5,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> str:
+    """What blending the boxes into "none" gains, in plain text; the weights stay as fitted in all resamples.
+
+    Args:
+        predictions: predictions.json, as inference writes it.
+        truth: a datalist.json, or a folder with the challenge's tables.
+        fold: only the films of this fold of the datalist.
+        num_parts: parts of the cross-fit.
+        num_resamples: resamples of patients behind each interval.
+        seed: of the parts and of the resamples.
+
+    Raises:
+        InputError: where a file is not there or not valid, ids do not fit together, or there are too few films.
+    """
+    if num_resamples < 1:
+        raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
+    known = read_truth(truth, fold)
+    films = _collect_films(_read_confidences(Path(predictions)), known)
+    _refuse_too_few(films, num_parts)
+    fitted = cross_fit_none(films.negative, films.best, films.is_none, films.groups, num_parts, seed)
+    where = Path(truth).name if fold is None else f"{Path(truth).name}, fold {fold}"
+    drawn = "studies" if known.patients is None else "patients"
+    lines = [
+        f"{Path(predictions).name} against {where}: {len(films.negative)} films, {films.is_none.sum()} of them none",
+        "none = weight x p(negative) + (1 - weight) x (1 - best opacity score)",
+        f"95 % intervals from {num_resamples} bootstrap resamples of {drawn}, paired; weights as fitted",
+        "",
+        _tabulate_gain(_resample_gain(films, fitted, len(known.groups), num_resamples, seed), num_parts),
+        "",
+        f"weight fitted on all films: {fitted.weight:.2f} (AP {fitted.ap_in_sample:.4f} on these films, flattered)",
+        f"weights of the {num_parts} parts: {', '.join(f'{weight:.2f}' for weight in fitted.part_weights)}",
+    ]
+    return "\n".join(lines)
+
+
+def _read_confidences(path: Path) -> dict[str, tuple[float, float]]:
+    """p(negative) and the best opacity score of each film, by image id."""
+    try:
+        films = json.loads(path.read_text(encoding="utf-8"))["films"]
+        rows = {str(film["image_id"]): _read_film(film) for film in films}
+    except OSError as error:
+        raise InputError("a predictions.json", f"none at {path} ({error.strerror})", "check the path") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        expected = "films with image_id, probabilities and scores between 0 and 1"
+        raise InputError(expected, f"another content in {path.name}", "write it again by inference") from None
+    if len(rows) < len(films) or not rows:
+        raise InputError("films, each once", f"{len(films)} rows of {len(rows)} films in {path.name}", "write it again")
+    return rows
+
+
+def _read_film(film: Mapping[str, Any]) -> tuple[float, float]:
+    negative, best = float(film["probabilities"][NEGATIVE]), max(map(float, film["scores"]), default=0.0)
+    if not (0 <= negative <= 1 and 0 <= best <= 1):
+        raise ValueError(f"expected confidences between 0 and 1, got {negative} and {best}")
+    return negative, best
+
+
+def _collect_films(rows: Mapping[str, tuple[float, float]], truth: Truth) -> _Films:
+    check_ids("image", rows, truth.image_boxes, truth.unscored_images)
+    negative, best = np.array([rows[image] for image in truth.image_boxes], dtype=np.float64).reshape(-1, 2).T
+    is_none = np.array([len(boxes) == 0 for boxes in truth.image_boxes.values()], dtype=bool)
+    groups = np.array([truth.image_group[image] for image in truth.image_boxes], dtype=np.int64)
+    return _Films(negative, best, is_none, groups)
+
+
+def _refuse_too_few(films: _Films, num_parts: int) -> None:
+    num_groups, num_none = len(np.unique(films.groups)), int(films.is_none.sum())
+    if num_parts < 2 or num_groups < num_parts or not num_none:
+        raise InputError(
+            f"2 parts or more, and as many patients as the {num_parts} parts, and films that are none",
+            f"{num_groups} patients, {num_none} films that are none",
+            "take more films or fewer parts",
+        )
+
+
+def _resample_gain(
+    films: _Films, fitted: CrossFit, num_groups: int, num_resamples: int, seed: int
+) -> dict[str, Interval]:
+    """Average precisions before and after with their intervals, and of their difference."""
+    weights = np.concatenate([np.ones((1, num_groups)), draw_weights(num_groups, num_resamples, seed)])
+    truths = np.bincount(films.groups, films.is_none, minlength=num_groups)
+    before, after = (
+        average_precision_by_weights(rank_detections(each, films.is_none, films.groups, truths), weights)
+        for each in (films.negative, fitted.confidences)
+    )
+    return ResampledScores({"before": before, "after": after, "gain": after - before}).summarise()
+
+
+def _tabulate_gain(intervals: Mapping[str, Interval], num_parts: int) -> str:
+    before, after, gain = intervals["before"], intervals["after"], intervals["gain"]
+    rows = [
+        ("p(negative) alone", format_number(before.value), format_interval(before), ""),
+        (f"blended, cross-fitted in {num_parts} parts", format_number(after.value), format_interval(after), ""),
+        (
+            "the second minus the first",
+            format_number(gain.value, "+.4f"),
+            format_interval(gain, "+.4f"),
+            judge_difference(gain),
+        ),
+    ]
+    return align_columns((f"average precision of {NONE}", "value", "95 % interval", ""), rows)
