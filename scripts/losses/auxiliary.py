@@ -1,4 +1,4 @@
-"""The training loss: study classification plus a weighted auxiliary loss on the opacity mask."""
+"""Study classification plus a weighted auxiliary loss on the opacity mask."""
 
 from __future__ import annotations
 

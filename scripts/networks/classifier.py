@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
-from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.networks.encoders import build_encoder, check_input_shape
 
 #: Decoder widths of the article, on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
 ARTICLE_MASK_WIDTHS: tuple[int, ...] = (768, 512, 256, 256, 128)
@@ -69,8 +67,6 @@ class StudyClassifier(nn.Module):
         InputError: where the weights cannot be had.
     """
 
-    stride = 32
-
     def __init__(
         self,
         encoder: str = "tf_efficientnetv2_b0",
@@ -87,59 +83,9 @@ class StudyClassifier(nn.Module):
         self.mask_decoder = MaskDecoder(features, mask_widths) if mask_widths else None
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        self.check_input_shape(image)
+        check_input_shape(image)
         features = self.encoder(image)
         logits = {"study": self.classifier(features.mean(dim=(2, 3)))}
         if self.mask_decoder is not None:
             logits["mask"] = self.mask_decoder(features)
         return logits
-
-    def check_input_shape(self, image: torch.Tensor) -> None:
-        """Raise where height or width is no multiple of the encoder's stride; the nearest valid size is named."""
-        height, width = image.shape[-2], image.shape[-1]
-        if height % 32 != 0 or width % 32 != 0:
-            valid_height, valid_width = max(1, (height + 16) // 32) * 32, max(1, (width + 16) // 32) * 32
-            raise ValueError(
-                f"expected height and width as multiples of 32, got {height} x {width}; "
-                f"the nearest valid size is {valid_height} x {valid_width}"
-            )
-
-
-def build_encoder(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:
-    """A timm model cut before pooling: (B, in_channels, H, W) -> (B, num_features, H / 32, W / 32)."""
-    from_hub = weights == "hub"
-    if not timm.is_model(name):
-        raise InputError("the name of a timm model", repr(name), "choose one of timm.list_models()")
-    try:
-        encoder = timm.create_model(
-            name, pretrained=from_hub, in_chans=in_channels, num_classes=0, global_pool="", **options
-        )
-    except (OSError, RuntimeError) as error:  # huggingface_hub's offline errors are OSErrors, timm's RuntimeErrors
-        if not from_hub:
-            raise
-        raise InputError(
-            f"the weights of {name} from timm's hub",
-            f"no way to them ({type(error).__name__})",
-            "go online, name a local file, or set the weights to null for a random start",
-        ) from error
-    if weights is not None and not from_hub:
-        load_encoder_weights(encoder, Path(weights))
-    return encoder
-
-
-def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
-    """Load a state dictionary for an encoder from a .pt or .safetensors file; a classifier's surplus is ignored.
-
-    Raises:
-        InputError: where the file is missing or does not fit.
-    """
-    if not path.is_file():
-        raise InputError("a file of encoder weights", f"nothing at {path}", "correct the path or set weights to null")
-    advice = "choose the matching encoder and number of channels"
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        missing, _ = encoder.load_state_dict(state, strict=False)
-    except Exception as error:  # a damaged file, or tensors of another shape: torch and safetensors raise many types
-        raise InputError("weights of this encoder", f"others, or damaged ones, in {path.name}", advice) from error
-    if missing:
-        raise InputError("weights of this encoder", f"{len(missing)} tensors missing in {path.name}", advice)

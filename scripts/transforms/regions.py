@@ -1,4 +1,4 @@
-"""Dictionary transforms that MONAI lacks: which part of a film the network sees, and boxes drawn as a mask.
+"""Which part of a film a network sees: its lungs, all of it, or, as a negative control, all but the lungs.
 
 Each of the three regions leaves `crop_box` (`(4,)`, film pixels) and `film_size` (height and width in pixels) beside
 the picture, so that whatever is found in it can be brought back to the film.
@@ -15,9 +15,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import ArrayLike, NDArray
 
-from scripts.boxes import as_boxes, clip_boxes, fill_mask, move_into_crop
+from scripts.boxes import as_boxes, clip_boxes
 
-CROP_BOX, FILM_SIZE, LUNG_BOX, BOXES = "crop_box", "film_size", "lung_box", "boxes"
+CROP_BOX, FILM_SIZE, LUNG_BOX = "crop_box", "film_size", "lung_box"
 
 
 def find_crop(lung_box: ArrayLike | None, height: int, width: int, margin: float = 0.0) -> NDArray[np.int64]:
@@ -77,25 +77,4 @@ class BlackOutLungsd(KeepWholeFilmd):
             xmin, ymin, xmax, ymax = find_crop(out.get(LUNG_BOX), *out[key].shape[1:]).tolist()
             out[key] = out[key].clone() if isinstance(out[key], torch.Tensor) else out[key].copy()
             out[key][:, ymin:ymax, xmin:xmax] = 0
-        return out
-
-
-class BoxesToMaskd(MapTransform):
-    """Draw `boxes` (film pixels) as a filled mask in the frame of the cropped and resized picture.
-
-    Args:
-        keys: pictures `(C, H, W)` that give the mask its size.
-        mask_key: where the mask `(1, H, W)`, float32 zeros and ones, goes.
-    """
-
-    def __init__(self, keys: KeysCollection, mask_key: str = "mask", allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.mask_key = mask_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        out = dict(data)
-        for key in self.key_iterator(out):
-            height, width = out[key].shape[1:]
-            boxes = move_into_crop(out[BOXES], out[CROP_BOX], height, width)
-            out[self.mask_key] = torch.from_numpy(fill_mask(boxes, height, width))[None]
         return out

@@ -1,0 +1,127 @@
+"""The opacity detector: MONAI's RetinaNet on a timm encoder with MONAI's feature pyramid, and the rest's boxes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
+from monai.apps.detection.networks.retinanet_network import RetinaNet
+from monai.apps.detection.utils.anchor_utils import AnchorGeneratorWithAnchorShape
+from monai.losses import BoxGIoULoss
+from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
+from torch import nn
+
+from scripts.networks.encoders import build_feature_encoder, check_input_shape
+
+#: Strides of the maps that boxes are found on.
+STRIDES: tuple[int, ...] = (8, 16, 32)
+
+#: Height and width of anchors in cells of a map: k-means of the challenge's boxes in lung crops gave upright ones,
+#: 42 x 39 to 172 x 81 pixels of a crop resized to 192 x 192. Three shapes on three maps cover 20 to 176 pixels.
+ANCHORS_IN_CELLS: tuple[tuple[float, float], ...] = ((2.5, 2.25), (4.5, 2.5), (5.5, 2.25))
+
+
+class PyramidEncoder(nn.Module):
+    """A timm encoder with MONAI's feature pyramid: (B, C, H, W) -> maps (B, width, H / s, W / s) for s in `STRIDES`.
+
+    Args:
+        encoder, in_channels, weights, encoder_options: as for `StudyClassifier`.
+        width: channels of each map.
+    """
+
+    def __init__(
+        self,
+        encoder: str,
+        in_channels: int,
+        width: int,
+        weights: str | Path | None = None,
+        encoder_options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = build_feature_encoder(encoder, in_channels, STRIDES, weights, encoder_options or {})
+        channels = self.encoder.feature_info.channels()  # type: ignore[union-attr,operator]
+        self.pyramid = FeaturePyramidNetwork(2, channels, width)
+        self.out_channels = width
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        check_input_shape(image)
+        maps: dict[str, torch.Tensor] = OrderedDict()
+        for number, features in enumerate(self.encoder(image)):
+            maps[str(number)] = features
+        return self.pyramid(maps)
+
+
+class OpacityDetector(RetinaNetDetector):
+    """Finds the boxes of opacities on a lung crop.
+
+    MONAI takes the first spatial axis for x. This class is the one place that converts: what goes in and comes out is
+    xmin, ymin, xmax, ymax with x along columns, in pixels of the picture.
+
+    Args:
+        encoder, in_channels, weights, encoder_options: as for `StudyClassifier`.
+        width: channels of the pyramid and of both heads.
+        num_candidates: anchors of each map and shape that ATSS considers for a box (Zhang et al. 2020,
+            arXiv:1912.02424).
+        samples_per_image, positive_share: anchors that the classification loss takes of a film, the hardest negatives
+            among them.
+        min_score, max_overlap, max_boxes: what is kept of a film: boxes from this score on, of two that overlap more
+            the better one, so many at most.
+
+    Shape:
+        images (B, in_channels, H, W) in [0, 1] and, in training, targets, for each film a dictionary of "boxes" (N, 4)
+        and "labels" (N,), zeros -> in training {"classification": scalar, "box_regression": scalar}, both losses;
+        in evaluation a list of {"boxes": (M, 4), "labels": (M,), "scores": (M,)}, best first.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "tf_efficientnetv2_b0",
+        in_channels: int = 1,
+        width: int = 64,
+        weights: str | Path | None = None,
+        encoder_options: dict[str, Any] | None = None,
+        num_candidates: int = 4,
+        samples_per_image: int = 64,
+        positive_share: float = 0.5,
+        min_score: float = 0.02,
+        max_overlap: float = 0.45,
+        max_boxes: int = 12,
+    ) -> None:
+        anchors = AnchorGeneratorWithAnchorShape(
+            feature_map_scales=STRIDES, base_anchor_shapes=[list(shape) for shape in ANCHORS_IN_CELLS]
+        )
+        network = RetinaNet(
+            spatial_dims=2,
+            num_classes=1,
+            num_anchors=len(ANCHORS_IN_CELLS),
+            feature_extractor=PyramidEncoder(encoder, in_channels, width, weights, encoder_options),
+            size_divisible=STRIDES[-1],
+        )
+        super().__init__(network, anchors)
+        self.set_target_keys(box_key="boxes", label_key="labels")
+        self.pred_score_key = "scores"
+        self.set_atss_matcher(num_candidates=num_candidates)
+        self.set_hard_negative_sampler(samples_per_image, positive_share, min_neg=16, pool_size=10)
+        # the loss of overlaps is what the score's threshold on overlaps asks for
+        self.set_box_regression_loss(BoxGIoULoss(reduction="mean"), encode_gt=False, decode_pred=True)
+        self.set_box_selector_parameters(min_score, nms_thresh=max_overlap, detections_per_img=max_boxes)
+
+    def forward(
+        self,
+        input_images: list[torch.Tensor] | torch.Tensor,
+        targets: Sequence[dict[str, torch.Tensor]] | None = None,
+        use_inferer: bool = False,
+    ) -> Any:
+        """Losses in training, boxes in evaluation; see the class."""
+        if self.training:
+            return super().forward(input_images, [_swap_axes(target) for target in targets or []], use_inferer)
+        return [_swap_axes(found) for found in super().forward(input_images, None, use_inferer)]  # type: ignore[arg-type]
+
+
+def _swap_axes(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Boxes with x along columns <-> boxes with x along rows; each way is the other's inverse."""
+    return {**found, "boxes": found["boxes"][:, [1, 0, 3, 2]]}
