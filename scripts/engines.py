@@ -38,6 +38,51 @@ def prepare_study_batch(
     return image, targets
 
 
+def prepare_box_batch(
+    batch: list[dict[str, Any]], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, list[dict[str, Any]]]:
+    """Films of one size that were not collated, because each has its own number of boxes -> pictures and targets.
+
+    Returns:
+        Pictures (B, C, H, W), and for each film "boxes" (N, 4) in its pixels, "labels" (N,), zeros, "size", (height,
+        width), "turn", the quarter turns that it was given, "image_id".
+    """
+    plain = convert_to_tensor(batch, track_meta=False)
+    image = torch.stack([film["image"] for film in plain]).to(device=device, non_blocking=non_blocking, **kwargs)
+    image = image.contiguous(memory_format=torch.channels_last)
+    targets = []
+    for film in plain:
+        boxes = film["boxes"].to(device=device, non_blocking=non_blocking)
+        labels = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        known = {"size": tuple(film["image"].shape[1:]), "turn": film.get("turn", 0), "image_id": film["image_id"]}
+        targets.append({"boxes": boxes, "labels": labels, **known})
+    return image, targets
+
+
+def prepare_detection_batch(batch: list[dict[str, Any]], *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """As `prepare_box_batch`, with the targets as an argument of the network too: MONAI's detectors compute their loss.
+
+    Source: the four parts (inputs, targets, args, kwargs) that MONAI's trainers pass on.
+    """
+    image, targets = prepare_box_batch(batch, *args, **kwargs)
+    return image, targets, (targets,), {}
+
+
+def examine_films(engine: Any, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One iteration over films of different sizes, which cannot be collated: a `FilmInferer` makes pictures of them.
+
+    Source: `iteration_update` of MONAI's evaluators, with the events that their postprocessing waits for; set
+    `decollate` to false, a list is what comes in and goes out.
+    """
+    plain = convert_to_tensor([film["image"] for film in batch], track_meta=False)
+    with engine.mode(engine.network), torch.no_grad():
+        found = engine.inferer(plain, engine.network, lung_boxes=[film.get("lung_box") for film in batch])
+    engine.state.output = [{"pred": film} for film in found]
+    engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    return engine.state.output
+
+
 def select_logits_and_targets(output: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Engine output -> what the loss takes, for `ignite.metrics.Loss` inside validation."""
     return output["pred"], output["label"]
@@ -52,6 +97,25 @@ def select_study_probabilities(output: dict[str, Any]) -> dict[str, Any]:
         "image_ids": list(targets["image_id"]),
         "labels": targets["label"],
     }
+
+
+def select_lung_boxes(output: dict[str, Any]) -> list[dict[str, Any]]:
+    """Engine output of the lung detector -> for each film its true box and the one that was found, in pixels."""
+    films = []
+    for number, target in enumerate(output["label"]):
+        height, width = target["size"]
+        box = output["pred"]["box"][number : number + 1].detach().cpu() * torch.tensor([width, height, width, height])
+        score = output["pred"]["lungs"][number : number + 1].detach().sigmoid()
+        films.append({"image_id": target["image_id"], "boxes": box, "scores": score, "truth": target["boxes"]})
+    return films
+
+
+def select_opacity_boxes(output: dict[str, Any]) -> list[dict[str, Any]]:
+    """Engine output of the opacity detector -> for each film its true boxes and those that were found, in pixels."""
+    return [
+        {"image_id": target["image_id"], "boxes": found["boxes"], "scores": found["scores"], "truth": target["boxes"]}
+        for target, found in zip(output["label"], output["pred"], strict=True)
+    ]
 
 
 def select_mask_probabilities(output: dict[str, Any]) -> torch.Tensor:
@@ -77,12 +141,19 @@ class StopOnNonFiniteLoss:
     def __call__(self, engine: Engine) -> None:
         loss = engine.state.output["loss"]  # type: ignore[index]
         if not torch.isfinite(loss):
-            films = ", ".join(map(str, engine.state.batch.get("image_id", ["?"])))  # type: ignore[union-attr]
+            films = ", ".join(_name_films(engine.state.batch))
             raise InputError(
                 "a finite loss",
                 f"{loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, films {films}",
                 "look at these films, or lower the learning rate; the last checkpoint is good",
             )
+
+
+def _name_films(batch: Any) -> list[str]:
+    """Image ids of a batch, collated or not."""
+    if isinstance(batch, list):
+        return [str(film.get("image_id", "?")) for film in batch]
+    return [str(name) for name in batch.get("image_id", ["?"])]
 
 
 class HistoryRecorder:

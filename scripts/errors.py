@@ -25,6 +25,10 @@ REASONS: dict[str, str] = {
     "out_of_scope": "the film is readable but not an adult frontal chest film for presentation",
 }
 
+#: The table of refused films.
+REFUSED_FILE = "refused.csv"
+REFUSED_COLUMNS: tuple[str, ...] = ("image_id", "study_id", "reason", "path", "detail")
+
 
 class InputError(Exception):
     """Bad input: what was expected, what was found, what to do, in one line.

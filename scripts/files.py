@@ -43,10 +43,17 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as a whole, with text cells that no spreadsheet takes for a formula."""
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([escape_cell(cell) for cell in row] for row in rows)
+    _write_table(path, header, ([escape_cell(cell) for cell in row] for row in rows))
+
+
+def add_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table anew with rows added to what stands in it; a table that is not there is begun."""
+    path, before = Path(path), []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            before = list(csv.reader(file))[1:]
+    # what stands there was escaped when it was written: a number below 0 is text by now, and no formula
+    _write_table(path, header, [*before, *([escape_cell(cell) for cell in row] for row in rows)])
 
 
 def escape_cell(cell: object) -> object:
@@ -58,6 +65,13 @@ def compute_sha256(path: str | Path) -> str:
     """SHA-256 of a file, as hex digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def _synchronise(path: Path) -> None:

@@ -14,10 +14,21 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from scripts.checkpoints import save_weights
 from scripts.labels import STUDY_CLASSES
-
-CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
-METADATA = CONFIGS / "metadata.json"
-FILES = sorted(CONFIGS.rglob("*.json"))
+from tests.configs import (
+    CONFIGS,
+    DETECTOR,
+    FILES,
+    INFERENCE,
+    METADATA,
+    RUNNABLE,
+    TRAIN,
+    WHOLE,
+    find_base,
+    merge,
+    read_json,
+    refuse_duplicates,
+    stack,
+)
 
 MAX_EXPRESSION = 80
 MAX_EXPERIMENT_LINES = 15
@@ -27,7 +38,17 @@ RUN_IDS = {"run", "initialize", "finalize", "training", "evaluating", "inferring
 # What the bundle's users ask for by name though no other part may need it (MONAI's property ids).
 PROPERTIES = {"bundle_root", "network_def", "val_interval", "preprocessing", "postprocessing", "handlers", "inferer"}
 # train.json and inference.json say each of these on their own; every other name that both hold is one thing.
-OWN_PARTS = {"_desc_", "dataset_dir", "datalist_file", "output_dir", "num_workers", "batch_size", "network", "run"}
+OWN_PARTS = {
+    "_desc_",
+    "dataset_dir",
+    "datalist_file",
+    "fold",
+    "output_dir",
+    "num_workers",
+    "batch_size",
+    "network",
+    "run",
+}
 
 # Everything is built in about a second.
 SMALL: dict[str, Any] = {
@@ -44,43 +65,12 @@ SMALL: dict[str, Any] = {
 }
 
 
-def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise ValueError(f"duplicate keys: {', '.join(twice)}")
-    return dict(pairs)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_duplicates)
-
-
-def read_unless_broken(path: Path) -> dict[str, Any]:
-    """For sorting files into kinds while they are collected; a broken one fails in a test of its own."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return {}
-
-
 def name_file(value: object) -> str | None:
     return str(value.relative_to(CONFIGS)) if isinstance(value, Path) else None
 
 
-RUNNABLE = [path for path in FILES if path != METADATA]
-WHOLE = [path for path in RUNNABLE if "bundle_root" in read_unless_broken(path)]
 OVERLAYS = [path for path in RUNNABLE if path not in WHOLE]
 EXPERIMENTS = [path for path in RUNNABLE if path.parent.name == "experiments"]
-TRAIN, INFERENCE = CONFIGS / "train.json", CONFIGS / "inference.json"
-
-
-def find_base(overlay: Path) -> Path:
-    """The whole config that an overlay lies over: the one its name ends with, or train.json; a whole one is its own."""
-    if overlay in WHOLE:
-        return overlay
-    bases = [path for path in WHOLE if path != TRAIN and overlay.stem.endswith(path.stem)]
-    return bases[0] if bases else TRAIN
 
 
 def find_strings(value: Any) -> Iterator[str]:
@@ -110,7 +100,7 @@ def has_key(config: Any, key: str) -> bool:
 
 
 def test_there_are_configs_of_each_kind():
-    assert {TRAIN, INFERENCE} <= set(WHOLE)
+    assert {TRAIN, INFERENCE, DETECTOR} == set(WHOLE)
     assert METADATA in FILES
 
 
@@ -126,7 +116,7 @@ def test_a_duplicate_key_is_found():
 
 @pytest.mark.parametrize("path", OVERLAYS, ids=name_file)
 def test_an_overlay_changes_what_is_there_or_uses_what_it_adds(path: Path):
-    overlay, base = read_json(path), read_json(find_base(path))
+    overlay, base = read_json(path), merge(stack(path)[:-1])
     added = {key for key in overlay if key != "_desc_" and not has_key(base, key)}
     assert added - find_references(overlay) - RUN_IDS == set(), "MONAI accepts an unknown key in silence"
 
@@ -158,7 +148,7 @@ def test_every_top_level_part_is_used(path: Path):
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
 def test_every_reference_leads_somewhere(path: Path):
-    config = read_json(find_base(path)) | read_json(path)
+    config = merge(stack(path))
     names = {re.split(r"#|::", key.removeprefix("+"))[0] for key in config}
     assert find_references(config) - names - {"_meta_"} == set()
 
@@ -186,6 +176,31 @@ def test_what_training_and_inference_share_is_equal():
     assert {key: inference[key] for key in shared} == {key: train[key] for key in shared}
 
 
+def name_parts(config: dict[str, Any], **renamed: str) -> dict[str, Any]:
+    """A config's parts under the names that inference.json has for them, references included."""
+    text = json.dumps(config)
+    for name, other in renamed.items():
+        text = re.sub(rf"(?<![A-Za-z_]){name}(?![A-Za-z_])", other, text)
+    return json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("overlays", "prefix", "parts"),
+    [
+        ([], "opacity", ["opacity_encoder", "opacity_image_size", "opacity_resize", "region", "lung_margin"]),
+        (["lungs.json"], "lung", ["lung_encoder", "lung_image_size", "lung_resize"]),
+    ],
+)
+def test_a_detector_is_asked_as_it_was_trained(overlays: list[str], prefix: str, parts: list[str]):
+    trained = merge([DETECTOR, *(CONFIGS / overlay for overlay in overlays)])
+    names = {"encoder": f"{prefix}_encoder", "image_size": f"{prefix}_image_size", "resize": f"{prefix}_resize"}
+    trained, inference = name_parts(trained, **names), read_json(INFERENCE)
+    assert {part: inference[part] for part in parts} == {part: trained[part] for part in parts}
+    asked, taught = inference[f"{prefix}_detector_def"], trained["network_def"]
+    training_only = {"weights", "encoder_options"}
+    assert asked == {key.removeprefix(f"{prefix}_"): taught[key] for key in taught if key not in training_only}
+
+
 def test_the_classes_of_the_metadata_are_those_of_the_code():
     channels = read_json(METADATA)["network_data_format"]["outputs"]["pred"]["channel_def"]
     assert tuple(channels[str(number)] for number in range(len(channels))) == STUDY_CLASSES
@@ -194,7 +209,9 @@ def test_the_classes_of_the_metadata_are_those_of_the_code():
 def test_training_and_inference_prepare_a_film_alike():
     """Up to what training alone needs: the boxes' mask, and other items that are kept."""
     train = [step for step in read_json(TRAIN)["train"]["preprocessing"]["transforms"] if is_of_the_film(step)]
-    inference = [step for step in read_json(INFERENCE)["preprocessing"]["transforms"] if is_of_the_film(step)]
+    config = read_json(INFERENCE)
+    inference = [step for step in config["preprocessing"]["transforms"] if is_of_the_film(step)]
+    inference += config["inferer"]["study_preparation"]["transforms"]
     assert name_steps(train) == name_steps(inference)
 
 
@@ -208,7 +225,7 @@ def name_steps(steps: list[Any]) -> list[str]:
 
 def shrink(path: Path, **places: Path) -> dict[str, Any]:
     """What turns a config into a small one on drawn films; a mask decoder stays away where the config has none."""
-    config = read_json(find_base(path)) | read_json(path)
+    config = merge(stack(path))
     changes = SMALL | {key: str(value) for key, value in places.items()}
     if config.get("mask_widths") is None:
         del changes["mask_widths"]
@@ -237,7 +254,7 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     places = {"dataset_dir": films / "test" if inferring else films, "weights": weights, "output_dir": tmp_path}
     changes = shrink(path, **places, **({} if inferring else {"datalist_file": datalist_file}))
     workflow = ConfigWorkflow(
-        [str(file) for file in dict.fromkeys((find_base(path), path))],
+        [str(file) for file in stack(path)],
         meta_file=str(METADATA),
         logging_file=False,
         workflow_type="infer" if inferring else "train",

@@ -369,6 +369,28 @@ def test_a_fold_is_trained_without_copies_and_validated_with_them(listed: Path) 
     assert name_films(datalist.test_films(listed, listed.parent)) == ["d"]
 
 
+def write_films(folder: Path, *films: dict[str, Any]) -> Path:
+    for film in films:
+        (folder / film["image"]).write_bytes(b"")
+    datalist.write_datalist(folder / "datalist.json", list(films), [], num_folds=3, seed=0)
+    return folder / "datalist.json"
+
+
+def test_a_detector_is_not_trained_on_films_whose_opacities_nobody_drew(tmp_path: Path) -> None:
+    boxed, empty = make_film("a", 0, boxes=[[1, 2, 3, 4]]), make_film("b", 0)
+    unknown, copy = make_film("c", 0, boxes_known=False), make_film("d", 0, duplicate_of="a")
+    path = write_films(tmp_path, boxed, empty, unknown, copy, make_film("e", 1, boxes_known=False))
+    assert name_films(datalist.training_films(path, tmp_path, fold=1)) == ["a", "b", "c"]
+    assert name_films(datalist.training_films(path, tmp_path, fold=1, boxes_known=True)) == ["a", "b"]
+    assert name_films(datalist.validation_films(path, tmp_path, fold=0)) == ["a", "b", "c", "d"]
+
+
+def test_a_datalist_without_known_boxes_is_told(tmp_path: Path) -> None:
+    path = write_films(tmp_path, make_film("a", 0, boxes_known=False))
+    with pytest.raises(InputError, match="training films outside fold 1, found none in .*datalist.json"):
+        datalist.training_films(path, tmp_path, fold=1, boxes_known=True)
+
+
 def test_films_come_with_absolute_paths_and_arrays(listed: Path) -> None:
     film, other = datalist.training_films(listed, listed.parent, fold=None)
     assert Path(film["image"]).is_absolute() and Path(film["image"]).is_file()

@@ -15,7 +15,8 @@ from ignite.engine import Engine
 from ignite.metrics import Loss
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
-from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.data.utils import no_collation
+from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
 from torch import nn
 
@@ -25,13 +26,19 @@ from scripts.engines import (
     PictureBoard,
     StopOnNonFiniteLoss,
     count_films,
+    examine_films,
+    prepare_box_batch,
+    prepare_detection_batch,
     prepare_study_batch,
     select_logits_and_targets,
+    select_lung_boxes,
     select_mask_probabilities,
+    select_opacity_boxes,
     select_study_probabilities,
 )
 from scripts.errors import InputError
-from scripts.losses import AuxiliaryMaskLoss
+from scripts.losses import AuxiliaryMaskLoss, DetectionLoss
+from scripts.metrics import BoxAveragePrecision
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 
@@ -275,3 +282,192 @@ def test_the_validation_loader_loses_no_last_batch(batch_size: int, films: Path,
     parser.update({**places, "image_size": 32, "cache_rate": 0.0, "batch_size": batch_size})
     seen = [image for batch in parser.get_parsed_content("validate#dataloader") for image in batch["image_id"]]
     assert sorted(seen) == sorted(film["image_id"] for film in validation_films(datalist_file, films, fold=0))
+
+
+# Detectors: films with boxes, and films of different sizes
+
+
+def describe_boxed_films(number: int) -> list[dict[str, Any]]:
+    """Films of 4 rows and 6 columns: the first without a box, the second with one, the third with two."""
+    boxes = torch.tensor([[1.0, 2.0, 5.0, 3.0], [0.0, 1.0, 2.0, 4.0]])
+    return [
+        {"image": torch.full((1, 4, 6), float(film)), "boxes": boxes[: film % 3], "image_id": f"image{film}"}
+        for film in range(number)
+    ]
+
+
+def test_films_of_a_batch_keep_their_own_number_of_boxes():
+    image, targets = prepare_box_batch(describe_boxed_films(3))
+    assert image.shape == (3, 1, 4, 6) and image[:, 0, 0, 0].tolist() == [0, 1, 2]
+    assert image.is_contiguous(memory_format=torch.channels_last)
+    assert [tuple(target["boxes"].shape) for target in targets] == [(0, 4), (1, 4), (2, 4)]
+    assert [target["labels"].tolist() for target in targets] == [[], [0], [0, 0]]
+    assert all(target["labels"].dtype == torch.long for target in targets)
+    assert [target["size"] for target in targets] == [(4, 6)] * 3, "height and width"
+    assert [target["image_id"] for target in targets] == ["image0", "image1", "image2"]
+
+
+def test_a_film_says_how_it_was_turned_and_one_that_was_not_need_not():
+    films = describe_boxed_films(2)
+    films[1]["turn"] = 3
+    assert [int(target["turn"]) for target in prepare_box_batch(films)[1]] == [0, 3]
+
+
+def test_boxed_films_become_plain_tensors_in_the_engines_precision():
+    films = [{**film, "image": MetaTensor(film["image"])} for film in describe_boxed_films(2)]
+    image, targets = prepare_box_batch(films, device="cpu", non_blocking=True, dtype=torch.float64)
+    assert type(image) is torch.Tensor and image.dtype == torch.float64
+    assert all(target["boxes"].dtype == torch.float32 for target in targets)
+
+
+def test_a_detector_that_computes_its_own_loss_is_given_the_targets():
+    image, targets, arguments, options = prepare_detection_batch(describe_boxed_films(3), device="cpu")
+    assert image.shape == (3, 1, 4, 6) and len(targets) == 3
+    assert arguments == (targets,) and options == {}
+
+
+class TinyDetector(nn.Module):
+    """Losses in training, the boxes of `describe_boxed_films` in evaluation; it remembers what it was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+        self.seen: list[list[dict[str, Any]]] = []
+
+    def forward(self, image: torch.Tensor, targets: list[dict[str, Any]] | None = None) -> Any:
+        if self.training:
+            assert targets is not None
+            self.seen.append(targets)
+            return {"classification": self.weight * image.mean(), "box_regression": self.weight.square()}
+        assert targets is None
+        boxes = torch.tensor([[1.0, 2.0, 5.0, 3.0], [0.0, 1.0, 2.0, 4.0]])
+        return [{"boxes": boxes, "scores": torch.tensor([0.9, 0.8]), "labels": torch.zeros(2)} for _ in image]
+
+
+def load_boxed_films(number: int) -> DataLoader:
+    return DataLoader(Dataset(describe_boxed_films(number)), batch_size=2, collate_fn=no_collation)
+
+
+def build_detection_trainer(network: nn.Module, loss: Callable[..., Any], **arguments: Any) -> SupervisedTrainer:
+    return SupervisedTrainer(
+        device="cpu",
+        max_epochs=1,
+        train_data_loader=load_boxed_films(3),
+        network=network,
+        optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
+        loss_function=loss,
+        prepare_batch=prepare_detection_batch,
+        decollate=False,
+        **arguments,
+    )
+
+
+def test_a_trainer_gives_each_batch_of_films_with_its_boxes_to_the_detector():
+    network = TinyDetector()
+    build_detection_trainer(network, DetectionLoss()).run()
+    assert [[target["image_id"] for target in batch] for batch in network.seen] == [["image0", "image1"], ["image2"]]
+    assert network.weight < 1, "it learned"
+
+
+def test_a_detectors_loss_that_is_not_finite_stops_the_training_by_the_names_of_its_films():
+    losses = iter([1.0, math.nan])
+    trainer = build_detection_trainer(
+        TinyDetector(),
+        lambda found, targets: found["classification"] * next(losses),
+        train_handlers=[StopOnNonFiniteLoss()],
+    )
+    with pytest.raises(InputError, match="found nan in epoch 1, iteration 2, films image2; look at"):
+        trainer.run()
+    assert torch.isfinite(trainer.network.weight)
+
+
+def test_an_evaluator_judges_a_detector_by_its_boxes():
+    evaluator = SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=load_boxed_films(3),
+        network=TinyDetector(),
+        prepare_batch=prepare_box_batch,
+        key_val_metric={"box_ap": BoxAveragePrecision(select_opacity_boxes)},
+        decollate=False,
+    )
+    evaluator.run()
+    # of six boxes at two scores three are right: 2 of 3 at .9, 1 of 3 at .8
+    assert evaluator.state.metrics["box_ap"] == pytest.approx((2 * 2 / 3 + 1 / 2) / 3)
+    assert evaluator.state.metrics["box_ap_mean_iou"] == 1
+
+
+def test_opacity_boxes_are_passed_on_with_the_truth_of_their_film():
+    _, targets = prepare_box_batch(describe_boxed_films(3))
+    found = [
+        {"boxes": torch.rand(film, 4), "scores": torch.rand(film), "labels": torch.zeros(film)} for film in (2, 0, 1)
+    ]
+    films = select_opacity_boxes({"label": targets, "pred": found})
+    for number, film in enumerate(films):
+        assert set(film) == {"image_id", "boxes", "scores", "truth"} and film["image_id"] == f"image{number}"
+        assert film["boxes"] is found[number]["boxes"] and film["scores"] is found[number]["scores"]
+        assert film["truth"] is targets[number]["boxes"]
+
+
+def test_lung_boxes_are_brought_from_shares_to_pixels_x_along_columns():
+    _, targets = prepare_box_batch(describe_boxed_films(2))
+    box = torch.tensor([[0.0, 0.25, 0.5, 1.0], [0.5, 0.0, 1.0, 0.75]], requires_grad=True)
+    films = select_lung_boxes({"label": targets, "pred": {"box": box, "lungs": torch.tensor([0.0, 20.0])}})
+    assert [film["boxes"].tolist() for film in films] == [[[0, 1, 3, 4]], [[3, 0, 6, 3]]]
+    assert [film["scores"].tolist() for film in films] == [[0.5], [pytest.approx(1)]]
+    assert [film["truth"].tolist() for film in films] == [[], [[1, 2, 5, 3]]]
+    assert [film["image_id"] for film in films] == ["image0", "image1"]
+    assert not any(film["boxes"].requires_grad or film["scores"].requires_grad for film in films)
+
+
+class FilmNames:
+    """Stands for a `FilmInferer`: tells what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[tuple[int, ...]], Any, bool, bool]] = []
+
+    def __call__(self, films: list[torch.Tensor], network: nn.Module, lung_boxes: Any) -> list[dict[str, Any]]:
+        assert all(type(film) is torch.Tensor for film in films)
+        self.asked.append(
+            ([tuple(film.shape) for film in films], lung_boxes, network.training, torch.is_grad_enabled())
+        )
+        return [{"film_size": film.shape[1:]} for film in films]
+
+
+def build_examiner(inferer: Any, films: list[dict[str, Any]], **arguments: Any) -> SupervisedEvaluator:
+    return SupervisedEvaluator(
+        device="cpu",
+        val_data_loader=DataLoader(Dataset(films), batch_size=2, collate_fn=no_collation),
+        network=TinyNetwork(),
+        inferer=inferer,
+        iteration_update=examine_films,
+        decollate=False,
+        **arguments,
+    )
+
+
+DIFFERENT_FILMS = [
+    {"image": MetaTensor(torch.zeros(1, 4, 6)), "lung_box": torch.tensor([1.0, 1.0, 3.0, 3.0]), "image_id": "a"},
+    {"image": torch.zeros(1, 9, 5), "lung_box": None, "image_id": "b"},
+    {"image": torch.zeros(1, 2, 2), "image_id": "c"},
+]
+
+
+def test_films_of_different_sizes_are_examined_together_with_the_boxes_that_they_came_with():
+    inferer = FilmNames()
+    build_examiner(inferer, DIFFERENT_FILMS).run()
+    (first, boxes, *modes), (second, no_boxes, *_) = inferer.asked
+    assert first == [(1, 4, 6), (1, 9, 5)] and second == [(1, 2, 2)]
+    assert boxes[0].tolist() == [1, 1, 3, 3] and boxes[1] is None and no_boxes == [None]
+    assert modes == [False, False], "neither dropout nor gradients"
+
+
+def test_each_examined_film_goes_through_the_postprocessing_by_itself():
+    outputs: list[list[dict[str, Any]]] = []
+    examiner = build_examiner(
+        FilmNames(),
+        DIFFERENT_FILMS,
+        postprocessing=lambda item: {**item, "name": (item["image_id"], tuple(item["pred"]["film_size"]))},
+    )
+    examiner.add_event_handler(IterationEvents.MODEL_COMPLETED, lambda engine: outputs.append(engine.state.output))
+    examiner.run()
+    assert [film["name"] for batch in outputs for film in batch] == [("a", (4, 6)), ("b", (9, 5)), ("c", (2, 2))]

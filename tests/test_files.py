@@ -105,6 +105,42 @@ def test_a_row_that_fails_leaves_no_half_table(tmp_path: Path):
     assert list_names(tmp_path) == []
 
 
+def read_table(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_rows_are_added_to_a_table_and_begin_one_that_is_not_there(tmp_path: Path):
+    path = tmp_path / "new" / "a.csv"
+    files.add_rows(path, ["one", "two"], [["a,b", 1]])
+    assert read_table(path) == [["one", "two"], ["a,b", "1"]]
+    files.add_rows(path, ["one", "two"], [['say "no"', "two\nlines"], ["c", 2]])
+    assert read_table(path) == [["one", "two"], ["a,b", "1"], ['say "no"', "two\nlines"], ["c", "2"]]
+
+
+def test_rows_that_stand_in_a_table_are_not_changed_when_others_are_added(tmp_path: Path):
+    """A cell is escaped once, and a number below 0, which is read back as text, not at all."""
+    rows = [["=evil()", -1.5], ["-text", "+1"]]
+    files.write_csv(tmp_path / "a.csv", ["one", "two"], rows)
+    written = (tmp_path / "a.csv").read_bytes()
+    files.add_rows(tmp_path / "a.csv", ["one", "two"], [])
+    assert (tmp_path / "a.csv").read_bytes() == written
+    files.add_rows(tmp_path / "a.csv", ["one", "two"], rows)
+    expected = [["'=evil()", "-1.5"], ["'-text", "'+1"]]
+    assert read_table(tmp_path / "a.csv")[1:] == expected + expected
+
+
+def test_a_row_that_fails_to_be_added_leaves_the_table_as_it_was(tmp_path: Path):
+    def rows():
+        yield ["second"]
+        raise ValueError("third")
+
+    files.write_csv(tmp_path / "a.csv", ["one"], [["first"]])
+    with pytest.raises(ValueError, match="third"):
+        files.add_rows(tmp_path / "a.csv", ["one"], rows())
+    assert read_table(tmp_path / "a.csv") == [["one"], ["first"]] and list_names(tmp_path) == ["a.csv"]
+
+
 def test_a_hash_is_that_of_the_content(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"chest" * 100_000)
     assert files.compute_sha256(tmp_path / "a") == hashlib.sha256(b"chest" * 100_000).hexdigest()

@@ -1,8 +1,9 @@
-"""The training loss beside a slow twin in plain numpy, and which films it leaves out."""
+"""The training losses beside slow twins in plain numpy, and which films they leave out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from monai.losses import DiceLoss
 from numpy.typing import NDArray
 from torch import nn
 
-from scripts.losses import AuxiliaryMaskLoss
+from scripts.losses import AuxiliaryMaskLoss, DetectionLoss, LungBoxLoss
 from scripts.networks import StudyClassifier
+from scripts.networks.lungs import average_places, measure_spread
 
 SMOOTHING, WEIGHT = 0.1, 10.0
 
@@ -147,3 +149,195 @@ def test_masks_of_another_type_are_taken_in_the_logits_precision():
     logits, targets = draw_batch()
     found = build_loss()(logits, targets | {"mask": targets["mask"].to(torch.uint8)})
     assert torch.equal(found, build_loss()(logits, targets))
+
+
+# The lung detector's loss
+
+SIZE = (64, 96)  # height and width of a picture, which is not square
+PLACES = {"x": 24, "y": 16}
+LUNG_WEIGHTS = {"box_weight": 2.0, "edge_weight": 0.25, "lungs_weight": 0.5, "turn_weight": 0.1}
+
+
+def draw_lungs(films: int = 6, seed: int = 0) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """What a detector says of a batch, and the truth; every third film shows no lungs."""
+    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+    logits = {axis: 2 * torch.randn(films, 2, number, generator=generator) for axis, number in PLACES.items()}
+    logits |= {"lungs": torch.randn(films, generator=generator), "turn": torch.randn(films, 4, generator=generator)}
+    logits["box"] = torch.rand(films, 4, generator=generator).view(films, 2, 2).sort(dim=1)[0].flatten(1)
+    targets = []
+    for film in range(films):
+        low, high = rng.uniform(0, 0.5, 2), rng.uniform(0.6, 1, 2)
+        box = torch.tensor([[*low, *high]], dtype=torch.float32) * torch.tensor([96, 64, 96, 64])
+        targets.append(
+            {"boxes": box[: film % 3 != 2], "size": SIZE, "turn": int(rng.integers(4)), "image_id": f"{film}"}
+        )
+    return {name: value.requires_grad_() for name, value in logits.items()}, targets
+
+
+def edge_slowly(logits: NDArray, place: float) -> float:
+    """Distribution focal loss (Li et al. 2020) of one edge at a share of the picture's side."""
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    step = place * (len(logits) - 1)
+    return float(-sum(max(0.0, 1 - abs(step - number)) * np.log(p) for number, p in enumerate(probabilities)))
+
+
+def giou_slowly(box: Sequence[float], other: Sequence[float]) -> float:
+    """Generalized intersection over union (Rezatofighi et al. 2019) of two boxes."""
+
+    def area(xmin: float, ymin: float, xmax: float, ymax: float) -> float:
+        return max(0.0, xmax - xmin) * max(0.0, ymax - ymin)
+
+    pairs = list(zip(box, other, strict=True))
+    inner = area(*map(max, pairs[:2]), *map(min, pairs[2:]))
+    union = area(*box) + area(*other) - inner
+    hull = area(*map(min, pairs[:2]), *map(max, pairs[2:]))
+    return inner / union - (hull - union) / hull
+
+
+def lung_loss_slowly(logits: dict[str, NDArray], targets: list[dict[str, Any]], weights: dict[str, float]) -> float:
+    shown = [len(target["boxes"]) > 0 for target in targets]
+    lungs = binary_cross_entropy_slowly(logits["lungs"], np.array(shown, dtype=float))
+    edges, overlaps, turns = [], [], []
+    for film in np.flatnonzero(shown):
+        height, width = targets[film]["size"]
+        xmin, ymin, xmax, ymax = targets[film]["boxes"][0].tolist()
+        places = [("x", 0, xmin / width), ("x", 1, xmax / width), ("y", 0, ymin / height), ("y", 1, ymax / height)]
+        edges.append(sum(edge_slowly(logits[axis][film, side], place) / 2 for axis, side, place in places))
+        shares = (xmin / width, ymin / height, xmax / width, ymax / height)
+        overlaps.append(1 - giou_slowly(logits["box"][film], shares))
+        row = logits["turn"][film]
+        turns.append(np.log(np.exp(row).sum()) - row[targets[film]["turn"]])
+    parts = {"box_weight": overlaps, "edge_weight": edges, "lungs_weight": lungs, "turn_weight": turns}
+    return sum(weights[name] * float(np.mean(part)) for name, part in parts.items())
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("only", [None, *LUNG_WEIGHTS])
+def test_the_lung_loss_equals_a_slow_twin_in_the_whole_and_in_each_part(only: str | None, seed: int):
+    logits, targets = draw_lungs(seed=seed)
+    weights = {name: weight if only in (None, name) else 0.0 for name, weight in LUNG_WEIGHTS.items()}
+    plain = {name: value.detach().double().numpy() for name, value in logits.items()}
+    expected = lung_loss_slowly(plain, targets, weights)
+    assert expected > 0
+    assert LungBoxLoss(**weights)(logits, targets).item() == pytest.approx(expected, rel=2e-4)
+
+
+def test_the_twin_stands_on_the_weights_that_are_the_default():
+    logits, targets = draw_lungs()
+    assert torch.equal(LungBoxLoss()(logits, targets), LungBoxLoss(**LUNG_WEIGHTS)(logits, targets))
+
+
+def test_a_film_without_lungs_counts_for_the_question_whether_there_are_any_and_for_nothing_else():
+    logits, targets = draw_lungs()
+    LungBoxLoss()(logits, targets).backward()
+    for name, value in logits.items():
+        touched = value.grad.reshape(len(targets), -1).any(dim=1).tolist()
+        assert touched == ([True] * 6 if name == "lungs" else [len(target["boxes"]) > 0 for target in targets])
+
+
+def test_how_a_film_without_lungs_is_turned_changes_nothing():
+    logits, targets = draw_lungs()
+    others = [{**target, "turn": 3 - target["turn"]} if not len(target["boxes"]) else target for target in targets]
+    assert torch.equal(LungBoxLoss()(logits, targets), LungBoxLoss()(logits, others))
+
+
+def describe_without_lungs(films: int) -> list[dict[str, Any]]:
+    return [{"boxes": torch.zeros(0, 4), "size": SIZE, "turn": 0} for _ in range(films)]
+
+
+def test_a_batch_without_lungs_keeps_every_head_in_the_graph_and_leaves_it_as_it_is():
+    logits, _ = draw_lungs(films=4)
+    loss = LungBoxLoss()(logits, describe_without_lungs(4))
+    expected = 0.5 * binary_cross_entropy_slowly(logits["lungs"].detach().numpy(), np.zeros(4))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    assert logits["lungs"].grad.all()
+    assert all(logits[head].grad is not None and not logits[head].grad.any() for head in ("x", "y", "turn"))
+
+
+def test_edges_that_are_entirely_sure_do_no_harm_in_a_batch_without_lungs():
+    """Their spread is 0, where a square root has no gradient: zero times it would be NaN in every weight."""
+    logits, _ = draw_lungs(films=2)
+    sure = {axis: (1000 * torch.eye(PLACES[axis])[:2]).repeat(2, 1, 1).requires_grad_() for axis in PLACES}
+    spread = torch.cat([measure_spread(sure["x"]), measure_spread(sure["y"])], dim=1).amax(dim=1)
+    LungBoxLoss()({**logits, **sure, "spread": spread}, describe_without_lungs(2)).backward()
+    assert not any(value.grad.any() for value in sure.values())
+
+
+def say_perfectly(film: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """What a detector should say of a film whose box's edges lie on its places; sure, but not without end."""
+    shares = film["boxes"][0] / torch.tensor([96.0, 64.0, 96.0, 64.0])
+    said = {"box": shares[None], "lungs": torch.tensor([20.0]), "turn": 20 * torch.eye(4)[[film["turn"]]]}
+    for axis, edges in (("x", shares[[0, 2]]), ("y", shares[[1, 3]])):
+        steps = PLACES[axis] - 1
+        said[axis] = 20 * torch.eye(steps + 1)[(edges * steps).round().long()][None]
+    return said
+
+
+# on the places of both axes: multiples of 96 / 23 and of 64 / 15
+ON_PLACES = {"boxes": torch.tensor([[3 / 23, 4 / 15, 19 / 23, 1.0]]) * torch.tensor([96.0, 64.0, 96.0, 64.0])}
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_a_perfect_answer_costs_nothing(turn: int):
+    film = {**ON_PLACES, "size": SIZE, "turn": turn}
+    assert 0 <= LungBoxLoss()(say_perfectly(film), [film]).item() < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("box", lambda box: box + torch.tensor([0.0, 0.0, 0.03, 0.0])),
+        ("box", lambda box: box - torch.tensor([0.0, 0.03, 0.0, 0.0])),
+        ("box", lambda box: box[:, [1, 0, 3, 2]]),
+        ("x", lambda logits: logits.roll(1, dims=2)),
+        ("y", lambda logits: logits.roll(-1, dims=2)),
+        ("x", lambda logits: logits.flip(1)),  # left and right in each other's place
+        ("lungs", lambda logit: -logit),
+        ("turn", lambda logits: logits.roll(1, dims=1)),
+    ],
+)
+def test_any_other_answer_costs_more(part: str, change: Any):
+    film = {**ON_PLACES, "size": SIZE, "turn": 1}
+    said = say_perfectly(film)
+    best = LungBoxLoss()(said, [film])
+    assert LungBoxLoss()({**said, part: change(said[part])}, [film]) > best + 0.02
+
+
+def test_learning_moves_the_box_onto_the_truth():
+    """From edges that say nothing: the box is the mean of its edges, as in the detector."""
+    target = {"boxes": torch.tensor([[10.0, 20.0, 50.0, 55.0]]), "size": SIZE, "turn": 0}
+    logits = {name: torch.zeros(1, 2, number, requires_grad=True) for name, number in PLACES.items()}
+    rest = {"lungs": torch.zeros(1), "turn": torch.zeros(1, 4)}
+    optimizer, losses = torch.optim.Adam(logits.values(), lr=0.5), []
+    for _ in range(60):
+        box = torch.stack([average_places(logits["x"]), average_places(logits["y"])], dim=2).flatten(1)
+        losses.append(LungBoxLoss()({**logits, **rest, "box": box}, [target]))
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    torch.testing.assert_close(box * torch.tensor([96, 64, 96, 64]), target["boxes"], atol=1.0, rtol=0)
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize("box", [[0, 0, 96, 64], [-3, -2, 120, 70], [0, 0, 0, 0], [96, 64, 96, 64]])
+def test_boxes_at_or_past_the_pictures_border_give_a_finite_loss_and_gradient(box: list[float]):
+    logits, _ = draw_lungs(films=1)
+    loss = LungBoxLoss()(logits, [{"boxes": torch.tensor([box], dtype=torch.float32), "size": SIZE, "turn": 0}])
+    loss.backward()
+    assert torch.isfinite(loss) and all(torch.isfinite(value.grad).all() for value in logits.values())
+
+
+# The opacity detector's loss
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(0.0, 0.5), (1.0, 0.75), (4.0, 1.5)])
+def test_the_detection_loss_is_the_sum_of_its_two_parts_by_weight(weight: float, expected: float):
+    parts = {
+        name: torch.tensor(value, requires_grad=True)
+        for name, value in (("classification", 0.5), ("box_regression", 0.25))
+    }
+    loss = DetectionLoss(weight)(parts, targets=["not looked at"])
+    assert loss.item() == expected
+    loss.backward()
+    assert (parts["classification"].grad, parts["box_regression"].grad) == (1, weight)

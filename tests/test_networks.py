@@ -1,4 +1,4 @@
-"""The study classifier: shapes, sizes, scripting, weights from elsewhere, and what it says when they are not there."""
+"""The three networks: shapes, sizes, scripting, weights from elsewhere, and boxes that lie where they should."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from scripts.boxes import compute_iou, compute_paired_iou
 from scripts.errors import InputError
-from scripts.networks import ARTICLE_MASK_WIDTHS, SLIM_MASK_WIDTHS, MaskDecoder, StudyClassifier
+from scripts.losses import LungBoxLoss
+from scripts.networks import (
+    ARTICLE_MASK_WIDTHS,
+    SLIM_MASK_WIDTHS,
+    LungDetector,
+    MaskDecoder,
+    OpacityDetector,
+    StudyClassifier,
+)
+from scripts.networks.lungs import average_places, measure_spread
 
 TINY = "test_efficientnet"  # timm's own test model: stride 32, a third of a million parameters
 SHIPPED = "tf_efficientnetv2_b0"
@@ -186,3 +197,375 @@ def test_options_reach_the_encoder():
     network = StudyClassifier(SHIPPED, encoder_options={"drop_path_rate": 0.5})
     rates = [module.drop_prob for module in network.modules() if type(module).__name__ == "DropPath"]
     assert rates and max(rates) > 0
+
+
+# Encoders of detectors
+
+
+def name_encoder(detector: torch.nn.Module) -> torch.nn.Module:
+    return detector.network.feature_extractor.encoder if isinstance(detector, OpacityDetector) else detector.encoder
+
+
+DETECTORS = [LungDetector, OpacityDetector]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_detector_begins_with_the_encoder_of_a_study_classifier(detector: type, suffix: str, tmp_path: Path):
+    source, path = build_network(), tmp_path / f"model{suffix}"
+    save_file(source.state_dict(), path) if suffix == ".safetensors" else torch.save(source.state_dict(), path)
+    torch.manual_seed(1)
+    taken = name_encoder(detector(TINY, weights=path)).state_dict()
+    assert taken and all(torch.equal(value, source.encoder.state_dict()[name]) for name, value in taken.items())
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_detector_refuses_the_weights_of_another_encoder(detector: type, tmp_path: Path):
+    torch.save(StudyClassifier("test_resnet").state_dict(), tmp_path / "other.pt")
+    with pytest.raises(
+        InputError, match=r"weights of this encoder, found .* in other\.pt; choose the matching encoder"
+    ):
+        detector(TINY, weights=tmp_path / "other.pt")
+
+
+@pytest.mark.parametrize(("detector", "strides"), [(LungDetector, [16, 32]), (OpacityDetector, [8, 16, 32])])
+@pytest.mark.parametrize("encoder", [TINY, "test_resnet", "test_convnext"])
+def test_encoders_whose_first_map_has_stride_2_or_4_give_the_same_strides(
+    encoder: str, detector: type, strides: list[int]
+):
+    assert name_encoder(detector(encoder)).feature_info.reduction() == strides
+
+
+@pytest.mark.parametrize(("detector", "strides"), [(LungDetector, "16, 32"), (OpacityDetector, "8, 16, 32")])
+def test_an_encoder_without_these_strides_is_refused(detector: type, strides: str):
+    with pytest.raises(InputError, match=f"an encoder with maps of stride {strides}, found 16, 16.* in test_vit"):
+        detector("test_vit")
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_an_encoder_without_enough_maps_is_told_by_name(detector: type):
+    with pytest.raises(InputError, match="expected the name of a timm model, found 'efficientnet_v9'"):
+        detector("efficientnet_v9")
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_detector_refuses_a_size_that_does_not_fit(detector: type):
+    network = detector(TINY).eval()
+    images = torch.zeros(1, 1, 64, 81)
+    with pytest.raises(ValueError, match="got 64 x 81; the nearest valid size is 64 x 96"):
+        (network.network if detector is OpacityDetector else network)(images)
+
+
+# The lung detector
+
+
+@pytest.fixture(scope="module")
+def lung_detector() -> LungDetector:
+    torch.manual_seed(0)
+    return LungDetector(TINY).eval()
+
+
+@torch.no_grad()
+def test_each_edge_is_a_distribution_along_its_own_side_of_the_film(lung_detector: LungDetector):
+    found = lung_detector(FILMS)  # 64 rows, 96 columns: 4 x 6 cells of 4 places
+    shapes = {"x": (2, 2, 24), "y": (2, 2, 16), "box": (2, 4), "spread": (2,), "lungs": (2,), "turn": (2, 4)}
+    assert {name: tuple(value.shape) for name, value in found.items()} == shapes
+    assert all(torch.isfinite(value).all() for value in found.values())
+    assert LungDetector(TINY, places_per_cell=3).eval()(FILMS)["x"].shape == (2, 2, 18)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@torch.no_grad()
+def test_edges_stand_in_order_within_the_film_however_odd_the_weights_are(seed: int):
+    torch.manual_seed(seed)
+    network = LungDetector(TINY).eval()
+    for head in (network.x, network.y):
+        torch.nn.init.normal_(head.weight)
+        torch.nn.init.normal_(head.bias, std=5)
+    box = network(torch.rand(8, 1, 64, 96))["box"]
+    assert (box[:, :2] <= box[:, 2:]).all() and box.min() >= 0 and box.max() <= 1
+
+
+@torch.no_grad()
+def test_the_box_and_its_spread_are_those_of_the_distributions(lung_detector: LungDetector):
+    found = lung_detector(FILMS)
+    for film in range(2):
+        means, spreads = {}, []
+        for axis in ("x", "y"):
+            logits = found[axis][film].double().numpy()
+            places = np.linspace(0, 1, logits.shape[1])
+            shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            means[axis] = sorted(shares @ places)
+            spreads += [np.sqrt(row @ places**2 - (row @ places) ** 2) for row in shares]
+        expected = [means["x"][0], means["y"][0], means["x"][1], means["y"][1]]
+        np.testing.assert_allclose(found["box"][film], expected, atol=1e-5)
+        assert found["spread"][film].item() == pytest.approx(max(spreads), abs=1e-5), "that of the least sure edge"
+
+
+@pytest.mark.parametrize(
+    ("logits", "mean", "spread"),
+    [
+        ([0, 0, 50, 0, 0], 0.5, 0.0),
+        ([50, 0, 0, 0, 50], 0.5, 0.5),  # torn between the film's two ends
+        ([0, 50, 50, 0, 0], 0.375, 0.125),
+        ([0, 0, 0, 0, 50], 1.0, 0.0),
+    ],
+)
+def test_spread_tells_how_sure_an_edge_is(logits: list[float], mean: float, spread: float):
+    edges = torch.tensor([[logits, logits]], dtype=torch.float32)
+    torch.testing.assert_close(average_places(edges), torch.full((1, 2), mean))
+    torch.testing.assert_close(measure_spread(edges), torch.full((1, 2), spread), atol=1e-5, rtol=0)
+
+
+class OneBrightCell(torch.nn.Module):
+    """An encoder that sees one cell of its fine map, and nothing in the coarse one."""
+
+    def __init__(self, row: int, column: int, value: float) -> None:
+        super().__init__()
+        self.fine = torch.zeros(1, 48, 4, 12)
+        self.fine[:, :, row, column] = value
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        return [self.fine, torch.zeros(1, 64, 2, 6)]
+
+
+@torch.no_grad()
+def test_x_reads_columns_and_y_reads_rows_each_place_in_the_order_of_the_film():
+    torch.manual_seed(0)
+    network = LungDetector(TINY).eval()
+    says = []
+    for value in (0.0, 10.0):
+        network.encoder = OneBrightCell(row=0, column=8, value=value)
+        says.append(network(torch.zeros(1, 1, 64, 192)))
+    # two 3-wide convolutions lie between a cell and its logits; four places a cell
+    changed = {axis: (says[1][axis] != says[0][axis])[0].any(dim=0) for axis in ("x", "y")}
+    assert changed["x"].nonzero().flatten().tolist() == list(range(4 * 6, 4 * 11))
+    assert changed["y"].nonzero().flatten().tolist() == list(range(4 * 3))
+
+
+@pytest.mark.parametrize("encoder", [TINY, pytest.param("mobilenetv4_conv_small", marks=pytest.mark.slow)])
+@torch.no_grad()
+def test_the_scripted_lung_detector_equals_the_eager_one(encoder: str, tmp_path: Path):
+    torch.manual_seed(0)
+    network = LungDetector(encoder).eval()
+    torch.jit.script(network).save(tmp_path / "network.ts")
+    scripted, eager = torch.jit.load(tmp_path / "network.ts")(FILMS), network(FILMS)
+    assert scripted.keys() == eager.keys()
+    for name, value in eager.items():
+        torch.testing.assert_close(scripted[name], value, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_lungs_of_a_film_are_found_alike_alone_and_in_a_batch(lung_detector: LungDetector):
+    together = lung_detector(FILMS)
+    for name, value in lung_detector(FILMS[1:]).items():
+        torch.testing.assert_close(value, together[name][1:], rtol=1e-5, atol=1e-6)
+
+
+def draw_rectangles(films: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bright rectangles anywhere on pictures of 64 rows and 128 columns, and their boxes (B, 4)."""
+    images, boxes = 0.1 * torch.rand(films, 1, 64, 128, generator=generator), []
+    for image in images:
+        width, height = (int(torch.randint(16, most, (1,), generator=generator)) for most in (60, 40))
+        x, y = (int(torch.randint(0, most, (1,), generator=generator)) for most in (128 - width, 64 - height))
+        image[:, y : y + height, x : x + width] += 0.8
+        boxes.append([x, y, x + width, y + height])
+    return images, torch.tensor(boxes, dtype=torch.float32)
+
+
+def test_every_parameter_of_the_lung_detector_learns_from_its_loss():
+    torch.manual_seed(0)
+    network, (images, boxes) = LungDetector(TINY).train(), draw_rectangles(4, torch.Generator().manual_seed(0))
+    targets = [{"boxes": box[None], "size": (64, 128), "turn": turn} for turn, box in enumerate(boxes)]
+    LungBoxLoss()(network(images), targets).backward()
+    idle = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
+    assert idle == []
+
+
+@pytest.mark.slow
+def test_the_lung_detector_learns_to_find_what_it_has_not_seen_off_the_middle_of_films_that_are_not_square():
+    torch.manual_seed(0)
+    generator, network = torch.Generator().manual_seed(0), LungDetector(TINY, width=32).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    for _ in range(60):
+        images, boxes = draw_rectangles(8, generator)
+        targets = [{"boxes": box[None], "size": (64, 128), "turn": 0} for box in boxes]
+        optimizer.zero_grad()
+        LungBoxLoss()(network(images), targets).backward()
+        optimizer.step()
+    images, boxes = draw_rectangles(16, generator)
+    with torch.no_grad():
+        found = network.eval()(images)["box"] * torch.tensor([128, 64, 128, 64])
+    assert compute_paired_iou(found, boxes).mean() > 0.6, "chance, and the mean of all boxes, give .3"
+
+
+# The opacity detector
+
+
+def build_detector(**arguments: Any) -> OpacityDetector:
+    torch.manual_seed(0)
+    return OpacityDetector(TINY, **{"width": 16, **arguments})
+
+
+def describe(*boxes: list[float]) -> dict[str, Any]:
+    known = {"size": (64, 128), "turn": 0, "image_id": "a"}
+    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.zeros(len(boxes), dtype=torch.long), **known}
+
+
+class OneAnchor(torch.nn.Module):
+    """A RetinaNet on a picture of 64 x 128 that is sure of one anchor of the finest map, just as it is."""
+
+    def __init__(self, shape: int, row: int, column: int) -> None:
+        super().__init__()
+        sizes = [(8, 16), (4, 8), (2, 4)]
+        self.scores = [torch.full((1, 3, *size), -20.0) for size in sizes]
+        self.scores[0][0, shape, row, column] = 5
+        self.offsets = [torch.zeros(1, 12, *size) for size in sizes]
+
+    def forward(self, images: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+        return {"classification": list(self.scores), "box_regression": list(self.offsets)}
+
+
+# its second shape, 36 rows high and 20 columns wide, round the middle of the cell in row 4 and column 11
+ANCHOR = [92.0 - 10, 36.0 - 18, 92.0 + 10, 36.0 + 18]
+
+
+@torch.no_grad()
+def test_a_box_comes_out_with_x_along_columns():
+    detector = build_detector().eval()
+    detector.network = OneAnchor(shape=1, row=4, column=11)
+    (found,) = detector(torch.zeros(1, 1, 64, 128))
+    assert found["boxes"].tolist() == [ANCHOR] and found["labels"].tolist() == [0]
+    assert found["scores"].item() == pytest.approx(torch.tensor(5.0).sigmoid().item())
+
+
+def test_a_box_goes_in_with_x_along_columns():
+    """Anchors fit a target of their own shape, and the one that is sure of itself is right at its own place only."""
+    detector = build_detector(num_candidates=1).train()
+    detector.network = OneAnchor(shape=1, row=4, column=11)
+    xmin, ymin, xmax, ymax = ANCHOR
+    right, beside, lying = (
+        detector(torch.zeros(1, 1, 64, 128), [describe(box)])
+        for box in (ANCHOR, [xmin - 40, ymin, xmax - 40, ymax], [xmin, ymin, xmin + 36, ymin + 20])
+    )
+    assert max(right["box_regression"], beside["box_regression"]) < 0.2 < lying["box_regression"]
+    assert right["classification"] < beside["classification"] - 0.2
+
+
+def test_anchors_are_upright():
+    detector = build_detector().eval()
+    detector(torch.zeros(1, 1, 64, 128))
+    rows, columns = (detector.anchors[0][:, side + 2] - detector.anchors[0][:, side] for side in (0, 1))
+    assert len(rows) == 3 * (8 * 16 + 4 * 8 + 2 * 4) and (rows > columns).all()
+
+
+@torch.no_grad()
+def test_anchors_of_another_shape_and_number_are_height_and_width_in_cells_of_each_map():
+    detector = build_detector(anchors_in_cells=[[6, 2]], min_score=0.0).eval()
+    (found,) = detector(torch.zeros(1, 1, 64, 128))
+    sizes = (detector.anchors[0][:, 2:] - detector.anchors[0][:, :2]).unique(dim=0)
+    assert sizes.tolist() == [[48, 16], [96, 32], [192, 64]] and len(found["boxes"]) > 0
+
+
+def test_the_opacity_detector_learns_where_a_box_lies_off_the_middle_of_a_film_that_is_not_square():
+    detector = build_detector().train()
+    image, box = 0.1 * torch.rand(1, 1, 64, 128), [80.0, 40.0, 120.0, 60.0]
+    image[:, :, 40:60, 80:120] += 0.8
+    optimizer = torch.optim.AdamW(detector.parameters(), lr=1e-2)
+    for _ in range(40):
+        losses = detector(image, [describe(box)])
+        optimizer.zero_grad()
+        (losses["classification"] + losses["box_regression"]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        (found,) = detector.eval()(image)
+    assert compute_iou(found["boxes"][:1], [box]).item() > 0.6 and found["scores"][0] > 0.5
+
+
+def test_films_without_boxes_are_learned_from_as_background():
+    detector, images = build_detector().train(), torch.rand(2, 1, 64, 128)
+    losses = detector(images, [describe(), describe()])
+    assert losses["box_regression"] == 0
+    sum(losses.values()).backward()
+    scores = detector.network.classification_head.cls_logits
+    assert scores.bias.grad.min() > 0, "scores go down"
+    assert all(torch.isfinite(each.grad).all() for each in detector.parameters() if each.grad is not None)
+
+
+def test_films_with_and_without_boxes_stand_in_one_batch():
+    detector, images = build_detector().train(), torch.rand(2, 1, 64, 128)
+    losses = detector(images, [describe(), describe([10.0, 5, 30, 45], [80, 10, 110, 60])])
+    assert losses["box_regression"] > 0 and all(torch.isfinite(loss) for loss in losses.values())
+
+
+def test_a_target_is_left_as_it_was_given():
+    target = describe([10.0, 5.0, 30.0, 45.0])
+    build_detector().train()(torch.rand(1, 1, 64, 128), [target])
+    assert target["boxes"].tolist() == [[10, 5, 30, 45]]
+
+
+def test_training_without_targets_is_refused():
+    with pytest.raises(ValueError, match="targets"):
+        build_detector().train()(torch.rand(1, 1, 64, 128))
+
+
+@torch.no_grad()
+def test_boxes_come_best_first_within_the_picture_and_no_more_than_asked():
+    detector = build_detector(min_score=0.0, max_overlap=0.3, max_boxes=7).eval()
+    torch.nn.init.normal_(detector.network.regression_head.bbox_reg.bias)
+    torch.nn.init.normal_(detector.network.classification_head.cls_logits.weight)
+    for found in detector(torch.rand(2, 1, 64, 128)):
+        boxes, scores = found["boxes"], found["scores"]
+        assert boxes.shape == (7, 4) and scores.shape == found["labels"].shape == (7,)
+        assert (scores.diff() <= 0).all() and 0 < scores[-1] < scores[0] < 1
+        assert (boxes[:, :2] < boxes[:, 2:]).all() and boxes.min() >= 0
+        assert boxes[:, 2].max() <= 128 and boxes[:, 3].max() <= 64 and boxes[:, 2].max() > 64, "columns, then rows"
+        assert (compute_iou(boxes, boxes) - np.eye(7)).max() <= 0.3 + 1e-6
+
+
+@torch.no_grad()
+def test_boxes_below_the_least_score_are_not_told():
+    (found,) = build_detector(min_score=0.5).eval()(torch.rand(1, 1, 64, 128))
+    assert found["boxes"].shape == (0, 4) and found["scores"].shape == (0,)
+
+
+@torch.no_grad()
+def test_the_boxes_of_a_film_are_the_same_alone_in_a_batch_and_after_films_of_another_size():
+    detector, images = build_detector(min_score=0.0).eval(), torch.rand(3, 1, 64, 128)
+    together = detector(images)
+    detector(torch.rand(1, 1, 128, 64))
+    for number in range(3):
+        (alone,) = detector(images[number : number + 1])
+        torch.testing.assert_close(alone["boxes"], together[number]["boxes"], rtol=1e-4, atol=1e-3)
+
+
+@torch.no_grad()
+def test_mixed_precision_does_not_round_boxes_to_whole_pixels():
+    """From 128 on bfloat16 has steps of one pixel; anchors, boxes and scores are computed in full."""
+    detector, image = build_detector(min_score=0.0, max_boxes=50).eval(), torch.rand(1, 1, 32, 320)
+    torch.nn.init.normal_(detector.network.regression_head.bbox_reg.bias, std=0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (found,) = detector(image)
+    assert found["boxes"].dtype == found["scores"].dtype == detector.anchors[0].dtype == torch.float32
+    inside = found["boxes"][:, 0][(found["boxes"][:, 0] > 128)]
+    assert len(inside) > 5 and (inside - inside.round()).abs().max() > 0.05
+
+
+def test_every_parameter_of_the_opacity_detector_learns():
+    network = build_detector().network.train()
+    outputs = network(torch.rand(4, 1, 64, 64))
+    sum(each.square().mean() for maps in outputs.values() for each in maps).backward()
+    idle = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
+    assert idle == []
+
+
+@torch.no_grad()
+def test_the_network_inside_of_the_opacity_detector_can_be_scripted(tmp_path: Path):
+    network = build_detector().eval().network
+    torch.jit.script(network).save(tmp_path / "network.ts")
+    scripted, eager = torch.jit.load(tmp_path / "network.ts")(FILMS), network(FILMS)
+    assert scripted.keys() == eager.keys() == {"classification", "box_regression"}
+    for name, maps in eager.items():
+        assert [tuple(each.shape[2:]) for each in maps] == [(8, 12), (4, 6), (2, 3)]
+        for each, other in zip(maps, scripted[name], strict=True):
+            torch.testing.assert_close(other, each, rtol=1e-4, atol=1e-5)

@@ -23,13 +23,17 @@ _SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def training_films(datalist_file: str | Path, dataset_dir: str | Path, fold: int | None) -> list[Film]:
+def training_films(
+    datalist_file: str | Path, dataset_dir: str | Path, fold: int | None, boxes_known: bool = False
+) -> list[Film]:
     """Labelled films of the other folds, each film once: copies (`duplicate_of`) are left out.
 
     Args:
         datalist_file: made by `prepare`.
         dataset_dir: the tree that its paths are relative to.
         fold: the fold held out, or None to train on all films.
+        boxes_known: leave out films of which nobody knows where their opacities are; a detector would learn them as
+            background.
 
     Returns:
         Films of the datalist with "image" an existing absolute path, "boxes" `(N, 4)` float32 and "lung_box" `(4,)`
@@ -40,6 +44,8 @@ def training_films(datalist_file: str | Path, dataset_dir: str | Path, fold: int
     """
     datalist = _read_with_fold(datalist_file, fold)
     films = [film for film in datalist["training"] if film["fold"] != fold and film["duplicate_of"] is None]
+    if boxes_known:
+        films = [film for film in films if film["boxes_known"]]
     return _locate_films(films, dataset_dir, f"training films outside fold {fold}", datalist_file)
 
 

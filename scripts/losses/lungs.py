@@ -39,7 +39,8 @@ class LungBoxLoss(nn.Module):
         has_lungs = torch.tensor([len(target["boxes"]) > 0 for target in targets], device=logits["lungs"].device)
         loss = self.lungs_weight * functional.binary_cross_entropy_with_logits(logits["lungs"], has_lungs.float())
         if not has_lungs.any():
-            return loss + sum(value.sum() * 0.0 for value in logits.values())  # keeps every head in the graph
+            # keeps every head in the graph; not by "spread", a square root without gradient where it is 0
+            return loss + sum(logits[head].sum() * 0.0 for head in ("x", "y", "turn"))
         boxes = torch.stack([scale_to_share(target) for target in targets if len(target["boxes"])])
         places = {"x": boxes[:, [0, 2]], "y": boxes[:, [1, 3]]}
         edges = [measure_edges(logits[axis][has_lungs], place) for axis, place in places.items()]

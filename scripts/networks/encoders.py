@@ -34,10 +34,17 @@ def build_feature_encoder(
 ) -> nn.Module:
     """A timm model that gives the last map of each stride: (B, in_channels, H, W) -> list of (B, C, H / s, W / s).
 
-    Args and raises as `build_encoder`; `strides` are powers of 2 up to 32. `feature_info.channels()` tells the C.
+    Args and raises as `build_encoder`, and where an encoder has no maps of these strides; `strides` are powers of 2 up
+    to 32. `feature_info.channels()` tells the C.
     """
-    places = tuple(stride.bit_length() - 2 for stride in strides)  # timm counts maps from stride 2
-    return _create_model(name, in_channels, weights, {"features_only": True, "out_indices": places, **options})
+    # counted from the last map, of stride 32: some encoders begin with a map of stride 2, some with one of stride 4
+    places = tuple(stride.bit_length() - 7 for stride in strides)
+    encoder = _create_model(name, in_channels, weights, {"features_only": True, "out_indices": places, **options})
+    found = encoder.feature_info.reduction()  # type: ignore[union-attr,operator]
+    if found != list(strides):
+        wanted, others = (", ".join(map(str, numbers)) for numbers in (strides, found))
+        raise InputError(f"an encoder with maps of stride {wanted}", f"{others} in {name}", "choose another encoder")
+    return encoder
 
 
 def _create_model(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:

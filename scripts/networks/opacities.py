@@ -64,6 +64,7 @@ class OpacityDetector(RetinaNetDetector):
     Args:
         encoder, in_channels, weights, encoder_options: as for `StudyClassifier`.
         width: channels of the pyramid and of both heads.
+        anchors_in_cells: heights and widths of the anchors of every map, in its cells.
         num_candidates: anchors of each map and shape that ATSS considers for a box (Zhang et al. 2020,
             arXiv:1912.02424).
         samples_per_image, positive_share: anchors that the classification loss takes of a film, the hardest negatives
@@ -84,6 +85,7 @@ class OpacityDetector(RetinaNetDetector):
         width: int = 64,
         weights: str | Path | None = None,
         encoder_options: dict[str, Any] | None = None,
+        anchors_in_cells: Sequence[Sequence[float]] = ANCHORS_IN_CELLS,
         num_candidates: int = 4,
         samples_per_image: int = 64,
         positive_share: float = 0.5,
@@ -92,12 +94,12 @@ class OpacityDetector(RetinaNetDetector):
         max_boxes: int = 12,
     ) -> None:
         anchors = AnchorGeneratorWithAnchorShape(
-            feature_map_scales=STRIDES, base_anchor_shapes=[list(shape) for shape in ANCHORS_IN_CELLS]
+            feature_map_scales=STRIDES, base_anchor_shapes=[list(shape) for shape in anchors_in_cells]
         )
         network = RetinaNet(
             spatial_dims=2,
             num_classes=1,
-            num_anchors=len(ANCHORS_IN_CELLS),
+            num_anchors=len(anchors_in_cells),
             feature_extractor=PyramidEncoder(encoder, in_channels, width, weights, encoder_options),
             size_divisible=STRIDES[-1],
         )
@@ -120,6 +122,11 @@ class OpacityDetector(RetinaNetDetector):
         if self.training:
             return super().forward(input_images, [_swap_axes(target) for target in targets or []], use_inferer)
         return [_swap_axes(found) for found in super().forward(input_images, None, use_inferer)]  # type: ignore[arg-type]
+
+    def generate_anchors(self, images: torch.Tensor, head_outputs: dict[str, list[torch.Tensor]]) -> None:
+        """In full precision, and boxes and scores with them: from 128 on bfloat16 knows whole pixels only."""
+        head_outputs.update({name: [each.float() for each in maps] for name, maps in head_outputs.items()})
+        super().generate_anchors(images, head_outputs)
 
 
 def _swap_axes(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

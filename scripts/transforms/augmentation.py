@@ -64,7 +64,7 @@ class RandWarpd(RandomizableTransform, MapTransform):
         angle, size, ratio, shift = 0.0, 1.0, 1.0, torch.zeros(2, 1)
         if self._do_transform:
             angle = math.radians(self.R.uniform(-self.rotate, self.rotate))
-            size = math.exp(self.R.uniform(*map(math.log, self.scale)))
+            size = math.exp(self.R.uniform(math.log(self.scale[0]), math.log(self.scale[1])))
             ratio = math.exp(self.R.uniform(-math.log(self.stretch), math.log(self.stretch)) / 2)
             shift = torch.tensor(self.R.uniform(-2 * self.shift, 2 * self.shift, size=(2, 1)), dtype=torch.float32)
         scaled = torch.diag(torch.tensor([mirror * size * ratio, size / ratio]))
@@ -77,7 +77,8 @@ class RandWarpd(RandomizableTransform, MapTransform):
         out = dict(data)
         self.randomize()
         for key in self.key_iterator(out):
-            boxes = warp_boxes(torch.as_tensor(out[BOXES]).float(), self.matrix, *out[key].shape[1:], self.min_visible)
+            height, width = out[key].shape[1:]
+            boxes = warp_boxes(torch.as_tensor(data[BOXES]).float(), self.matrix, height, width, self.min_visible)
             out[key], out[BOXES], out[TURN] = warp_picture(out[key], self.matrix), boxes, self.turn
         return out
 

@@ -53,7 +53,7 @@ class MoveBoxesToRegiond(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            found = out.get(self.box_key)
+            found = data.get(self.box_key)
             in_film = torch.zeros(0, 4) if found is None else torch.as_tensor(found).reshape(-1, 4)
             boxes = move_into_crop(in_film, out[CROP_BOX], *out[key].shape[1:])
             out[BOXES] = torch.from_numpy(boxes[compute_areas(boxes) > 0]).float()

@@ -1,0 +1,56 @@
+"""The bundle's configs for tests of several files: which there are, and which lies over which."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
+METADATA = CONFIGS / "metadata.json"
+FILES = sorted(CONFIGS.rglob("*.json"))
+
+
+def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"duplicate keys: {', '.join(twice)}")
+    return dict(pairs)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_duplicates)
+
+
+def read_unless_broken(path: Path) -> dict[str, Any]:
+    """For sorting files into kinds while they are collected; a broken one fails in a test of its own."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return {}
+
+
+RUNNABLE = [path for path in FILES if path != METADATA]
+WHOLE = [path for path in RUNNABLE if "bundle_root" in read_unless_broken(path)]
+TRAIN, INFERENCE, DETECTOR = (CONFIGS / f"{name}.json" for name in ("train", "inference", "train_detector"))
+LUNGS = CONFIGS / "lungs.json"
+
+
+def stack(path: Path) -> list[Path]:
+    """A config under all that it lies over, down to a whole one: what its _desc_ names ("Over ...:"), or train.json."""
+    if path in WHOLE:
+        return [path]
+    named = re.match(r"Over (\S+\.json):", read_unless_broken(path).get("_desc_", ""))
+    return [*stack(CONFIGS / named[1] if named else TRAIN), path]
+
+
+def find_base(path: Path) -> Path:
+    """The whole config at the bottom."""
+    return stack(path)[0]
+
+
+def merge(paths: list[Path]) -> dict[str, Any]:
+    """Top-level parts, as MONAI's parser lays files over one another."""
+    return {key: value for path in paths for key, value in read_json(path).items()}
