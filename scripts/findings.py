@@ -1,4 +1,4 @@
-"""What the network's logits say of one film, in the film's own frame: class probabilities, mask, boxes, none.
+"""What the networks say of one film, in the film's own frame: class probabilities, mask, boxes, none.
 
 The reason for a room of its own: bundle runs, MONAI Label and MONAI Deploy all take their answer from this transform.
 """
@@ -14,28 +14,32 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
 
-from scripts.boxes import find_regions, move_out_of_crop
+from scripts.boxes import as_boxes, find_regions, move_out_of_crop
 from scripts.labels import NONE, STUDY_CLASSES
 
 
 class LogitsToFindingsd(MapTransform):
-    """One film's logits -> a mask in the film's frame under the same key, and a plain `result` for tables and JSON.
+    """What was found on one film -> a mask in its frame under the same key, and a plain `result` for tables and JSON.
 
-    Until there is an opacity detector, boxes are the connected regions of the mask. A region's confidence is its mean
-    mask probability times the probability that the study is not negative, so that a film which the classifier finds
-    clean does not rank its faint regions high; `none` is the probability of negative.
+    Boxes are those of the opacity detector or, without one, the connected regions of the mask, with their mean mask
+    probability for a score. Either score is multiplied by the probability that the film is not negative, so that a film
+    which the classifier finds clean does not rank its faint boxes high. `none` blends the probability of negative with
+    1 - the best box.
 
     Args:
-        keys: dictionaries of logits, "study" (C,) and, where there is a decoder, "mask" (1, h, w).
+        keys: dictionaries of logits, "study" (C,) and, where there is a decoder, "mask" (1, h, w), and of what else a
+            `FilmInferer` leaves: "lung_flags", of an opacity detector "boxes" (M, 4) in film pixels with "scores" (M,).
         classes: names of the C classes.
         mask_threshold: pixels at or above it belong to the mask.
-        box_threshold: pixels at or above it belong to a box.
+        box_threshold: pixels at or above it belong to a region of the mask.
         min_area: smallest region that becomes a box, as a share of the network's input.
+        none_weight: weight of the probability of negative in `none`; `python -m scripts blend` fits it.
 
-    The item must hold `crop_box` (4,) and `film_size` (2,), as the regions in `scripts.transforms` leave them.
-    `result`:
-    {"probabilities": {class: float}, "none": float, "boxes": [[xmin, ymin, xmax, ymax]], "scores": [float],
-    "crop_box": [4], "flags": [str]}; boxes in film pixels, best first.
+    That dictionary, or the item itself as the regions in `scripts.transforms` leave it, must hold `crop_box` (4,) and
+    `film_size` (2,), and may hold `film_flags`, words separated by blanks. `result`:
+    {"probabilities": {class: float}, "none": float, "none_weight": float, "boxes": [[xmin, ymin, xmax, ymax]],
+    "scores": [float], "crop_box": [4], "flags": [str], "out_of_scope": str}; boxes in film pixels, best first;
+    "out_of_scope" says why a film is not scored, and is empty where it is.
     """
 
     def __init__(
@@ -45,35 +49,64 @@ class LogitsToFindingsd(MapTransform):
         mask_threshold: float = 0.5,
         box_threshold: float = 0.5,
         min_area: float = 0.002,
+        none_weight: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.classes = tuple(classes.values()) if isinstance(classes, Mapping) else tuple(classes)
         self.mask_threshold, self.box_threshold, self.min_area = mask_threshold, box_threshold, min_area
+        self.none_weight = none_weight
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
         for key in self.key_iterator(out):
-            crop_box, film_size = np.asarray(out["crop_box"], dtype=float), [int(n) for n in out["film_size"]]
-            result = self._describe_study(out[key]["study"])
+            found, frame = out[key], {**out, **out[key]}
+            crop_box, film_size = np.asarray(frame["crop_box"], dtype=float), [int(n) for n in frame["film_size"]]
+            flags = _gather_flags(frame, crop_box, film_size)
+            out["result"] = {
+                **self._describe_film(found, crop_box),
+                "crop_box": crop_box.tolist(),
+                "flags": flags,
+                "out_of_scope": weigh_scope(flags),
+            }
             mask = torch.zeros(1, *film_size)
-            if "mask" in out[key]:
-                probabilities = out[key]["mask"][0].float().sigmoid().cpu().numpy()
-                result |= self._describe_boxes(probabilities, crop_box, 1.0 - result["probabilities"]["negative"])
-                mask = paste_mask(out[key]["mask"].float().sigmoid(), crop_box, film_size) >= self.mask_threshold
-            out["result"] = result | {"crop_box": crop_box.tolist(), "flags": _find_flags(crop_box, film_size)}
+            if "mask" in found:
+                mask = paste_mask(found["mask"].float().sigmoid(), crop_box, film_size) >= self.mask_threshold
             out[key] = mask.to(torch.uint8)
         return out
 
-    def _describe_study(self, logits: torch.Tensor) -> dict[str, Any]:
-        probabilities = dict(zip(self.classes, logits.float().softmax(dim=0).tolist(), strict=True))
-        return {"probabilities": probabilities, NONE: probabilities["negative"], "boxes": [], "scores": []}
+    def _describe_film(self, found: Mapping[str, Any], crop_box: NDArray[Any]) -> dict[str, Any]:
+        probabilities = dict(zip(self.classes, found["study"].float().softmax(dim=0).tolist(), strict=True))
+        negative = probabilities["negative"]
+        boxes, scores = self._find_boxes(found, crop_box)
+        weighed = np.asarray(scores, dtype=float) * (1 - negative)
+        order = np.argsort(-weighed, kind="stable")
+        return {
+            "probabilities": probabilities,
+            NONE: self.none_weight * negative + (1 - self.none_weight) * (1 - float(weighed.max(initial=0.0))),
+            "none_weight": float(self.none_weight),
+            "boxes": as_boxes(boxes)[order].round(3).tolist(),
+            "scores": weighed[order].tolist(),
+        }
 
-    def _describe_boxes(self, mask: NDArray[np.float32], crop_box: NDArray[Any], not_negative: float) -> dict[str, Any]:
-        boxes, scores = find_regions(mask, self.box_threshold, round(self.min_area * mask.size))
-        order = np.argsort(-scores, kind="stable")
-        in_film = move_out_of_crop(boxes[order], crop_box, *mask.shape)
-        return {"boxes": in_film.round(3).tolist(), "scores": (scores[order] * not_negative).tolist()}
+    def _find_boxes(self, found: Mapping[str, Any], crop_box: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        if "boxes" in found:
+            return found["boxes"], found["scores"]
+        if "mask" not in found:
+            return np.zeros((0, 4)), np.zeros(0)
+        mask = found["mask"][0].float().sigmoid().cpu().numpy()
+        regions, scores = find_regions(mask, self.box_threshold, round(self.min_area * mask.size))
+        return move_out_of_crop(regions, crop_box, *mask.shape), scores
+
+
+def weigh_scope(flags: Sequence[str]) -> str:
+    """Why a film that could be read is not scored after all; "" where it is.
+
+    A wrong body part alone does not refuse a film, portables are often mislabelled; without lungs in it, it does.
+    """
+    if {"body_part", "no_lungs"} <= set(flags):
+        return "the body part is not the chest, and no lungs were found"
+    return ""
 
 
 def paste_mask(mask: torch.Tensor, crop_box: Sequence[float] | NDArray[Any], film_size: Sequence[int]) -> torch.Tensor:
@@ -87,6 +120,8 @@ def paste_mask(mask: torch.Tensor, crop_box: Sequence[float] | NDArray[Any], fil
     return film
 
 
-def _find_flags(crop_box: NDArray[Any], film_size: Sequence[int]) -> list[str]:
+def _gather_flags(found: Mapping[str, Any], crop_box: NDArray[Any], film_size: Sequence[int]) -> list[str]:
+    """What a reader should know of a film: its reader's flags, those of its lungs, and whether it was seen whole."""
     whole = np.array_equal(crop_box, [0, 0, film_size[1], film_size[0]])
-    return ["whole_film"] if whole else []
+    film_flags, lung_flags = str(found.get("film_flags", "")).split(), found.get("lung_flags", ())
+    return sorted({*film_flags, *lung_flags, *(["whole_film"] if whole else [])})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts import radiographs
 from scripts.boxes import compute_iou, fill_mask
-from scripts.findings import LogitsToFindingsd, paste_mask
+from scripts.ensembles import blend_none
+from scripts.findings import LogitsToFindingsd, paste_mask, weigh_scope
+from scripts.inferers import lungs
 from scripts.labels import STUDY_CLASSES
 
 FILM_SIZE = (120, 200)  # height, width
@@ -131,10 +135,164 @@ def test_a_film_whose_lungs_were_not_known_is_flagged(crop: tuple[float, ...], f
     assert result["flags"] == flags and result["crop_box"] == list(crop)
 
 
+DETECTED = ((50.0, 70.0, 90.0, 85.0), (110.0, 20.0, 150.0, 40.25))  # film pixels, off the diagonal
+NEGATIVE = STUDY.softmax(dim=0)[0].item()
+
+
+def find_detected(*scores: float, mask: torch.Tensor | None = None, **options: Any) -> dict[str, Any]:
+    """The result where an opacity detector found as many of the boxes above as there are scores."""
+    found = {"study": STUDY, "boxes": np.array(DETECTED[: len(scores)]).reshape(-1, 4), "scores": np.array(scores)}
+    pred = found if mask is None else {**found, "mask": mask}
+    item = {"pred": pred, "crop_box": torch.tensor(CROP), "film_size": torch.tensor(FILM_SIZE)}
+    return LogitsToFindingsd(**options)(item)["result"]
+
+
+@pytest.mark.parametrize("scores", [(), (0.5,), (0.75, 0.5)])
+def test_boxes_of_a_detector_are_preferred_to_regions_of_the_mask(scores: tuple[float, ...]):
+    result = find_detected(*scores, mask=mark_boxes((32, 16, 48, 24)))
+    assert result["boxes"] == [list(box) for box in DETECTED[: len(scores)]], "also where it found none"
+
+
+def test_the_mask_is_the_classifiers_also_where_a_detector_found_boxes():
+    pred = {"study": STUDY, "mask": mark_boxes((32, 16, 48, 24)), "boxes": np.zeros((0, 4)), "scores": np.zeros(0)}
+    item = LogitsToFindingsd()({"pred": pred, "crop_box": torch.tensor(CROP), "film_size": torch.tensor(FILM_SIZE)})
+    assert torch.equal(item["pred"], find(mark_boxes((32, 16, 48, 24)))["pred"]) and item["pred"].any()
+
+
+def test_a_detectors_score_is_multiplied_by_the_probability_of_not_negative():
+    result = find_detected(0.75, 0.5)
+    assert result["scores"] == pytest.approx([0.75 * (1 - NEGATIVE), 0.5 * (1 - NEGATIVE)], rel=1e-6)
+
+
+def test_a_detectors_boxes_come_best_first_with_their_own_scores():
+    result = find_detected(0.25, 0.5)
+    assert result["boxes"] == [list(DETECTED[1]), list(DETECTED[0])]
+    assert result["scores"] == pytest.approx([0.5 * (1 - NEGATIVE), 0.25 * (1 - NEGATIVE)], rel=1e-6)
+
+
+def test_a_detectors_boxes_may_be_tensors():
+    pred = {"study": STUDY, "boxes": torch.tensor(DETECTED), "scores": torch.tensor([0.25, 0.5])}
+    item = {"pred": pred, "crop_box": torch.tensor(CROP), "film_size": torch.tensor(FILM_SIZE)}
+    assert LogitsToFindingsd()(item)["result"] == find_detected(0.25, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("weight", "none"),
+    [
+        (1.0, NEGATIVE),
+        (0.5, 0.5 * NEGATIVE + 0.5 * (1 - 0.75 * (1 - NEGATIVE))),
+        (0.0, 1 - 0.75 * (1 - NEGATIVE)),
+    ],
+)
+def test_none_blends_negative_with_the_lack_of_a_good_box(weight: float, none: float):
+    assert find_detected(0.25, 0.75, none_weight=weight)["none"] == pytest.approx(none, rel=1e-6)
+
+
+@pytest.mark.parametrize(("weight", "none"), [(1.0, NEGATIVE), (0.5, (NEGATIVE + 1) / 2), (0.0, 1.0)])
+def test_a_film_without_boxes_is_none_for_all_that_boxes_say(weight: float, none: float):
+    assert find_detected(none_weight=weight)["none"] == pytest.approx(none, rel=1e-6)
+    assert find(none_weight=weight)["result"]["none"] == pytest.approx(none, rel=1e-6)
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.5, 0.0])
+def test_none_is_blended_with_regions_of_the_mask_where_there_is_no_detector(weight: float):
+    result = find(mark_boxes((32, 16, 48, 24)), none_weight=weight)["result"]
+    assert result["none"] == pytest.approx(weight * NEGATIVE + (1 - weight) * (1 - result["scores"][0]), rel=1e-6)
+
+
+def test_none_is_blended_as_the_blend_was_fitted():
+    """`python -m scripts blend` takes p(negative) and the best score from what is written here."""
+    result = find_detected(0.25, 0.75, none_weight=0.3)
+    fitted = blend_none([result["probabilities"]["negative"]], [max(result["scores"])], 0.3)
+    assert result["none"] == pytest.approx(fitted[0])
+
+
+TRUTH: dict[str, Any] = {  # what a batch knows of its film, under the names that predictions have too
+    "mask": torch.full((1, *FILM_SIZE), 9.0),
+    "boxes": np.array([(1.0, 2.0, 30.0, 40.0)]),
+    "scores": np.array([1.0]),
+    "study": torch.tensor([9.0, 0.0, 0.0, 0.0]),
+    "boxes_known": True,
+}
+
+
+@pytest.mark.parametrize("mask", [None, mark_boxes((32, 16, 48, 24))], ids=["without decoder", "with decoder"])
+def test_the_batchs_own_truth_is_never_taken_for_what_was_found(mask: torch.Tensor | None):
+    pred = {"study": STUDY} if mask is None else {"study": STUDY, "mask": mask}
+    plain = {"pred": pred, "crop_box": torch.tensor(CROP), "film_size": torch.tensor(FILM_SIZE)}
+    item, expected = LogitsToFindingsd()(TRUTH | plain), LogitsToFindingsd()(plain)
+    assert item["result"] == expected["result"]
+    assert torch.equal(item["pred"], expected["pred"])
+    assert all(item[name] is value for name, value in TRUTH.items()), "and it is left as it was"
+
+
+def test_what_was_found_brings_its_own_frame():
+    """A `FilmInferer` leaves crop and size with what it found; the item may hold those of an earlier crop."""
+    pred = {"study": STUDY, "mask": mark_boxes((32, 16, 48, 24)), "crop_box": np.array(CROP), "film_size": FILM_SIZE}
+    other = {"crop_box": np.array([0.0, 0.0, 9.0, 9.0]), "film_size": (9, 9)}
+    expected = find(mark_boxes((32, 16, 48, 24)))
+    for item in (LogitsToFindingsd()({"pred": pred}), LogitsToFindingsd()({"pred": pred, **other})):
+        assert item["result"] == expected["result"] and torch.equal(item["pred"], expected["pred"])
+
+
+WHOLE = (0.0, 0.0, 200.0, 120.0)
+
+
+@pytest.mark.parametrize(
+    ("film_flags", "lung_flags", "crop", "flags"),
+    [
+        (None, None, CROP, []),
+        ("", (), CROP, []),
+        ("window", (), CROP, ["window"]),
+        ("window body_part", ("turned",), CROP, ["body_part", "turned", "window"]),
+        ("", ("no_lungs",), WHOLE, ["no_lungs", "whole_film"]),
+        ("window", ["turned", "unsure_lungs"], WHOLE, ["turned", "unsure_lungs", "whole_film", "window"]),
+    ],
+)
+def test_flags_of_reader_lungs_and_crop_are_told_together(
+    film_flags: str | None, lung_flags: Any, crop: tuple[float, ...], flags: list[str]
+):
+    pred = {"study": STUDY, "crop_box": np.array(crop), "film_size": np.array(FILM_SIZE)}
+    item: dict[str, Any] = {"pred": pred if lung_flags is None else {**pred, "lung_flags": lung_flags}}
+    if film_flags is not None:
+        item["film_flags"] = film_flags
+    assert LogitsToFindingsd()(item)["result"]["flags"] == flags
+
+
+NOT_SCORED = "the body part is not the chest, and no lungs were found"
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ((), ""),
+        (("body_part",), ""),
+        (("no_lungs",), ""),
+        (("no_lungs", "whole_film"), ""),
+        (("body_part", "unsure_lungs", "whole_film"), ""),
+        (("body_part", "turned"), ""),
+        (("body_part", "no_lungs"), NOT_SCORED),
+        (("no_lungs", "modality", "body_part", "whole_film"), NOT_SCORED),
+    ],
+)
+def test_a_film_is_out_of_scope_only_without_chest_in_its_header_and_lungs_in_its_picture(
+    flags: tuple[str, ...], why: str
+):
+    assert weigh_scope(flags) == why
+    pred = {"study": STUDY, "crop_box": np.array(CROP), "film_size": np.array(FILM_SIZE), "lung_flags": flags}
+    assert LogitsToFindingsd()({"pred": pred})["result"]["out_of_scope"] == why
+
+
+def test_words_that_decide_are_words_of_the_reader_and_of_the_lung_finder():
+    assert "body_part" in radiographs.FLAGS and "no_lungs" in lungs.FLAGS
+
+
 def test_the_result_is_plain_so_that_it_can_be_written_as_json():
-    result = find(mark_boxes((32, 16, 48, 24)))["result"]
-    assert {type(value) for value in [*result["probabilities"].values(), *result["scores"], result["none"]]} == {float}
-    assert {type(edge) for box in [*result["boxes"], result["crop_box"]] for edge in box} == {float}
+    for result in (find(mark_boxes((32, 16, 48, 24)))["result"], find_detected(0.25, 0.75, none_weight=0.5)):
+        numbers = [*result["probabilities"].values(), *result["scores"], result["none"]]
+        assert {type(value) for value in numbers} == {float}
+        assert {type(edge) for box in [*result["boxes"], result["crop_box"]] for edge in box} == {float}
+        assert json.loads(json.dumps(result)) == result
 
 
 def test_the_given_item_is_not_changed():

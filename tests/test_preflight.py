@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
 
-from scripts.datalist import readable_films
+from scripts.datalist import read_datalist, readable_films, validation_films
 from scripts.errors import InputError
 from tests import films as made
 
@@ -84,6 +85,29 @@ def test_films_of_a_datalist_bring_their_ids_and_lung_boxes(films: Path, datalis
     assert found and all(film["lung_box"] is not None and "label" not in film for film in found)
     assert {Path(film["image"]).stem for film in found} == {film["image_id"] for film in found}
     assert read_refused(tmp_path / "refused.csv") == []
+
+
+def test_the_films_of_a_fold_are_those_that_were_held_out(films: Path, datalist_file: Path):
+    found = readable_films(films, datalist_file, workers=1, fold=2)
+    expected = [film for film in read_datalist(datalist_file)["training"] if film["fold"] == 2]
+    assert [film["image_id"] for film in found] == [film["image_id"] for film in expected]
+    assert all("label" in film and film["fold"] == 2 and Path(film["image"]).is_file() for film in found)
+
+
+def test_a_fold_that_is_not_there_is_refused_and_nothing_is_written(films: Path, datalist_file: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="expected a fold from 0 to 2, found fold 3"):
+        readable_films(films, datalist_file, tmp_path / "refused.csv", workers=1, fold=3)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_film_of_a_fold_that_cannot_be_read_is_left_out_and_told(films: Path, datalist_file: Path, tmp_path: Path):
+    tree = shutil.copytree(films, tmp_path / "films")
+    first, *others = validation_films(datalist_file, tree, 0)
+    Path(first["image"]).write_text("no film")
+    found = readable_films(tree, datalist_file, tmp_path / "refused.csv", workers=1, fold=0)
+    assert [film["image_id"] for film in found] == [film["image_id"] for film in others]
+    (row,) = read_refused(tmp_path / "refused.csv")
+    assert (row["image_id"], row["study_id"], row["reason"]) == (first["image_id"], first["study_id"], "not_dicom")
 
 
 def test_reader_options_decide_what_is_refused(tmp_path: Path):

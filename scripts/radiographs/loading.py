@@ -19,6 +19,8 @@ from scripts.radiographs.facts import Radiograph
 from scripts.radiographs.reading import read_radiograph
 from scripts.radiographs.workers import IsolatedReader
 
+FILM_FLAGS = "film_flags"
+
 #: The reader of each thread of each process: a DataLoader's workers must not share the one that they inherit.
 _READERS: dict[tuple[int, int], IsolatedReader] = {}
 
@@ -27,7 +29,8 @@ class LoadRadiographd(MapTransform):
     """Replace paths by films: `(1, H, W)` float32 MetaTensors in [0, 1], affine identity.
 
     Their meta holds `filename_or_obj` (the path as given), `sop_instance_uid`, `pixel_aspect_ratio` (height of a pixel
-    over its width) and `film_flags` (keys of `scripts.radiographs.FLAGS`, separated by blanks).
+    over its width) and `film_flags` (keys of `scripts.radiographs.FLAGS`, separated by blanks). The flags stand under
+    `film_flags` of the dictionary too, where they outlive a film that becomes a plain tensor.
 
     Args:
         keys: keys that hold a path; a folder that holds exactly one file stands for that file (MONAI Label hands it
@@ -58,6 +61,7 @@ class LoadRadiographd(MapTransform):
         loaded = dict(data)
         for key in self.key_iterator(loaded):
             loaded[key] = self._load_film(loaded[key])
+            loaded[FILM_FLAGS] = loaded[key].meta[FILM_FLAGS]
         return loaded
 
     def _load_film(self, path: str | Path) -> MetaTensor:
@@ -88,7 +92,7 @@ def _build_meta(path: str | Path, radiograph: Radiograph) -> dict[str, Any]:
         "original_channel_dim": 0,
         "sop_instance_uid": facts.sop_instance_uid,
         "pixel_aspect_ratio": facts.pixel_aspect_ratio,
-        "film_flags": " ".join(facts.flags),
+        FILM_FLAGS: " ".join(facts.flags),
     }
 
 

@@ -1,0 +1,65 @@
+"""Where opacities are: the opacity detector, asked over views and by several networks, their boxes fused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from scripts.boxes import Boxes, clip_boxes, flip_boxes, fuse_boxes
+from scripts.inferers.views import VIEWS, AutocastInferer, check_views
+
+
+class OpacityFinder:
+    """Finds opacity boxes in pictures: each network looks at each view, and weighted boxes fusion joins what they say.
+
+    Args:
+        networks: `OpacityDetector`s with their weights, one or one of each fold.
+        views: keys of `VIEWS`.
+        device: where the networks run.
+        dtype: as for `AutocastInferer`.
+        min_overlap: boxes of two views or networks that overlap more are one.
+        max_boxes: what is kept of a picture, the best first.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        views: Sequence[str] = ("identity", "horizontal"),
+        device: str | torch.device = "cpu",
+        dtype: str | None = None,
+        min_overlap: float = 0.55,
+        max_boxes: int = 12,
+    ) -> None:
+        if not networks:
+            raise ValueError("expected at least one network, got none")
+        self.networks, self.views = [network.eval() for network in networks], check_views(views)
+        self.device, self.inferer = torch.device(device), AutocastInferer(dtype)
+        self.min_overlap, self.max_boxes = min_overlap, max_boxes
+
+    @torch.no_grad()
+    def __call__(self, pictures: torch.Tensor) -> list[tuple[Boxes, NDArray[np.float64]]]:
+        """Boxes `(M, 4)` in pixels of each picture (B, 1, H, W), and their scores `(M,)`, best first."""
+        pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
+        seen = [self._look(pictures, network, view) for network in self.networks for view in self.views]
+        return [self._fuse(found, *pictures.shape[-2:]) for found in zip(*seen, strict=True)]
+
+    def _look(self, pictures: torch.Tensor, network: nn.Module, view: str) -> list[tuple[Boxes, NDArray[np.float64]]]:
+        axes = VIEWS[view]
+        looks = []
+        for found in self.inferer(torch.flip(pictures, axes), network):
+            boxes = found["boxes"].cpu().numpy()
+            for axis in axes:
+                boxes = flip_boxes(boxes, pictures.shape[axis], axis + 2)
+            looks.append((boxes, found["scores"].cpu().numpy()))
+        return looks
+
+    def _fuse(
+        self, found: Sequence[tuple[Boxes, NDArray[np.float64]]], height: int, width: int
+    ) -> tuple[Boxes, NDArray[np.float64]]:
+        boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        fused, fused_scores = fuse_boxes(clip_boxes(boxes, height, width), scores, len(found), self.min_overlap)
+        return fused[: self.max_boxes], fused_scores[: self.max_boxes]
