@@ -138,7 +138,8 @@ def _time_films(finder: LungFinder, films: list[Film]) -> str:
     for first in range(0, 64, 16):
         finder([film for film, _ in films[first : first + 16]])
     together = (time.perf_counter() - start) / len(films[:64])
-    return f"a film: {alone * 1000:.1f} ms alone, {together * 1000:.1f} ms in batches of 16, {torch.get_num_threads()} threads"
+    times = f"{alone * 1000:.1f} ms alone, {together * 1000:.1f} ms in batches of 16"
+    return f"a film that was read: {times}, {torch.get_num_threads()} threads"
 
 
 if __name__ == "__main__":
