@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,24 @@ import torch
 from ignite.engine import Engine
 from PIL import Image
 
-from scripts.errors import InputError
-from scripts.files import compute_sha256
+from scripts.errors import REFUSED_COLUMNS, InputError
+from scripts.files import compute_sha256, write_csv
+from scripts.findings import LogitsToFindingsd
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
 from scripts.metrics import Truth, read_submission, score_predictions
-from scripts.outputs import FindingsWriter, average_studies, draw_overlay, write_mask, write_submission, write_tables
+from scripts.outputs import (
+    FindingsWriter,
+    LungCase,
+    average_studies,
+    draw_lung_sheet,
+    draw_overlay,
+    write_mask,
+    write_submission,
+    write_tables,
+)
 from scripts.outputs.pictures import CAPTION_HEIGHT, CROP_COLOUR, OPACITY_COLOUR, SMALLEST_WIDTH
 from scripts.outputs.records import FilmFindings
+from scripts.outputs.sheets import DRAWN_COLOUR, FOUND_COLOUR
 from scripts.radiographs import read_radiograph
 from scripts.synthetic import write_film
 
@@ -109,6 +121,28 @@ def test_the_submission_is_read_back_as_it_was_meant(tmp_path: Path):
     assert set(found.image) == {"a1", "a2", "b1"}
 
 
+@pytest.mark.parametrize(
+    ("weight", "none"),
+    [(1.0, (0.4, 0.4, 0.9)), (0.5, (0.3, 0.7, 0.55)), (0.0, (0.2, 1.0, 0.2))],
+)
+def test_none_of_a_film_blends_its_study_with_its_own_best_box(tmp_path: Path, weight: float, none: tuple[float, ...]):
+    films = [replace(film, none_weight=weight) for film in FILMS]  # best scores .8, none, .8
+    write_submission(films, tmp_path / "submission.csv")
+    found = read_submission(tmp_path / "submission.csv").image
+    assert [found[film.image_id][-1] for film in films] == [("none", pytest.approx(each), UNIT_BOX) for each in none]
+
+
+def test_none_of_a_study_of_one_film_is_what_was_found_on_it(tmp_path: Path):
+    crop = {"crop_box": np.array([0.0, 0.0, WIDTH, HEIGHT]), "film_size": np.array([HEIGHT, WIDTH])}
+    boxes = {"boxes": np.array([[10.0, 20.0, 40.0, 60.0]]), "scores": np.array([0.75])}
+    pred = {"study": torch.tensor([0.0, 2.0, 1.0, -1.0]), **boxes, **crop}
+    result = LogitsToFindingsd(none_weight=0.3)({"pred": pred})["result"]
+    write_submission([FilmFindings.from_result("a", "s", result)], tmp_path / "submission.csv")
+    (*_, (name, confidence, _)) = read_submission(tmp_path / "submission.csv").image["a"]
+    assert (name, confidence) == ("none", pytest.approx(result["none"], abs=1e-6))
+    assert result["none"] != pytest.approx(result["probabilities"]["negative"], abs=0.01)
+
+
 def test_a_perfect_submission_scores_one(tmp_path: Path):
     boxes = ((10.0, 20.0, 40.0, 60.0),)
     films, labels = [], {}
@@ -196,13 +230,18 @@ def drawn(tmp_path: Path) -> dict[str, Path]:
     return {name: write_film(tmp_path / "films" / f"{name}.dcm", values, patient_name="Canary^Rara") for name in names}
 
 
-def run_writer(films: dict[str, Path], folder: Path, **options: Any) -> FindingsWriter:
-    """The writer behind an engine that finds the same on every film, two films a batch."""
+def run_writer(films: dict[str, Path], folder: Path, out_of_scope: str = "", **options: Any) -> FindingsWriter:
+    """The writer behind an engine that finds the same on every film, two films a batch.
+
+    Films whose ids stand in `out_of_scope`, separated by blanks, are so.
+    """
     writer = FindingsWriter(folder, **options)
     items = [{"image_id": name, "study_id": name[0].upper(), "path": str(path)} for name, path in films.items()]
 
     def infer(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{"pred": torch.from_numpy(draw_region())[None], "result": describe_result()} for _ in batch]
+        whys = ["no chest" if item["image_id"] in out_of_scope.split() else "" for item in batch]
+        results = [{**describe_result(), "out_of_scope": why} for why in whys]
+        return [{"pred": torch.from_numpy(draw_region())[None], "result": result} for result in results]
 
     engine = Engine(infer)
     writer.attach(engine)
@@ -235,8 +274,83 @@ def test_a_run_leaves_masks_overlays_tables_a_submission_and_a_record(drawn: dic
     pictures = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in drawn}
     assert list_files(tmp_path / "out") == TABLES | pictures
     record = json.loads((tmp_path / "out" / "done.json").read_text())
-    assert record == {"films": 3, "studies": 2, "weights_sha256": compute_sha256(tmp_path / "weights.pt")}
+    hashed = compute_sha256(tmp_path / "weights.pt")
+    assert record == {"films": 3, "studies": 2, "refused_out_of_scope": 0, "weights_sha256": hashed}
     assert [row["image_id"] for row in read_csv(tmp_path / "out" / "films.csv")] == list(drawn)
+
+
+def test_the_weights_of_several_networks_are_recorded_by_name(drawn: dict[str, Path], tmp_path: Path):
+    weights = {"study_classifier": tmp_path / "a.pt", "lung_detector": str(tmp_path / "b.pt")}
+    for name, path in weights.items():
+        Path(path).write_bytes(name.encode())
+    run_writer(drawn, tmp_path / "out", weights=weights)
+    record = json.loads((tmp_path / "out" / "done.json").read_text())
+    assert record["weights_sha256"] == {name: compute_sha256(path) for name, path in weights.items()}
+
+
+def test_without_weights_none_are_recorded(drawn: dict[str, Path], tmp_path: Path):
+    run_writer(drawn, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "done.json").read_text())["weights_sha256"] is None
+
+
+def test_a_film_out_of_scope_is_refused_and_stands_nowhere_else(drawn: dict[str, Path], tmp_path: Path):
+    run_writer(drawn, tmp_path / "out", out_of_scope="a2")
+    out = tmp_path / "out"
+    assert (out / "refused.csv").read_text().splitlines() == [
+        "image_id,study_id,reason,path,detail",
+        f"a2,A,out_of_scope,{drawn['a2']},no chest",
+    ]
+    pictures = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in ("a1", "b1")}
+    assert list_files(out) == TABLES | pictures | {"refused.csv"}
+    assert [row["image_id"] for row in read_csv(out / "films.csv")] == ["a1", "b1"]
+    assert [(row["study_id"], row["num_films"]) for row in read_csv(out / "studies.csv")] == [("A", "1"), ("B", "1")]
+    assert [film["image_id"] for film in json.loads((out / "predictions.json").read_text())["films"]] == ["a1", "b1"]
+    assert set(read_submission(out / "submission.csv").image) == {"a1", "b1"}
+    record = json.loads((out / "done.json").read_text())
+    assert (record["films"], record["studies"], record["refused_out_of_scope"]) == (2, 2, 1)
+
+
+def test_a_study_of_which_every_film_is_out_of_scope_has_no_row(drawn: dict[str, Path], tmp_path: Path):
+    run_writer(drawn, tmp_path / "out", out_of_scope="a1 a2")
+    assert [row["study_id"] for row in read_csv(tmp_path / "out" / "studies.csv")] == ["B"]
+    assert set(read_submission(tmp_path / "out" / "submission.csv").study) == {"B"}
+
+
+def test_where_every_film_is_out_of_scope_the_tables_are_empty_and_whole(drawn: dict[str, Path], tmp_path: Path):
+    run_writer(drawn, tmp_path / "out", out_of_scope="a1 a2 b1")
+    assert list_files(tmp_path / "out") == TABLES | {"refused.csv"}
+    assert read_csv(tmp_path / "out" / "films.csv") == []
+    assert [row["image_id"] for row in read_csv(tmp_path / "out" / "refused.csv")] == ["a1", "a2", "b1"]
+
+
+def test_films_that_were_refused_earlier_keep_their_rows(drawn: dict[str, Path], tmp_path: Path):
+    """The reader's table comes first; a cell that was escaped in it is not escaped again."""
+    broken = ["'=x", "s", "truncated", "in/=x.dcm", 'ends after 3, not "9", bytes']
+    write_csv(tmp_path / "out" / "refused.csv", REFUSED_COLUMNS, [["=x", *broken[1:]]])
+    run_writer(drawn, tmp_path / "out", out_of_scope="b1")
+    rows = read_csv(tmp_path / "out" / "refused.csv")
+    assert [list(row.values()) for row in rows] == [broken, ["b1", "B", "out_of_scope", str(drawn["b1"]), "no chest"]]
+    assert set(rows[0]) == set(REFUSED_COLUMNS)
+
+
+def test_where_no_film_is_out_of_scope_the_readers_table_is_left_alone(drawn: dict[str, Path], tmp_path: Path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "refused.csv").write_text("image_id,study_id,reason,path,detail\n")
+    run_writer(drawn, tmp_path / "out")
+    assert read_csv(tmp_path / "out" / "refused.csv") == []
+    run_writer(drawn, tmp_path / "other")
+    assert not (tmp_path / "other" / "refused.csv").exists()
+
+
+def test_overlays_are_counted_without_films_out_of_scope(drawn: dict[str, Path], tmp_path: Path):
+    run_writer(drawn, tmp_path / "out", out_of_scope="a1", overlays=1)
+    assert [path.name for path in (tmp_path / "out" / "overlays").iterdir()] == ["a2.png"]
+
+
+@pytest.mark.parametrize("image_id", ["../outside", "/absolute"])
+def test_no_id_of_a_film_out_of_scope_is_taken_unchecked(tmp_path: Path, drawn: dict[str, Path], image_id: str):
+    with pytest.raises(InputError, match="an image id that can be a file's name"):
+        run_writer({image_id: drawn["a1"]}, tmp_path / "out", out_of_scope=image_id)
 
 
 @pytest.mark.parametrize(("overlays", "number"), [(-1, 3), (0, 0), (2, 2), (9, 3)])
@@ -275,11 +389,11 @@ def test_no_id_leads_out_of_the_output_folder(tmp_path: Path, drawn: dict[str, P
 
 
 def test_a_writer_starts_anew_with_each_run(drawn: dict[str, Path], tmp_path: Path):
-    writer = run_writer(drawn, tmp_path / "out")
+    writer = run_writer(drawn, tmp_path / "out", out_of_scope="a1")
     engine = Engine(lambda engine, batch: [])
     writer.attach(engine)
     engine.run([[]], max_epochs=1)
-    assert writer.films == {}
+    assert writer.films == writer.refused == {}
     assert read_csv(tmp_path / "out" / "films.csv") == []
 
 
@@ -303,3 +417,44 @@ def test_an_overlay_is_drawn_on_the_pixels_that_the_reader_gives(drawn: dict[str
     expected = open_overlay(tmp_path, read_radiograph(drawn["a1"]).pixels[0], draw_region(), make_film("a1", "A"))
     with Image.open(tmp_path / "out" / "overlays" / "a1.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def draw_sheet(cases: list[LungCase], folder: Path, **options: int) -> np.ndarray:
+    draw_lung_sheet(cases, folder / "sheet.png", **options)
+    with Image.open(folder / "sheet.png") as picture:
+        assert (picture.format, picture.mode) == ("PNG", "RGB") and not picture.info
+        return np.asarray(picture)
+
+
+@pytest.mark.parametrize(
+    ("number", "options", "size"),
+    [
+        (1, {}, (6 * 244 + 4, 260 + 4)),
+        (6, {}, (6 * 244 + 4, 260 + 4)),
+        (7, {}, (6 * 244 + 4, 2 * 260 + 4)),
+        (5, {"columns": 2, "size": 50}, (2 * 54 + 4, 3 * 70 + 4)),
+        (0, {}, (6 * 244 + 4, 4)),
+    ],
+)
+def test_a_sheet_of_lungs_is_as_large_as_its_films(
+    drawn: dict[str, Path], tmp_path: Path, number: int, options: dict[str, int], size: tuple[int, int]
+):
+    case = LungCase(drawn["a1"], (10.0, 20.0, 90.0, 70.0), None, "a caption")
+    assert draw_sheet([case] * number, tmp_path, **options).shape == (*size[::-1], 3)
+
+
+def test_a_sheet_shows_each_film_in_its_place_with_both_boxes_where_they_lie(drawn: dict[str, Path], tmp_path: Path):
+    """Films become squares of 120 pixels: a box off the diagonal of a film of 120 x 80 tells rows from columns."""
+    box, other = (12.0, 48.0, 60.0, 72.0), (30.0, 8.0, 108.0, 40.0)
+    cases = [LungCase(drawn["a1"], None, None, ""), LungCase(drawn["a2"], box, None, "")]
+    cases += [LungCase(drawn["b1"], None, other, "words")]
+    sheet = draw_sheet(cases, tmp_path, columns=2, size=120)
+    squares = [sheet[top : top + 120, left : left + 120] for top, left in ((4, 4), (4, 128), (144, 4))]
+    film = Image.fromarray((read_radiograph(drawn["a1"]).pixels[0] * 255).astype(np.uint8)).resize((120, 120))
+    np.testing.assert_array_equal(squares[0], np.repeat(np.asarray(film)[..., None], 3, axis=2))
+    for square, colour, expected in ((squares[1], DRAWN_COLOUR, box), (squares[2], FOUND_COLOUR, other)):
+        rows, columns = np.nonzero((square == colour).all(axis=2))
+        edges = [columns.min(), rows.min() / 1.5, columns.max(), rows.max() / 1.5]
+        np.testing.assert_allclose(edges, expected, atol=1)
+    assert not count_pixels(squares[1], FOUND_COLOUR) and not count_pixels(squares[2], DRAWN_COLOUR)
+    assert not sheet[124:140, 4:124].any() and sheet[264:280, 4:124].any(), "captions stand below their films"

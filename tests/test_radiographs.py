@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from scripts.errors import RefusedFilm
-from scripts.radiographs import LoadRadiographd, Radiograph, RadiographFacts, read_radiograph, read_radiographs
+from scripts.radiographs import (
+    LoadRadiographd,
+    Radiograph,
+    RadiographFacts,
+    Window,
+    read_film_display,
+    read_radiograph,
+    read_radiographs,
+)
 from tests import films
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -165,6 +173,21 @@ def test_exact_and_sigmoid_windows_are_the_standards(tmp_path: Path) -> None:
     sigmoid = films.make_film(values, 12, **window, VOILUTFunction="SIGMOID")
     expected = scale(1 / (1 + np.exp(-4 * (values - 2000) / 900)))
     np.testing.assert_allclose(read_pixels(tmp_path, sigmoid), expected, atol=1e-6)
+
+
+def test_a_films_display_is_told_without_its_pixels(tmp_path: Path) -> None:
+    table = films.make_lookup_table(100, [0, 7, 1023], bits=10)
+    film = films.make_film(
+        WindowCenter=1800, WindowWidth=900, PhotometricInterpretation="MONOCHROME1", VOILUTSequence=[table]
+    )
+    path = films.write_film(tmp_path / "film.dcm", film)
+    display = read_film_display(path)
+    assert display.window == Window(1800, 900) and display.inverted and display.modality is None
+    assert display.voi is not None
+    assert (display.voi.first, display.voi.entries.tolist(), display.voi.bits) == (100, [0, 7, 1023], 10)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RefusedFilm, match="not_dicom"):
+        read_film_display(path)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """What a run leaves behind: tables, JSON, the challenge's submission, masks and overlays."""
 
 from scripts.outputs.pictures import draw_overlay, write_mask
+from scripts.outputs.sheets import LungCase, draw_lung_sheet
 from scripts.outputs.submission import format_prediction_string, write_submission
 from scripts.outputs.tables import average_studies, write_tables
 from scripts.outputs.writer import FindingsWriter
 
 __all__ = [
     "FindingsWriter",
+    "LungCase",
     "average_studies",
+    "draw_lung_sheet",
     "draw_overlay",
     "format_prediction_string",
     "write_mask",

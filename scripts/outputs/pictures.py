@@ -11,13 +11,16 @@ from scipy import ndimage
 
 from scripts.files import replace_file
 from scripts.labels import STUDY_CLASSES
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import RESEARCH_USE, FilmFindings
 
-OPACITY_COLOUR, CROP_COLOUR, TEXT_COLOUR = (255, 176, 0), (100, 143, 255), (255, 255, 255)
+OPACITY_COLOUR, CROP_COLOUR = (255, 176, 0), (100, 143, 255)
+TEXT_COLOUR, REMARK_COLOUR = (255, 255, 255), (170, 170, 170)
 
 #: Films are shown at least this wide, so that the caption can be read.
 SMALLEST_WIDTH = 512
-CAPTION_HEIGHT = 44
+#: From this width on, letters and lines grow with the film.
+LARGE_WIDTH = 1024
+CAPTION_HEIGHT = 62
 
 
 def write_mask(mask: NDArray[np.uint8], path: str | Path) -> None:
@@ -26,30 +29,43 @@ def write_mask(mask: NDArray[np.uint8], path: str | Path) -> None:
 
 
 def draw_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], film: FilmFindings, path: str | Path) -> None:
-    """Draw what was found on a film, and what the network saw of it.
+    """Write what `paint_overlay` paints as a PNG."""
+    _save(Image.fromarray(paint_overlay(pixels, mask, film)), Path(path))
+
+
+def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], film: FilmFindings) -> NDArray[np.uint8]:
+    """Paint what was found on a film, and what the network saw of it, as RGB `(height, width, 3)`.
 
     Args:
         pixels: the film `(H, W)` in [0, 1].
         mask: `(H, W)` of zeros and ones.
         film: its findings; boxes in film pixels.
-        path: the PNG to write.
     """
     height, width = pixels.shape
     scale = max(1.0, SMALLEST_WIDTH / width)
     size = (round(width * scale), round(height * scale))
-    picture = _tint(_resize(pixels, size), _resize(mask.astype(np.float32), size) >= 0.5)
-    canvas = Image.new("RGB", (size[0], size[1] + CAPTION_HEIGHT))
+    # letters and lines of a large film are as large, for who sees it as a whole, as those of one of this width
+    letter = max(1.0, size[0] / LARGE_WIDTH)
+    picture = _tint(_resize(pixels, size), _resize(mask.astype(np.float32), size) >= 0.5, round(2 * letter))
+    canvas = Image.new("RGB", (size[0], size[1] + round(CAPTION_HEIGHT * letter)))
     canvas.paste(Image.fromarray(picture), (0, 0))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=13)
-    draw.rectangle([edge * scale for edge in film.crop_box], outline=CROP_COLOUR, width=1)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=round(13 * letter))
+    draw.rectangle([edge * scale for edge in film.crop_box], outline=CROP_COLOUR, width=round(letter))
     for box, score in zip(film.boxes, film.scores, strict=True):
         xmin, ymin, xmax, ymax = (edge * scale for edge in box)
-        draw.rectangle([xmin, ymin, xmax, ymax], outline=OPACITY_COLOUR, width=2)
-        draw.text((xmin + 4, ymin + 3), f"{score:.2f}", fill=OPACITY_COLOUR, font=font)
-    draw.text((8, size[1] + 4), _describe_classes(film), fill=TEXT_COLOUR, font=font)
-    draw.text((8, size[1] + 22), "orange: suspected opacity   blue: seen by the network   research use only",
-              fill=(170, 170, 170), font=font)  # fmt: skip
-    _save(canvas, Path(path))
+        draw.rectangle([xmin, ymin, xmax, ymax], outline=OPACITY_COLOUR, width=round(2 * letter))
+        draw.text((xmin + 4 * letter, ymin + 3 * letter), f"{score:.2f}", fill=OPACITY_COLOUR, font=font)
+    for number, (line, colour) in enumerate(_list_captions(film)):
+        draw.text((8 * letter, size[1] + (4 + 18 * number) * letter), line, fill=colour, font=font)
+    return np.asarray(canvas)
+
+
+def _list_captions(film: FilmFindings) -> list[tuple[str, tuple[int, int, int]]]:
+    return [
+        (_describe_classes(film), TEXT_COLOUR),
+        ("orange: suspected opacity   blue: seen by the network", REMARK_COLOUR),
+        (RESEARCH_USE, REMARK_COLOUR),
+    ]
 
 
 def _describe_classes(film: FilmFindings) -> str:
@@ -61,10 +77,10 @@ def _resize(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
 
 
-def _tint(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Grey film -> RGB with the mask's outline and a faint wash inside it: the film stays readable."""
+def _tint(pixels: NDArray[np.float32], mask: NDArray[np.bool_], line: int) -> NDArray[np.uint8]:
+    """Grey film -> RGB with the mask's outline, `line` pixels wide, and a faint wash: the film stays readable."""
     picture = np.repeat(np.clip(pixels, 0, 1)[..., None] * 255, 3, axis=2)
-    outline = ndimage.binary_dilation(mask, iterations=2) & ~mask
+    outline = ndimage.binary_dilation(mask, iterations=line) & ~mask
     picture[mask] = 0.82 * picture[mask] + 0.18 * np.array(OPACITY_COLOUR)
     picture[outline] = OPACITY_COLOUR
     return picture.astype(np.uint8)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+#: What every output that a person may take for a report says.
+RESEARCH_USE = "Research use only. Not a medical device."
+
 
 @dataclass(frozen=True)
 class FilmFindings:
@@ -16,9 +19,10 @@ class FilmFindings:
         probabilities: class -> probability of this film alone.
         boxes: `[xmin, ymin, xmax, ymax]` in film pixels, best first.
         scores: a confidence for each box.
-        none: confidence that the film shows no opacity.
+        none: confidence that the film shows no opacity, by this film alone.
         crop_box: what the network saw, film pixels.
         flags: what a reader should know, such as "whole_film".
+        none_weight: weight of the probability of negative in `none`; the rest is 1 - the best score.
     """
 
     image_id: str
@@ -29,6 +33,7 @@ class FilmFindings:
     none: float
     crop_box: tuple[float, ...]
     flags: tuple[str, ...] = ()
+    none_weight: float = 1.0
 
     @classmethod
     def from_result(cls, image_id: str, study_id: str, result: Mapping[str, Any]) -> FilmFindings:
@@ -42,4 +47,5 @@ class FilmFindings:
             none=float(result["none"]),
             crop_box=tuple(float(edge) for edge in result["crop_box"]),
             flags=tuple(result["flags"]),
+            none_weight=float(result.get("none_weight", 1.0)),
         )

@@ -21,7 +21,8 @@ def format_prediction_string(detections: Iterable[Detection]) -> str:
 def write_submission(films: Sequence[FilmFindings], path: str | Path) -> None:
     """Write the submission: every study with all four classes, every film with its boxes and `none`.
 
-    A film's `none` is the probability that its whole study is negative.
+    A film's `none` is the probability that its whole study is negative, blended with 1 - its own best box by the
+    film's `none_weight`.
     """
     studies = average_studies(films)
     rows = [(f"{study}{STUDY_SUFFIX}", _describe_study(probabilities)) for study, probabilities in studies.items()]
@@ -35,7 +36,9 @@ def _describe_study(probabilities: Mapping[str, float]) -> str:
 
 def _describe_film(film: FilmFindings, study: Mapping[str, float]) -> str:
     boxes = [(OPACITY, score, box) for box, score in zip(film.boxes, film.scores, strict=True)]
-    return format_prediction_string([*boxes, (NONE, study["negative"], UNIT_BOX)])
+    without_boxes = 1 - max(film.scores, default=0.0)
+    none = film.none_weight * study["negative"] + (1 - film.none_weight) * without_boxes
+    return format_prediction_string([*boxes, (NONE, none, UNIT_BOX)])
 
 
 def _format_detection(name: str, confidence: float, box: Sequence[float]) -> str:

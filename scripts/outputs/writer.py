@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
 
-from scripts.errors import InputError
-from scripts.files import compute_sha256, write_text
+from scripts.errors import REFUSED_COLUMNS, REFUSED_FILE, InputError
+from scripts.files import add_rows, compute_sha256, write_text
 from scripts.outputs.pictures import draw_overlay, write_mask
 from scripts.outputs.records import FilmFindings
 from scripts.outputs.submission import write_submission
 from scripts.outputs.tables import write_tables
+from scripts.processes import gather_items, is_first_process
 from scripts.radiographs import read_radiograph
 
 DONE = "done.json"
@@ -26,27 +29,44 @@ class FindingsWriter:
 
     Args:
         output_dir: where everything goes: masks/, overlays/, films.csv, studies.csv, predictions.json, submission.csv,
-            done.json.
+            done.json, and with `dicom_results` also dicom/.
         overlays: how many films get an overlay; -1: all.
-        weights: file of the weights that were used, for the record.
+        weights: file of the weights that were used, or one for each network by name, for the record.
         reader_options: options of `read_radiograph`, as the loading transform has them.
+        dicom_results: also write the findings as DICOM objects, a folder for each film (`scripts.outputs.dicom`);
+            the words true and false stand for themselves, which is how MONAI's command line hands them over.
+        version: of the bundle, for those objects.
+        operating_point: `{"threshold": ..., "option": ...}` on 1 - the probability of negative, for their report;
+            without it no study is called positive or negative.
 
-    The engine's output is a list of items (`decollate` is on) with "pred", the mask `(1, H, W)` in the film's frame,
-    and "result"; its batch has `image_id`, `study_id` and `path`.
+    Raises:
+        InputError: where DICOM results are asked for without weights or version, or the operating point is malformed,
+            or `dicom_results` is something else.
+
+    The engine's output is a list of items with "pred", the mask `(1, H, W)` in the film's frame, and "result"; its
+    batch is a list too, of items with `image_id`, `study_id` and `path`. A film that is out of scope by its result gets
+    a row of refused.csv, and no other.
     """
 
     def __init__(
         self,
         output_dir: str | Path,
         overlays: int = -1,
-        weights: str | Path | None = None,
+        weights: str | Path | Mapping[str, str | Path] | None = None,
         reader_options: dict[str, Any] | None = None,
+        dicom_results: bool | str = False,
+        version: str = "",
+        operating_point: Mapping[str, Any] | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.overlays = overlays
         self.weights = weights
         self.reader_options = reader_options or {}
+        wanted = _read_switch(dicom_results)
+        self.write_dicom = _plan_dicom_results(version, weights, operating_point) if wanted else None
         self.films: dict[str, FilmFindings] = {}
+        self.paths: dict[str, str] = {}
+        self.refused: dict[str, list[str]] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -54,14 +74,17 @@ class FindingsWriter:
         engine.add_event_handler(Events.COMPLETED, self._write_tables)
 
     def _start(self, engine: Engine) -> None:
-        self.films = {}
+        self.films, self.paths, self.refused = {}, {}, {}
         (self.output_dir / DONE).unlink(missing_ok=True)
 
     def _write_films(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
             film = FilmFindings.from_result(item["image_id"], item["study_id"], output["result"])
             _check_file_name(f"{film.image_id}.png")
-            self.films[film.image_id] = film
+            if why := output["result"].get("out_of_scope"):
+                self.refused[film.image_id] = [film.image_id, film.study_id, "out_of_scope", str(item["path"]), why]
+                continue
+            self.films[film.image_id], self.paths[film.image_id] = film, str(item["path"])
             self._write_pictures(film, np.asarray(output["pred"][0]), item["path"])
 
     def _write_pictures(self, film: FilmFindings, mask: np.ndarray, path: str) -> None:
@@ -71,16 +94,54 @@ class FindingsWriter:
             draw_overlay(pixels, mask, film, self.output_dir / "overlays" / f"{film.image_id}.png")
 
     def _write_tables(self, engine: Engine) -> None:
+        self.films, self.paths = gather_items(self.films), gather_items(self.paths)
+        self.refused = gather_items(self.refused)
+        if not is_first_process():
+            return
         films = list(self.films.values())
+        if self.refused:
+            add_rows(self.output_dir / REFUSED_FILE, REFUSED_COLUMNS, self.refused.values())
         write_tables(films, self.output_dir)
         write_submission(films, self.output_dir / "submission.csv")
-        record = {
+        record: dict[str, Any] = {
             "films": len(films),
+            "refused_out_of_scope": len(self.refused),
             "studies": len({film.study_id for film in films}),
-            "weights_sha256": compute_sha256(self.weights) if self.weights else None,
+            "weights_sha256": _hash_weights(self.weights),
         }
+        if self.write_dicom:
+            hashes = record["weights_sha256"]
+            counts = self.write_dicom(films, self.paths, self.output_dir, hashes, self.reader_options)
+            record["dicom_results"] = counts
         write_text(self.output_dir / DONE, json.dumps(record, indent=1) + "\n")
         logging.getLogger(__name__).info("wrote the findings of %d films to %s", len(films), self.output_dir)
+
+
+def _plan_dicom_results(
+    version: str, weights: object, operating_point: Mapping[str, Any] | None
+) -> Callable[..., dict[str, int]]:
+    # highdicom is imported only where it is used: MONAI Label's pydicom is too old for it
+    from scripts.outputs.dicom import OperatingPoint
+    from scripts.outputs.dicom.batch import write_run
+
+    if not weights or not version:
+        raise InputError("weights and a version, for DICOM results", "none", "set both, or leave DICOM results out")
+    return partial(write_run, version=version, point=OperatingPoint.of(operating_point))
+
+
+def _read_switch(value: bool | str) -> bool:
+    """A text of a command line is true by itself, "false" too."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise InputError("dicom_results true or false", repr(value)[:80], "write one of them")
+    return value
+
+
+def _hash_weights(weights: str | Path | Mapping[str, str | Path] | None) -> Any:
+    if isinstance(weights, Mapping):
+        return {name: compute_sha256(path) for name, path in weights.items()}
+    return compute_sha256(weights) if weights else None
 
 
 def _check_file_name(name: str) -> None:

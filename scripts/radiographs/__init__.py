@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scripts.radiographs.facts import FLAGS, Radiograph, RadiographFacts
-from scripts.radiographs.reading import read_radiograph
+from scripts.radiographs.grayscale import Display, LookupTable, Window
+from scripts.radiographs.reading import read_film_display, read_radiograph
 from scripts.radiographs.workers import IsolatedReader, read_radiographs
 
 if TYPE_CHECKING:
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FLAGS",
+    "Display",
     "IsolatedReader",
     "LoadRadiographd",
+    "LookupTable",
     "Radiograph",
     "RadiographFacts",
+    "Window",
+    "read_film_display",
     "read_radiograph",
     "read_radiographs",
 ]

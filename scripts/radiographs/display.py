@@ -82,7 +82,7 @@ def _read_table(header: Header, keyword: str, signed: bool) -> LookupTable | Non
         raise Refusal("bad_lookup", f"{keyword} declares {count} entries and holds {len(entries)}")
     # The VR of the first input, US or SS, is ambiguous, and often wrong.
     first = (first + 32768) % 65536 - 32768 if signed else first % 65536
-    return LookupTable(first, entries.astype(np.float64))
+    return LookupTable(first, entries.astype(np.float64), int(descriptor[2]))
 
 
 def _read_entries(item: Header, count: int) -> NDArray[np.unsignedinteger]:

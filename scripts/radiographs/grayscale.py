@@ -20,10 +20,11 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LookupTable:
-    """A Modality or VOI LUT: `entries[i]` stands for input `first + i`; inputs beyond it take its ends."""
+    """A Modality or VOI LUT: `entries[i]`, of so many `bits`, stands for input `first + i`; beyond it its ends hold."""
 
     first: int
     entries: Values
+    bits: int = 16
 
     def apply(self, values: Values) -> Values:
         """Values of any shape through the table."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,10 +17,12 @@ from scripts.radiographs.decoding import decode_stored_values
 from scripts.radiographs.display import read_display
 from scripts.radiographs.facts import Radiograph, collect_facts
 from scripts.radiographs.gates import check_object, check_picture, check_pixel_data, check_scope
-from scripts.radiographs.grayscale import render_brightness
+from scripts.radiographs.grayscale import Display, render_brightness
 from scripts.radiographs.header import Header
 from scripts.radiographs.refusal import Refusal
 from scripts.radiographs.structure import check_size, open_film_bytes
+
+T = TypeVar("T")
 
 
 def read_radiograph(
@@ -36,19 +41,43 @@ def read_radiograph(
     Raises:
         RefusedFilm: where the file is not a film that can be read, with its reason code.
     """
-    try:
-        file = _read_file(path)
-        if accept_renderings:
-            from scripts.radiographs.renderings import is_rendering, read_rendering
+    read = partial(_read_picture, accept_secondary_capture, accept_renderings)
+    return _run_gates(path, read)
 
-            if is_rendering(file):
-                return read_rendering(file)
-        return _read_dicom(file, accept_secondary_capture)
+
+def read_film_display(path: str | Path, *, accept_secondary_capture: bool = False) -> Display:
+    """How a DICOM film wants its stored values shown, for what has to show it alike; no decoder runs.
+
+    Raises:
+        RefusedFilm: as `read_radiograph`.
+    """
+    return _run_gates(path, partial(_read_display, accept_secondary_capture))
+
+
+def _run_gates(path: str | Path, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(_read_file(path))
     except Refusal as refusal:
         refused = RefusedFilm(refusal.reason, path, refusal.detail)
     except MemoryError:
         refused = RefusedFilm("decode_error", path, "not enough memory")
     raise refused  # outside of the handler: no chain of causes that could quote the file
+
+
+def _read_picture(accept_secondary_capture: bool, accept_renderings: bool, file: bytes) -> Radiograph:
+    if accept_renderings:
+        from scripts.radiographs.renderings import is_rendering, read_rendering
+
+        if is_rendering(file):
+            return read_rendering(file)
+    return _read_dicom(file, accept_secondary_capture)
+
+
+def _read_display(accept_secondary_capture: bool, file: bytes) -> Display:
+    film = open_film_bytes(file)
+    header = Header.of_film(film)
+    check_object(header, accept_secondary_capture)
+    return read_display(header, check_picture(header, film))[0]
 
 
 def _read_file(path: str | Path) -> bytes:

@@ -1,0 +1,120 @@
+"""DICOM results of a whole run, written at its end: a study's probabilities are known when its last film is."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydicom import dcmread
+
+from scripts.errors import REFUSED_FILE, InputError
+from scripts.files import escape_cell
+from scripts.outputs.dicom import write_dicom_results
+from scripts.outputs.dicom.identifiers import SERIES_NUMBERS, Algorithm
+from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
+from scripts.outputs.records import FilmFindings
+from scripts.outputs.tables import average_studies
+
+#: Refused files that are no films: a report in a study's folder does not make the answer on its films a partial one.
+_NO_FILMS = ("not_dicom", "unsupported_sop", "no_pixels")
+
+
+def write_run(
+    films: Sequence[FilmFindings],
+    paths: Mapping[str, str],
+    output_dir: Path,
+    weights_sha256: Mapping[str, str] | str,
+    reader_options: Mapping[str, Any],
+    *,
+    version: str,
+    point: OperatingPoint | None,
+) -> dict[str, int]:
+    """Write the objects of all films into `<output_dir>/dicom/`, from the masks and refused.csv that stand there.
+
+    A film that cannot have them is told in the log and left out; the others go on. Objects that an earlier run wrote of
+    a film that is refused or left out now are taken away: they must not stand as today's answer.
+
+    Args:
+        films: findings in order.
+        paths: image id -> film.
+        output_dir: the run's folder.
+        weights_sha256: hash of the weights, or one for each network by name.
+        reader_options, point: as for `write_dicom_results`.
+        version: of the bundle.
+
+    Returns:
+        How many films have objects, and how many were left out.
+    """
+    named = {"network": weights_sha256} if isinstance(weights_sha256, str) else weights_sha256
+    algorithm = Algorithm(version, named)
+    refused = _read_refused(output_dir / REFUSED_FILE)
+    for row in refused:
+        _remove_results(output_dir / "dicom", row["image_id"])
+    studies, created = _gather_studies(films, paths, refused), datetime.now()
+    counts = {"films": 0, "left_out": 0}
+    for film in films:
+        mask = _read_mask(output_dir / "masks" / f"{film.image_id}.png")
+        try:
+            written = write_dicom_results(
+                film, mask, studies[film.study_id], paths[film.image_id], output_dir / "dicom", algorithm, point,
+                created, dict(reader_options),
+            )  # fmt: skip
+        except InputError as error:
+            logging.getLogger(__name__).error("no DICOM results for %s: %s", film.image_id, error)
+            written = []
+        if not written:
+            _remove_results(output_dir / "dicom", film.image_id)
+        counts["films" if written else "left_out"] += 1
+    _report_twins(output_dir / "dicom", films)
+    return counts
+
+
+def _report_twins(folder: Path, films: Sequence[FilmFindings]) -> None:
+    """Two films of one SOP Instance UID give objects of one UID: neither is lost here, but an archive keeps one."""
+    seen: dict[str, str] = {}
+    for film in films:
+        path = folder / film.image_id / "presentation.dcm"  # its UID depends on the film alone
+        uid = str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) if path.is_file() else film.image_id
+        if uid in seen:
+            message = "%s and %s have one SOP Instance UID, and so have their DICOM results: send those of one only"
+            logging.getLogger(__name__).warning(message, seen[uid], film.image_id)
+        seen.setdefault(uid, film.image_id)
+
+
+def _gather_studies(
+    films: Sequence[FilmFindings], paths: Mapping[str, str], refused: Sequence[Mapping[str, str]]
+) -> dict[str, StudyFindings]:
+    counts = Counter(row["study_id"] for row in refused if row["reason"] not in _NO_FILMS)
+    return {
+        study: StudyFindings(
+            probabilities,
+            tuple(paths[film.image_id] for film in films if film.study_id == study),
+            counts[str(escape_cell(study))],  # as the table has it
+        )
+        for study, probabilities in average_studies(films).items()
+    }
+
+
+def _read_refused(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _remove_results(folder: Path, image_id: str) -> None:
+    if Path(image_id).name == image_id:
+        for kind in SERIES_NUMBERS:
+            (folder / image_id / f"{kind}.dcm").unlink(missing_ok=True)
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return (np.asarray(picture) > 0).astype(np.uint8)

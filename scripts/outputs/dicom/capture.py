@@ -1,0 +1,55 @@
+"""Secondary Capture of the overlay (PS3.3 A.8.1): for viewers that show neither presentation states nor reports."""
+
+from __future__ import annotations
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from scripts.outputs.dicom.codes import SOURCE_IMAGE
+from scripts.outputs.dicom.derivation import Derivation
+from scripts.outputs.pictures import paint_overlay
+from scripts.outputs.records import RESEARCH_USE, FilmFindings
+
+_DERIVATION = (
+    "Film as its window shows it, enlarged where it is small, with the suspected region, opacity boxes and their"
+    " confidence, what the network saw, and the class probabilities of this film alone drawn on it. "
+)
+
+
+def build_capture(derivation: Derivation, film: FilmFindings, mask: NDArray[np.uint8]) -> Dataset:
+    """The picture of `paint_overlay` as an object.
+
+    Args:
+        derivation: the film.
+        film: its findings.
+        mask: `(H, W)` of zeros and ones.
+    """
+    picture = paint_overlay(derivation.source.radiograph.pixels[0], mask, film)
+    stand_in = derivation.source.stand_in
+    capture = hd.sc.SCImage(
+        picture,
+        "RGB",
+        8,
+        "PATIENT",
+        stand_in.StudyInstanceUID,
+        **derivation.identify("capture"),
+        patient_orientation=("L", "F"),
+    )
+    capture.ImageType = ["DERIVED", "SECONDARY"]
+    capture.ConversionType = "WSD"  # workstation, C.8.6.1
+    capture.BurnedInAnnotation = "YES"
+    capture.DerivationDescription = _DERIVATION + RESEARCH_USE
+    capture.ImageComments = RESEARCH_USE
+    capture.SourceImageSequence = [_refer_to(stand_in)]
+    derivation.stamp(capture, "DateOfSecondaryCapture", "TimeOfSecondaryCapture")
+    return derivation.finish(capture)
+
+
+def _refer_to(film: Dataset) -> Dataset:
+    """C.12.4, Source Image Sequence."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
+    item.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE]
+    return item

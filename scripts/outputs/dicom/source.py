@@ -1,0 +1,153 @@
+"""The film that an object is derived from: its header, and what of it is passed on.
+
+Two views of one header. The stand-in is what highdicom builds from: checked UIDs, size, and nothing of the patient, so
+that no library sees, judges or logs a name. The patient's elements are passed on byte for byte afterwards, with the
+character set that they are written in, whether or not they keep to the standard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+
+from scripts.errors import InputError
+from scripts.radiographs import Display, Radiograph, RadiographFacts, read_film_display, read_radiograph
+
+#: Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): what names the case, and no more.
+IDENTITY: tuple[str, ...] = (
+    "SpecificCharacterSet",
+    "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex",
+    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber", "StudyDescription",
+)  # fmt: skip
+#: The elements of `IDENTITY` and of the stand-in that are there even if empty (type 2).
+_TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+    "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
+)  # fmt: skip
+_UIDS = {
+    "SOPInstanceUID": "sop_instance_uid",
+    "StudyInstanceUID": "study_instance_uid",
+    "SeriesInstanceUID": "series_instance_uid",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A film that was read.
+
+    Args:
+        header: its data set without pixels, as stored.
+        stand_in: the same film without a patient, for highdicom.
+        radiograph: its pixels and facts.
+        display: how it wants its stored values shown.
+    """
+
+    header: Dataset
+    stand_in: Dataset
+    radiograph: Radiograph
+    display: Display
+
+    @property
+    def facts(self) -> RadiographFacts:
+        return self.radiograph.facts
+
+
+def read_source(path: str | Path, **reader_options: bool) -> Source | None:
+    """A film by our reader, and its header by pydicom; None for a rendering, which has no header.
+
+    Args:
+        path: the film.
+        reader_options: options of `read_radiograph`.
+
+    Raises:
+        RefusedFilm: where our reader refuses the film; its header is not looked at then.
+        InputError: where it has no UIDs to refer to.
+    """
+    radiograph = read_radiograph(path, **reader_options)
+    if radiograph.facts.rendering:
+        return None
+    accepted = {key: value for key, value in reader_options.items() if key != "accept_renderings"}
+    header = _read_header(path)
+    _check_uids(path, header, radiograph.facts)
+    stand_in = _make_stand_in(header, radiograph.facts)
+    return Source(header, stand_in, radiograph, read_film_display(path, **accepted))
+
+
+def read_references(paths: Iterable[str | Path], study_uid: str) -> list[Dataset]:
+    """UIDs alone of films of one study that were read before; what is no such film is left out.
+
+    Args:
+        paths: the films.
+        study_uid: their Study Instance UID.
+    """
+    references: dict[str, Dataset] = {}
+    for path in paths:
+        try:
+            found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", *_UIDS])
+        except (pydicom.errors.InvalidDicomError, OSError):  # a rendering, or a file that is gone
+            continue
+        if all(found.get(keyword) for keyword in ("SOPClassUID", *_UIDS)) and found.StudyInstanceUID == study_uid:
+            references[found.SOPInstanceUID] = found
+    return list(references.values())
+
+
+def copy_elements(header: Dataset, target: Dataset, keywords: Iterable[str]) -> None:
+    """Elements of text as their bytes and sequences as they are; what the header lacks is left as it is."""
+    for keyword in keywords:
+        element: Any = header.get_item(keyword)  # raw where nobody asked for its value
+        if element is None:
+            continue
+        vr = dictionary_VR(keyword)
+        if vr == "SQ" or not isinstance(element, RawDataElement):
+            target[keyword] = header[keyword]
+        else:
+            value = element.value or b""
+            value += b" " * (len(value) % 2)
+            target[keyword] = element._replace(VR=vr, length=len(value), value=value)
+
+
+def _read_header(path: str | Path) -> Dataset:
+    try:
+        return pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except Exception as error:  # what pydicom raises on a header that only the reader's own parser takes is open
+        found = f"one that gives {type(error).__name__} in {path}"
+        raise InputError("a header that pydicom reads", found, "leave DICOM results out for this film") from None
+
+
+def _check_uids(path: str | Path, header: Dataset, facts: RadiographFacts) -> None:
+    missing = [keyword for keyword, name in _UIDS.items() if not getattr(facts, name)]
+    if not missing and str(header.get("SOPInstanceUID", "")).strip(" \0") != facts.sop_instance_uid:
+        missing = ["SOPInstanceUID"]
+    if missing:
+        raise InputError(
+            "a film with SOP, Series and Study Instance UID, for DICOM results that refer to it",
+            f"no valid {' and '.join(missing)} in {path}",
+            "write DICOM results of films as the scanner stored them only",
+        )
+
+
+def _make_stand_in(header: Dataset, facts: RadiographFacts) -> Dataset:
+    stand_in = Dataset()
+    described: dict[str, Any] = {keyword: getattr(facts, name) for keyword, name in _UIDS.items()}
+    described.update(dict.fromkeys(_TYPE_2))
+    described.update(
+        SOPClassUID=header.SOPClassUID,
+        Modality=facts.modality if facts.modality in ("CR", "DX") else "OT",
+        Rows=facts.rows,
+        Columns=facts.columns,
+        SamplesPerPixel=1,
+        PhotometricInterpretation=facts.photometric,
+    )
+    for keyword, value in described.items():
+        setattr(stand_in, keyword, value)
+    stand_in.file_meta = pydicom.dataset.FileMetaDataset()
+    stand_in.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    return stand_in

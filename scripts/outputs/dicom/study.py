@@ -1,0 +1,59 @@
+"""What a run says of a whole study, beside what it found on one film."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.errors import InputError
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """Where a study is called positive: 1 - its probability of negative is at least the threshold.
+
+    Args:
+        threshold: 0 to 1.
+        option: how it was chosen, in a few words.
+    """
+
+    threshold: float
+    option: str = "given"
+
+    @classmethod
+    def of(cls, setting: Mapping[str, object] | OperatingPoint | None) -> OperatingPoint | None:
+        """From a config's `{"threshold": ..., "option": ...}`.
+
+        Raises:
+            InputError: where it is anything else, or the threshold is not in 0 to 1.
+        """
+        if setting is None or isinstance(setting, OperatingPoint):
+            return setting
+        try:
+            point = cls(float(str(setting["threshold"])), str(setting.get("option", cls.option)))
+        except (TypeError, KeyError, ValueError, AttributeError):
+            point = cls(-1.0)
+        if not 0 <= point.threshold <= 1 or not point.option.isascii():
+            expected = 'an operating point {"threshold": 0 to 1, "option": how it was chosen, in ASCII}'
+            raise InputError(expected, repr(setting)[:80], "correct it, or set it to null")
+        return point
+
+    def is_positive(self, probabilities: Mapping[str, float]) -> bool:
+        """Whether a study of these probabilities is called positive."""
+        return 1 - probabilities["negative"] >= self.threshold
+
+
+@dataclass(frozen=True)
+class StudyFindings:
+    """What was found on a study.
+
+    Args:
+        probabilities: study class -> mean of its films.
+        paths: the films that the mean is over.
+        num_refused: films of the study that were not scored.
+    """
+
+    probabilities: Mapping[str, float]
+    paths: tuple[str | Path, ...] = ()
+    num_refused: int = 0

@@ -1,0 +1,59 @@
+"""Many films on one picture, for the eye: where lungs were found, beside where they were drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from scripts.files import replace_file
+from scripts.radiographs import read_radiograph
+
+FOUND_COLOUR, DRAWN_COLOUR = (255, 176, 0), (100, 143, 255)
+_MARGIN, _CAPTION = 4, 16
+
+
+@dataclass(frozen=True)
+class LungCase:
+    """A film with its lung boxes.
+
+    Args:
+        path: the film.
+        drawn, found: boxes in film pixels, or None.
+        caption: a few words.
+    """
+
+    path: Path
+    drawn: Sequence[float] | None
+    found: Sequence[float] | None
+    caption: str
+
+
+def draw_lung_sheet(cases: Sequence[LungCase], path: str | Path, columns: int = 6, size: int = 240) -> None:
+    """Draw films in rows, each as a square of `size` pixels: blue the box that was drawn, orange the one found.
+
+    A sheet shows the films themselves: of patients' films it is as confidential as they are.
+    """
+    rows, step = -(-len(cases) // columns), size + _MARGIN
+    sheet = Image.new("RGB", (columns * step + _MARGIN, rows * (step + _CAPTION) + _MARGIN))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
+    for number, case in enumerate(cases):
+        left, top = number % columns * step + _MARGIN, number // columns * (step + _CAPTION) + _MARGIN
+        sheet.paste(_draw_case(case, size), (left, top))
+        pen.text((left, top + size), case.caption, fill=(235, 235, 235), font=font)
+    with replace_file(path) as temporary:
+        sheet.save(temporary, format="PNG")
+
+
+def _draw_case(case: LungCase, size: int) -> Image.Image:
+    pixels = read_radiograph(case.path).pixels[0]
+    picture = Image.fromarray((pixels * 255).astype("uint8")).resize((size, size)).convert("RGB")
+    pen = ImageDraw.Draw(picture)
+    across, along = size / pixels.shape[1], size / pixels.shape[0]
+    for box, colour in ((case.drawn, DRAWN_COLOUR), (case.found, FOUND_COLOUR)):
+        if box is not None:
+            xmin, ymin, xmax, ymax = box
+            pen.rectangle([xmin * across, ymin * along, xmax * across, ymax * along], outline=colour, width=2)
+    return picture

@@ -1,0 +1,64 @@
+"""Several processes on one run: which of them writes, how their results come together, how a network is shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain, zip_longest
+from typing import Any, TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+T = TypeVar("T")
+
+
+def count_processes() -> int:
+    """Processes of this run, 1 without a process group."""
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes what a run has once: tables, histories, checkpoints."""
+    return count_processes() == 1 or distributed.get_rank() == 0
+
+
+def gather_items(items: Mapping[str, T]) -> dict[str, T]:
+    """What all processes hold, in every process, each name once; the first process that holds it is believed.
+
+    Items are taken from the processes in turn, as `DistributedSampler` deals films out: the order is that of one
+    process that saw them all.
+    """
+    if count_processes() == 1:
+        return dict(items)
+    parts: list[dict[str, T]] = [{} for _ in range(count_processes())]
+    distributed.all_gather_object(parts, dict(items))
+    joined: dict[str, T] = {}
+    for pair in chain.from_iterable(zip_longest(*(part.items() for part in parts))):
+        if pair is not None:
+            joined.setdefault(*pair)
+    return joined
+
+
+def share_network(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """A network that is trained by all processes together, begun with the weights of the first.
+
+    Batch norm looks at the films of all processes on GPUs only: torch has no other one on a CPU.
+    """
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+
+def take_inner_network(member: Any) -> Any:
+    """The network inside of a shared one, whose weights fit into a network on its own; anything else as it is."""
+    return member.module if isinstance(member, DistributedDataParallel) else member
+
+
+@torch.no_grad()
+def spread_buffers(network: nn.Module) -> None:
+    """Give all processes the first one's running statistics, so that they judge by one network."""
+    if count_processes() > 1:
+        for buffer in network.buffers():
+            distributed.broadcast(buffer, src=0)
