@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format environment clean
+.PHONY: help demo test lint types format release environment clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -55,6 +55,9 @@ types: $(MADE) ## mypy
 format: $(MADE) ## rewrite the code in ruff's format, imports sorted
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
+
+release: $(MADE) ## the bundle for the model zoo, under dist/, checked in a place of its own
+	$(BIN)/python -m scripts release
 
 environment: $(MADE) ## .venv as pyproject.toml and constraints.txt say
 

@@ -51,6 +51,40 @@ def prepare(
     )
 
 
+def lungs(
+    datalist: str,
+    tree: str,
+    out: str,
+    fold: int | None = None,
+    weights: str | None = None,
+    config: str = "bundle/configs/inference.json",
+    sheet: str | None = None,
+) -> str:
+    """Find the lungs of a fold, and of the films without label; write a datalist with their boxes, and lungs.csv.
+
+    --sheet draws the films on which found and drawn boxes differ most; it shows films, so keep it where they are.
+    """
+    from scripts.inferers.datalists import find_lungs, read_lung_finder
+
+    found = find_lungs(read_lung_finder(config, weights), datalist, tree, out, fold, sheet)
+    flagged = sum(bool(each.flags) for each in found.values())
+    return f"found the lungs of {len(found)} films, {flagged} flagged: {out}/datalist.json, {out}/lungs.csv"
+
+
+def score_lungs(lungs: str, truth: str, fold: int | None = None) -> str:
+    """Compare the boxes of lungs.csv with the drawn ones of a datalist."""
+    from scripts.metrics import report_lungs
+
+    return report_lungs(lungs, truth, fold)
+
+
+def blend(predictions: str, truth: str, fold: int | None = None) -> str:
+    """Fit the weight of p(negative) in the class none on the predictions.json of films that were not trained on."""
+    from scripts.ensembles import report_none_blend
+
+    return report_none_blend(predictions, truth, fold)
+
+
 def score(
     submission: str,
     truth: str,
@@ -73,6 +107,37 @@ def ship(checkpoint: str, out: str = "bundle/models/model.pt") -> str:
     return f"wrote {out} ({Path(out).stat().st_size / 1e6:.1f} MB)"
 
 
+def export(out: str, config: str = "bundle/configs/inference.json", **changes: object) -> str:
+    """Write the three networks as TorchScript and ONNX, each compared with the eager one; --weights FILE and the like.
+
+    ONNX is compared where onnxruntime is installed.
+    """
+    from scripts.exports import export_networks
+
+    measured = export_networks(config, out, **changes)
+    return f"wrote {', '.join(measured)} as .ts and .onnx, and how far they differ as exports.json: {out}"
+
+
+def release(out: str = "dist", large_files_url: str | None = None) -> str:
+    """Pack the bundle for the model zoo, and check it unpacked elsewhere; each check stands in release.log."""
+    from scripts.release import assemble_release, run_checks
+
+    packed = assemble_release(".", out, large_files_url)
+    said = run_checks(packed, ".", Path(out) / "release.log")
+    return f"{said}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
+
+
 if __name__ == "__main__":
     tell_in_one_line()
-    fire.Fire({"draw": draw, "prepare": prepare, "score": score, "ship": ship}, name="python -m scripts")
+    verbs = {
+        "draw": draw,
+        "prepare": prepare,
+        "lungs": lungs,
+        "score_lungs": score_lungs,
+        "score": score,
+        "blend": blend,
+        "ship": ship,
+        "export": export,
+        "release": release,
+    }
+    fire.Fire(verbs, name="python -m scripts")

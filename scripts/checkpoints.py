@@ -18,6 +18,7 @@ from torch import nn
 
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
+from scripts.processes import take_inner_network
 
 HASH_SUFFIX = ".sha256"
 
@@ -108,7 +109,7 @@ class CheckpointKeeper:
         last = self.output_dir / "last.pt"
         if last.is_file():
             _move(last, self.output_dir / "previous.pt")
-        state = {name: member.state_dict() for name, member in self.members.items()}
+        state = {name: take_inner_network(member).state_dict() for name, member in self.members.items()}
         save_weights({**state, "epoch": engine.state.epoch}, last)
         value = float(self.evaluator.state.metrics.get(self.metric, math.nan))
         if math.isfinite(value) and value > self.best:

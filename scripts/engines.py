@@ -16,6 +16,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scripts.errors import InputError
 from scripts.files import write_text
+from scripts.processes import spread_buffers
 
 #: What a loss, a metric or a writer may want to know of each film, beside its picture.
 TARGET_KEYS: tuple[str, ...] = ("label", "mask", "boxes_known", "study_id", "image_id", "crop_box", "film_size")
@@ -203,6 +204,23 @@ class HistoryRecorder:
         if self.summary_writer is not None:
             for name, value in self.rows[-1].items():
                 self.summary_writer.add_scalar(name, value, engine.state.epoch)
+
+
+class BuffersFromFirstProcess:
+    """Before a validation by several processes: all take the first one's running statistics, and judge by one network.
+
+    Args:
+        network: whose buffers they are; each process saw other films, and batch norm on a CPU keeps to its own.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        spread_buffers(self.network)
 
 
 class PictureBoard:

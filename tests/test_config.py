@@ -64,6 +64,9 @@ SMALL: dict[str, Any] = {
     "epochs": 1,
 }
 
+# What torchrun tells a process, for a run of one; any free port will do.
+TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+
 
 def name_file(value: object) -> str | None:
     return str(value.relative_to(CONFIGS)) if isinstance(value, Path) else None
@@ -250,6 +253,8 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
 ):
     """That they run is shown in test_commands.py."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `tell_errors` sets it; put it back afterwards
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
     inferring = find_base(path) == INFERENCE
     places = {"dataset_dir": films / "test" if inferring else films, "weights": weights, "output_dir": tmp_path}
     changes = shrink(path, **places, **({} if inferring else {"datalist_file": datalist_file}))
@@ -261,6 +266,9 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
         **changes,
     )
     workflow.initialize()
-    assert workflow.check_properties() == []
-    for key in set(workflow.parser.config) - RUN_IDS:
-        workflow.parser.get_parsed_content(key)
+    try:
+        assert workflow.check_properties() == []
+        for key in set(workflow.parser.config) - RUN_IDS:
+            workflow.parser.get_parsed_content(key)
+    finally:
+        workflow.finalize()

@@ -79,10 +79,10 @@ def test_tables_have_a_row_for_every_film_and_every_study(tmp_path: Path):
     write_tables(FILMS, tmp_path)
     films, studies = read_csv(tmp_path / "films.csv"), read_csv(tmp_path / "studies.csv")
     assert [(row["image_id"], row["study_id"], row["num_boxes"], row["flags"]) for row in films] == [
-        ("a1", "A", "2", ""),
+        ("a1", "A", "1", ""),
         ("a2", "A", "0", ""),
-        ("b1", "B", "2", "whole_film"),
-    ]
+        ("b1", "B", "1", "whole_film"),
+    ], "of two boxes the fainter one is not shown"
     assert [(row["study_id"], row["num_films"], float(row["negative"])) for row in studies] == [
         ("A", "2", 0.4),
         ("B", "1", 0.9),
@@ -414,9 +414,17 @@ def test_no_patient_is_named_in_any_output(drawn: dict[str, Path], tmp_path: Pat
 
 def test_an_overlay_is_drawn_on_the_pixels_that_the_reader_gives(drawn: dict[str, Path], tmp_path: Path):
     run_writer(drawn, tmp_path / "out")
-    expected = open_overlay(tmp_path, read_radiograph(drawn["a1"]).pixels[0], draw_region(), make_film("a1", "A"))
+    shown = make_film("a1", "A").keep_shown()
+    expected = open_overlay(tmp_path, read_radiograph(drawn["a1"]).pixels[0], draw_region(), shown)
     with Image.open(tmp_path / "out" / "overlays" / "a1.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), expected)
+
+
+def test_a_person_is_shown_the_boxes_that_are_sure_enough():
+    film = replace(make_film("a1", "A"), boxes=((0, 0, 9, 9), (1, 1, 5, 5), (2, 2, 6, 6)), scores=(0.9, 0.5, 0.49))
+    shown = film.keep_shown()
+    assert (shown.boxes, shown.scores) == (((0, 0, 9, 9), (1, 1, 5, 5)), (0.9, 0.5))
+    assert replace(shown, boxes=film.boxes, scores=film.scores) == film, "nothing else changes"
 
 
 def draw_sheet(cases: list[LungCase], folder: Path, **options: int) -> np.ndarray:

@@ -24,7 +24,7 @@ def average_studies(films: Sequence[FilmFindings]) -> dict[str, dict[str, float]
 
 
 def write_tables(films: Sequence[FilmFindings], folder: str | Path) -> None:
-    """Write `films.csv`, `studies.csv` and `predictions.json` into a folder."""
+    """Write `films.csv`, `studies.csv` and `predictions.json` into a folder; `num_boxes` counts the shown ones."""
     folder, studies = Path(folder), average_studies(films)
     counts = pd.Series([film.study_id for film in films]).value_counts()
     write_csv(
@@ -42,7 +42,7 @@ def write_tables(films: Sequence[FilmFindings], folder: str | Path) -> None:
 
 
 def _list_film(film: FilmFindings) -> list[object]:
-    figures = [*_pick(film.probabilities), _round(film.none), len(film.boxes)]
+    figures = [*_pick(film.probabilities), _round(film.none), len(film.keep_shown().boxes)]
     return [film.image_id, film.study_id, *figures, " ".join(film.flags)]
 
 

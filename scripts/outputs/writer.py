@@ -91,7 +91,7 @@ class FindingsWriter:
         write_mask(mask, self.output_dir / "masks" / f"{film.image_id}.png")
         if self.overlays < 0 or len(self.films) <= self.overlays:
             pixels = read_radiograph(path, **self.reader_options).pixels[0]
-            draw_overlay(pixels, mask, film, self.output_dir / "overlays" / f"{film.image_id}.png")
+            draw_overlay(pixels, mask, film.keep_shown(), self.output_dir / "overlays" / f"{film.image_id}.png")
 
     def _write_tables(self, engine: Engine) -> None:
         self.films, self.paths = gather_items(self.films), gather_items(self.paths)

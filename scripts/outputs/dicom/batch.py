@@ -63,8 +63,8 @@ def write_run(
         mask = _read_mask(output_dir / "masks" / f"{film.image_id}.png")
         try:
             written = write_dicom_results(
-                film, mask, studies[film.study_id], paths[film.image_id], output_dir / "dicom", algorithm, point,
-                created, dict(reader_options),
+                film.keep_shown(), mask, studies[film.study_id], paths[film.image_id], output_dir / "dicom", algorithm,
+                point, created, dict(reader_options),
             )  # fmt: skip
         except InputError as error:
             logging.getLogger(__name__).error("no DICOM results for %s: %s", film.image_id, error)

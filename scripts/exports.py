@@ -1,0 +1,178 @@
+"""The networks for programs without Python or MONAI: as TorchScript and ONNX, each compared with the eager one.
+
+The reason for a room of its own: MONAI's exports know one network of a config, and of a detector not its inside, which
+is all of it that scripts; anchors and suppression of boxes stay in Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
+from monai.bundle import ConfigParser
+from monai.utils import optional_import
+from torch import nn
+
+from scripts.errors import InputError, find_input_error
+from scripts.files import replace_file, write_text
+
+#: Networks of inference.json, by component, each with the name of the side of its input.
+NETWORKS: dict[str, tuple[str, str]] = {
+    "study_classifier": ("network", "image_size"),
+    "lung_detector": ("lung_detector", "lung_image_size"),
+    "opacity_detector": ("opacity_detector", "opacity_image_size"),
+}
+
+#: The largest difference between an export and the eager network that is believed to be rounding.
+TOLERANCE = 1e-4
+
+#: The highest opset that onnxruntime and TensorRT of the last years know alike.
+OPSET = 17
+
+
+class StudyProbabilities(nn.Module):
+    """The study classifier as one tensor: (B, C, H, W) -> probabilities (B, N).
+
+    That is what metadata.json calls `pred`, and what MONAI's verify_net_in_out can look at; the classifier itself
+    returns a dictionary.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        logits: dict[str, torch.Tensor] = self.network(image)
+        return logits["study"].softmax(dim=1)
+
+
+class OutputsInOrder(nn.Module):
+    """A network's dictionary of tensors, or of lists of them, as a tuple: ONNX has names, but no dictionaries."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(flatten_outputs(self.network(image)).values())
+
+
+def flatten_outputs(outputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """Tensors by name; those of a list as name_0, name_1, ..."""
+    flat: dict[str, torch.Tensor] = {}
+    for name, value in outputs.items():
+        if isinstance(value, torch.Tensor):
+            flat[name] = value
+        else:
+            flat.update({f"{name}_{number}": each for number, each in enumerate(value)})
+    return flat
+
+
+def read_networks(config_file: str | Path, changes: Mapping[str, Any]) -> dict[str, tuple[nn.Module, int]]:
+    """The networks of inference.json with their weights, on the CPU and as they script, and the sides of their inputs.
+
+    Raises:
+        InputError: where the config is not there or the weights are not right.
+    """
+    config_file = Path(config_file)
+    if not config_file.is_file():
+        raise InputError("a config with the networks", f"no file {config_file}", "name inference.json with --config")
+    parser = ConfigParser()
+    parser.read_config(config_file)
+    parser.read_meta(config_file.with_name("metadata.json"))
+    parser.update({"device": "$torch.device('cpu')", **changes})
+    try:
+        return {
+            name: (_take_scriptable(parser.get_parsed_content(part)), int(parser.get_parsed_content(side)))
+            for name, (part, side) in NETWORKS.items()
+        }
+    except RuntimeError as error:  # MONAI's word for whatever a component raises
+        if (bad_input := find_input_error(error)) is None:
+            raise
+        raise bad_input from None
+
+
+def _take_scriptable(network: nn.Module) -> nn.Module:
+    inside = network.network if isinstance(network, RetinaNetDetector) else network
+    return inside.eval()
+
+
+def export_networks(config_file: str | Path, out: str | Path, **changes: Any) -> dict[str, dict[str, float | None]]:
+    """Write `<network>.ts` and `<network>.onnx` of each network, and `exports.json`, what was measured.
+
+    Args:
+        config_file: inference.json.
+        out: folder.
+        changes: other values for the config's names, such as `weights`.
+
+    Returns:
+        For each network the largest difference from the eager one, for "torchscript" and "onnx"; None where
+        onnxruntime is not installed.
+
+    Raises:
+        InputError: as `read_networks`, and where an export differs by more than `TOLERANCE`.
+    """
+    out, measured = Path(out), {}
+    for name, (network, side) in read_networks(config_file, changes).items():
+        pictures = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
+        measured[name] = {
+            "torchscript": export_torchscript(network, out / f"{name}.ts", pictures),
+            "onnx": export_onnx(network, out / f"{name}.onnx", pictures),
+        }
+    write_text(out / "exports.json", json.dumps(measured, indent=1) + "\n")
+    return measured
+
+
+@torch.no_grad()
+def export_torchscript(network: nn.Module, path: Path, pictures: torch.Tensor) -> float:
+    """Script a network, write it, and return how far what was written differs from it on `pictures`."""
+    with replace_file(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch prefers torch.export; Label, Deploy and zoo do not
+        torch.jit.script(network).save(str(temporary))
+    found = torch.jit.load(str(path))(pictures)
+    return _compare_outputs(path, network, pictures, list(flatten_outputs(found).values()))
+
+
+@torch.no_grad()
+def export_onnx(network: nn.Module, path: Path, pictures: torch.Tensor) -> float | None:
+    """Write a network as ONNX, for batches of any number, and return how far it differs on `pictures`.
+
+    By the exporter that traces: the newer one would need onnxscript.
+    """
+    names = list(flatten_outputs(network(pictures[:1])))
+    with replace_file(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the size check becomes a constant, which is right: sizes are fixed
+        torch.onnx.export(
+            OutputsInOrder(network).eval(),
+            (pictures[:1],),
+            str(temporary),
+            input_names=["image"],
+            output_names=names,
+            dynamic_axes={name: {0: "batch"} for name in ("image", *names)},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its import leaves an identifier at home, and calls there
+    runtime, has_runtime = optional_import("onnxruntime")
+    if not has_runtime:
+        return None
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return _compare_outputs(path, network, pictures, session.run(names, {"image": pictures.numpy()}))
+
+
+def _compare_outputs(path: Path, network: nn.Module, pictures: torch.Tensor, found: Sequence[Any]) -> float:
+    expected = flatten_outputs(network(pictures)).values()
+    pairs = [(value.numpy(), np.asarray(other)) for value, other in zip(expected, found, strict=True)]
+    difference = max(float(np.abs(a - b).max()) for a, b in pairs)
+    if not difference <= TOLERANCE:
+        raise InputError(
+            f"an export within {TOLERANCE} of the eager network", f"{difference:.2g} in {path.name}", "do not use it"
+        )
+    return difference

@@ -1,0 +1,16 @@
+"""A release: the bundle as MONAI's model zoo takes it, packed, and checked where it has nothing of the repository."""
+
+from scripts.release.assembly import BUNDLE_NAME, Release, assemble_release
+from scripts.release.checks import CHECKS, Check, run_checks
+from scripts.release.workplace import Workplace, unpack_release
+
+__all__ = [
+    "BUNDLE_NAME",
+    "CHECKS",
+    "Check",
+    "Release",
+    "Workplace",
+    "assemble_release",
+    "run_checks",
+    "unpack_release",
+]

@@ -1,0 +1,192 @@
+"""The repository's parts -> a packed bundle: a folder that stands on its own, and a zip of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from scripts.errors import InputError
+from scripts.files import compute_sha256, replace_file, write_text
+
+#: The folder's name. MONAI Label takes a task from it: no "detection" or "classification" in it.
+BUNDLE_NAME = "chest_xray_covid19"
+
+#: What goes in: place in the repository -> place in the bundle, with the suffixes that are taken there.
+PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bundle/configs": ("configs", (".json", ".conf")),
+    "bundle/models": ("models", (".pt", ".sha256", ".json")),
+    "bundle/docs": ("docs", (".md", ".txt", ".png", ".csv")),
+    "scripts": ("scripts", (".py",)),
+    "LICENSE": ("LICENSE", ("",)),
+}
+
+#: The model zoo keeps no larger file in its repository; large_files.yml says where such a one lies.
+MAX_BYTES = 25_000_000
+LARGE_FILES = "large_files.yml"
+
+#: In the repository one works from its root, in a packed bundle from the bundle's own folder.
+SOURCE_ROOT, PACKED_ROOT = '"bundle_root": "bundle"', '"bundle_root": "."'
+
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can tell
+
+
+@dataclass(frozen=True)
+class Release:
+    """What `assemble_release` made: the version, the packed folder, the zip, and what was too large for both."""
+
+    version: str
+    folder: Path
+    archive: Path
+    large_files: tuple[str, ...] = ()
+
+
+def assemble_release(root: str | Path = ".", out: str | Path = "dist", large_files_url: str | None = None) -> Release:
+    """Pack the bundle of a repository into `<out>/chest_xray_covid19/` and `<out>/chest_xray_covid19_v<version>.zip`.
+
+    The zip is the same whenever it is made of the same files: sorted, one time for all, stored and not compressed,
+    because compressed bytes depend on the machine's zlib and weights hardly shrink.
+
+    Args:
+        root: the repository.
+        out: folder; what it holds of an earlier release is replaced.
+        large_files_url: where files above `MAX_BYTES` will lie, a URL that their names are added to. They are left out
+            and listed in large_files.yml.
+
+    Raises:
+        InputError: where versions differ, weights are not those of their hash, a part is missing, or something stands
+            there that no bundle may hold: a link, or a large file without a URL.
+    """
+    root, out = Path(root), Path(out)
+    version = read_version(root)
+    files = dict(list_files(root))
+    check_weights(root, files)
+    large = tuple(sorted(name for name, source in files.items() if source.stat().st_size > MAX_BYTES))
+    if large and large_files_url is None:
+        raise InputError(
+            f"files of up to {MAX_BYTES // 10**6} MB", large[0], "say --large_files_url, where it will lie"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".") as temporary:
+        packed = Path(temporary) / BUNDLE_NAME
+        for name, source in sorted(files.items()):
+            if name not in large:
+                _pack_file(name, source, packed / name)
+        if large:
+            write_text(packed / LARGE_FILES, _list_large_files({name: files[name] for name in large}, large_files_url))
+        archive = out / f"{BUNDLE_NAME}_v{version}.zip"
+        write_archive(packed, archive)
+        shutil.rmtree(out / BUNDLE_NAME, ignore_errors=True)
+        packed.replace(out / BUNDLE_NAME)
+    return Release(version, out / BUNDLE_NAME, archive, large)
+
+
+def read_version(root: Path) -> str:
+    """The version of the bundle, which four places have to agree on.
+
+    Raises:
+        InputError: where they do not, or one is missing.
+    """
+    try:
+        metadata = json.loads((root / "bundle/configs/metadata.json").read_text(encoding="utf-8"))
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+        headings = re.findall(r"^## (\S+)", (root / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    except FileNotFoundError as error:
+        advice = "release from the root of the repository"
+        raise InputError("the repository's versions", f"no file {error.filename}", advice) from error
+    versions = {
+        "metadata.json": metadata["version"],
+        "its changelog": next(iter(metadata["changelog"]), "none"),
+        "pyproject.toml": project["project"]["version"],
+        "CHANGELOG.md": headings[0] if headings else "none",
+    }
+    if len(set(versions.values())) > 1:
+        found = ", ".join(f"{version} in {place}" for place, version in versions.items())
+        raise InputError("one version", found, "write the new one into all four")
+    return str(metadata["version"])
+
+
+def list_files(root: Path) -> Iterator[tuple[str, Path]]:
+    """Names in the bundle and the files that go there.
+
+    Raises:
+        InputError: where a part is missing, or is or holds a link.
+    """
+    for place, (target, suffixes) in PARTS.items():
+        source = root / place
+        if not source.exists():
+            raise InputError("a whole repository", f"no {place}", "release from the root of the repository")
+        for path in [source] if source.is_file() else sorted(source.rglob("*")):
+            inside = path.relative_to(source)
+            if any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
+                continue
+            if path.is_symlink():
+                raise InputError("files, no links", f"a link at {place}/{inside.as_posix()}", "put the file there")
+            if path.is_file() and path.suffix in suffixes:
+                yield str(PurePosixPath(target) / inside), path
+
+
+def check_weights(root: Path, files: dict[str, Path]) -> None:
+    """Raise an `InputError` where weights have no SHA-256 beside them or another one, or inference asks for others."""
+    weights = {name: path for name, path in files.items() if path.suffix == ".pt"}
+    for name, path in weights.items():
+        hash_file = path.with_name(f"{path.name}.sha256")
+        told = hash_file.read_text(encoding="utf-8").split()[:1] if hash_file.is_file() else []
+        if told != [compute_sha256(path)]:
+            found = "none" if not told else f"{told[0][:12]}..., which is another file's"
+            raise InputError(f"the SHA-256 of {name} beside it", found, "write it with python -m scripts ship")
+    config = (root / "bundle/configs/inference.json").read_text(encoding="utf-8")
+    missing = sorted(set(re.findall(r"/(models/[\w.-]+\.pt)", config)) - set(weights))
+    if missing:
+        raise InputError("the weights that inference.json names", f"no {missing[0]}", "train and ship them first")
+
+
+def pack_config(text: str, name: str) -> str:
+    """A config with the packed bundle's root, and otherwise as it was.
+
+    Raises:
+        InputError: where that is more, or less, than one value.
+    """
+    before = json.loads(text)
+    if "bundle_root" not in before:
+        return text
+    packed = text.replace(SOURCE_ROOT, PACKED_ROOT)
+    if json.loads(packed) != {**before, "bundle_root": "."}:
+        raise InputError(f"{SOURCE_ROOT} once", f"something else in {name}", "write it so")
+    return packed
+
+
+def write_archive(folder: Path, archive: Path) -> None:
+    """Write a zip of a folder, under the folder's name."""
+    with replace_file(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            entry = zipfile.ZipInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}", _FIRST_DAY)
+            entry.external_attr = (stat.S_IFREG | 0o644) << 16
+            entry.create_system = 3  # the one that knows these modes, whatever system packs
+            file.writestr(entry, path.read_bytes())
+
+
+def _pack_file(name: str, source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if name.startswith("configs/") and source.suffix == ".json":
+        target.write_text(pack_config(source.read_text(encoding="utf-8"), name), encoding="utf-8", newline="")
+    else:
+        shutil.copyfile(source, target)
+    target.chmod(0o644)
+
+
+def _list_large_files(files: dict[str, Path], url: str | None) -> str:
+    """What MONAI's `download_large_files` reads."""
+    entries = [
+        f'  - path: "{name}"\n    url: "{url}/{Path(name).name}"\n'
+        f'    hash_val: "{compute_sha256(path)}"\n    hash_type: "sha256"\n'
+        for name, path in files.items()
+    ]
+    return "large_files:\n" + "".join(entries)
