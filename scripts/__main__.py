@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import fire
 
@@ -49,6 +50,24 @@ def prepare(
         f"{prepared.num_training} films with label of {prepared.num_patients} patients, {prepared.num_test} without: "
         f"{prepared.datalist}\ndecisions ({decisions}): {prepared.decisions}"
     )
+
+
+def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
+    """Write a datalist with films of another one, of elsewhere; what is the same film, study or patient is left out."""
+    from scripts.datalist import add_external as add_films
+
+    added = add_films(datalist, tree, external, external_tree, out, workers)
+    decisions = ", ".join(f"{name} {count}" for name, count in added.num_decisions.items()) or "none"
+    return f"{added.num_films} films from elsewhere: {added.datalist}\nleft out ({decisions}): {added.decisions}"
+
+
+def label_external(datalist: str, predictions: list[str], runs: list[str], out: str) -> str:
+    """Label a datalist's films from elsewhere, each fold by the runs that held it out: --predictions "[a, b]"."""
+    from scripts.pseudo_labels import label_external as label_films
+
+    labelled = label_films(datalist, predictions, runs, out)
+    folds = ", ".join(f"{fold} by {len(models)}" for fold, models in labelled.items())
+    return f"labels for fold {folds} models: {out}/datalist.json"
 
 
 def lungs(
@@ -99,6 +118,102 @@ def score(
     return report_score(submission, truth, fold, against, num_resamples, threshold)
 
 
+def trust(
+    *predictions: str,
+    truth: str,
+    out: str,
+    members: str | list[str] = (),  # type: ignore[assignment]
+    facts: str | None = None,
+    num_resamples: int = 1000,
+) -> str:
+    """Calibration, uncertainty, selective prediction and subgroups of predictions.json, one of each fold; two PNGs.
+
+    --members A,B: predictions of the same films by other seeds or networks, for what they disagree about. --facts FILE:
+    a CSV with the column image_id and any others, for more subgroups.
+    """
+    from scripts.metrics.trust import report_trust
+
+    return report_trust(predictions, truth, out, members, facts, num_resamples=num_resamples)
+
+
+def facts(datalist: str, tree: str, out: str) -> str:
+    """Write what the films of a datalist say about themselves as a CSV for `trust`; nothing that tells who it is."""
+    from scripts.datalist import write_facts
+
+    written, refused = write_facts(datalist, tree, out)
+    return f"wrote the facts of {written} films, {refused} say none: {out}"
+
+
+def crossvalidate(
+    config: str | list[str] = "bundle/configs/train.json",
+    out: str = "runs/crossvalidation",
+    folds: int | list[int] = (0, 1, 2, 3, 4),  # type: ignore[assignment]
+    seed: int = 0,
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/films",
+    **options: object,
+) -> str:
+    """Train each fold of a configuration, and score all films by networks that did not see them; resumes.
+
+    Further options go to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
+    """
+    from scripts.experiments import Plan, crossvalidate
+
+    files = [config] if isinstance(config, str) else list(config)
+    plan = Plan(Path(datalist), Path(tree), options)
+    return crossvalidate(plan, files, Path(out), _list(folds), seed)
+
+
+def ablation(
+    out: str = "runs/ablation",
+    rows: str | list[str] | None = None,
+    folds: int | list[int] = 0,
+    seeds: int | list[int] = (0, 1, 2),  # type: ignore[assignment]
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/films",
+    **options: object,
+) -> str:
+    """What each idea is worth, with its noise: trains what is missing, then compares; resumes.
+
+    Rows are overlays of experiments/, joined by "+": --rows baseline,whole_film,whole_film+no_auxiliary. Further
+    options go to every run.
+    """
+    from scripts.experiments import ROWS, Plan, ablate
+
+    plan = Plan(Path(datalist), Path(tree), options)
+    return ablate(plan, Path(out), _list(rows or ROWS), _list(folds), _list(seeds))
+
+
+def experiments(*runs: str, out: str = "runs/ledger", leaderboard: str | None = None) -> str:
+    """The ledger of all runs below the folders: experiments.csv, a picture of the gains, and TensorBoard's files.
+
+    --leaderboard FILE: a CSV with the columns name and score.
+    """
+    from scripts.experiments import draw_gains, find_records, group_runs, read_leaderboard, write_ledger
+
+    found = find_records(*(runs or ("runs",)))
+    told = write_ledger(found, out, read_leaderboard(leaderboard) if leaderboard else None)
+    draw_gains(group_runs(list(found.values())), Path(out) / "gains.png")
+    return f"{told}\n\n{out}: experiments.csv, gains.png, tensorboard"
+
+
+def losses(out: str, **groups: object) -> str:
+    """Draw training and validation loss of runs: --with_mask "[runs/a,runs/b]" --without "[runs/c,runs/d]"."""
+    from scripts.experiments import draw_losses, read_history
+
+    named = {name.replace("_", " "): [read_history(str(run)) for run in _list(runs)] for name, runs in groups.items()}
+    draw_losses(named, out)
+    return f"drew {sum(map(len, named.values()))} runs: {out}"
+
+
+def ensemble(truth: str, fold: int | list[int] | None = None, out: str | None = None, **members: object) -> str:
+    """What averaging networks gains: --NAME predictions.json for each member, a list of files for several folds."""
+    from scripts.ensembles import report_ensemble
+
+    named = {name: [str(path) for path in _list(paths)] for name, paths in members.items()}
+    return report_ensemble(named, truth, fold, out)
+
+
 def ship(checkpoint: str, out: str = "bundle/models/model.pt") -> str:
     """Write the network of a training's checkpoint in half precision, with its SHA-256 beside it."""
     from scripts.checkpoints import ship_weights
@@ -127,15 +242,29 @@ def release(out: str = "dist", large_files_url: str | None = None) -> str:
     return f"{said}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
 
 
+def _list(value: Any) -> list[Any]:
+    """One value of the command line, or several."""
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 if __name__ == "__main__":
     tell_in_one_line()
     verbs = {
         "draw": draw,
         "prepare": prepare,
+        "add_external": add_external,
+        "label_external": label_external,
         "lungs": lungs,
         "score_lungs": score_lungs,
         "score": score,
         "blend": blend,
+        "trust": trust,
+        "facts": facts,
+        "crossvalidate": crossvalidate,
+        "ablation": ablation,
+        "experiments": experiments,
+        "losses": losses,
+        "ensemble": ensemble,
         "ship": ship,
         "export": export,
         "release": release,

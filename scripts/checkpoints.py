@@ -6,6 +6,7 @@ only good file, and torch loads a file with a flipped bit without a word.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Mapping
@@ -73,6 +74,15 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
             "weights of this network", f"others at {path}", "use the configuration that they were trained with"
         ) from error
     return network
+
+
+def load_copies(network: nn.Module, paths: Mapping[str, str | Path]) -> list[nn.Module]:
+    """A copy of a network for each file of weights, in the order of the names.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
+    return [load_weights(copy.deepcopy(network), paths[name]) for name in sorted(paths)]
 
 
 def ship_weights(checkpoint: str | Path, path: str | Path) -> None:

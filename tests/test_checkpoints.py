@@ -16,7 +16,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from scripts.checkpoints import CheckpointKeeper, load_weights, read_weights, save_weights, ship_weights
+from scripts.checkpoints import CheckpointKeeper, load_copies, load_weights, read_weights, save_weights, ship_weights
 from scripts.errors import InputError
 
 
@@ -230,3 +230,13 @@ def test_a_kill_at_any_instant_leaves_a_checkpoint_that_loads(tmp_path: Path, ki
 def read_newest(folder: Path) -> dict:
     path = folder / "last.pt"
     return read_weights(path if path.is_file() else folder / "previous.pt")
+
+
+def test_each_member_is_a_copy_with_its_own_weights(tmp_path: Path):
+    network = nn.Linear(2, 1)
+    before = network.weight.clone()
+    for name, value in {"b": 2.0, "a": 1.0}.items():
+        save_weights({"weight": torch.full((1, 2), value), "bias": torch.zeros(1)}, tmp_path / f"{name}.pt")
+    copies = load_copies(network, {"b": tmp_path / "b.pt", "a": tmp_path / "a.pt"})
+    assert [copy.weight[0, 0].item() for copy in copies] == [1.0, 2.0], "by name"
+    assert torch.equal(network.weight, before), "which stays as it was"

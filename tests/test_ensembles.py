@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from scripts import ensembles
 from scripts.datalist import write_datalist
+from scripts.ensembles import greedy
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
 from scripts.metrics import Predictions, compare_predictions, read_truth, score_predictions
@@ -248,3 +249,118 @@ def test_films_of_which_none_is_none_are_refused(tmp_path: Path):
     negative, best, is_none, groups = draw_arrays(20)
     with pytest.raises(InputError, match="0 films that are none"):
         ensembles.report_none_blend(*write_case(tmp_path, (negative, best, np.zeros_like(is_none), groups)))
+
+
+# several networks
+
+
+def draw_members(number: int = 60, skills: Sequence[float] = (1.0, 1.0, 0.0), seed: int = 0):
+    """Probabilities (M, S, 4), labels and patients of studies, two a patient; a member's skill is its signal."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(number) % 4
+    logits = rng.normal(size=(len(skills), number, 4)) + np.array(skills)[:, None, None] * np.eye(4)[labels]
+    odds = np.exp(logits)
+    return odds / odds.sum(axis=2, keepdims=True), labels, [f"p{place // 2}" for place in range(number)]
+
+
+def choose_slowly(probabilities: np.ndarray, labels: np.ndarray, min_gain: float) -> list[float]:
+    """Greedy selection over multisets that are averaged anew at every step."""
+    chosen: list[int] = []
+    best = -1.0
+    while len(chosen) < 32:
+        scored = []
+        for member in range(len(probabilities)):
+            mean = np.mean([probabilities[each] for each in [*chosen, member]], axis=0)
+            precisions = [average_slowly(mean[:, place].tolist(), (labels == place).tolist()) for place in range(4)]
+            scored.append((sum(precisions) / 4, -member))
+        score, member = max(scored)
+        if score <= best + min_gain:
+            break
+        best = score
+        chosen.append(-member)
+    return [chosen.count(member) / len(chosen) for member in range(len(probabilities))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_greedy_selection_is_that_of_a_slow_twin(seed: int):
+    probabilities, labels, _ = draw_members(40, (1.0, 0.8, 0.6), seed)
+    weights = ensembles.choose_weights(probabilities, labels)
+    assert weights == pytest.approx(choose_slowly(probabilities, labels, greedy.MIN_GAIN))
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_a_member_without_skill_is_not_taken():
+    probabilities, labels, _ = draw_members(400, (2.0, 2.0, 0.0))
+    assert ensembles.choose_weights(probabilities, labels)[2] == 0
+
+
+def test_a_member_is_taken_only_for_a_gain_beyond_the_bound():
+    probabilities, labels, _ = draw_members(80, (1.0, 1.0))
+    assert sorted(ensembles.choose_weights(probabilities, labels, min_gain=1.0)) == [0, 1]
+
+
+def test_each_study_is_blended_by_weights_that_its_patient_had_no_say_in():
+    probabilities, labels, patients = draw_members(60)
+    fitted = ensembles.cross_fit_weights(probabilities, labels, patients, num_parts=3)
+    for patient in set(patients):
+        own = np.array([each == patient for each in patients])
+        changed = labels.copy()
+        changed[own] = (changed[own] + 1) % 4
+        again = ensembles.cross_fit_weights(probabilities, changed, patients, num_parts=3)
+        assert np.array_equal(again.probabilities[own], fitted.probabilities[own])
+
+
+def test_the_gain_on_studies_a_blend_was_chosen_on_flatters():
+    gaps = []
+    for seed in range(6):
+        fitted = ensembles.cross_fit_weights(*draw_members(60, (0.3,) * 12, seed))
+        gaps.append(fitted.in_sample - fitted.cross_fitted)
+    assert min(gaps) > 0
+
+
+def write_members(folder: Path, skills: Sequence[float] = (2.0, 2.0, 0.0)) -> tuple[dict[str, list[Path]], Path]:
+    """Predictions of members in two files each, and the datalist that they are of; studies have one film."""
+    probabilities, labels, _ = draw_members(60, skills)
+    members: dict[str, list[Path]] = {}
+    for member, rows in enumerate(probabilities):
+        films = [make_study_film(place, row) for place, row in enumerate(rows)]
+        for part, some in enumerate((films[:30], films[30:])):
+            write_tables(some, folder / f"{member}{part}")
+            members.setdefault(f"m{member}", []).append(folder / f"{member}{part}" / "predictions.json")
+    listed = [make_listed(place, int(label)) for place, label in enumerate(labels)]
+    write_datalist(folder / "datalist.json", listed, [], num_folds=2, seed=0)
+    return members, folder / "datalist.json"
+
+
+def make_study_film(place: int, row: np.ndarray) -> FilmFindings:
+    named = dict(zip(STUDY_CLASSES, row.tolist(), strict=True))
+    return FilmFindings(f"i{place}", f"s{place}", named, (), (), float(row[0]), (0, 0, 9, 9))
+
+
+def make_listed(place: int, label: int) -> dict[str, Any]:
+    ids = {"image": f"i{place}.dcm", "image_id": f"i{place}", "study_id": f"s{place}", "patient": f"p{place // 2}"}
+    empty = {"boxes": [], "boxes_known": True, "lung_box": None, "height": 9, "width": 9, "duplicate_of": None}
+    return {**ids, **empty, "label": label, "fold": place % 2}
+
+
+def test_the_report_compares_members_their_mean_and_the_blend(tmp_path: Path):
+    members, datalist = write_members(tmp_path)
+    report = ensembles.report_ensemble(members, datalist, out=tmp_path / "ensemble.json", num_resamples=50)
+    probabilities, labels, patients = draw_members(60, (2.0, 2.0, 0.0))
+    fitted = ensembles.cross_fit_weights(probabilities, labels, patients)
+    assert f"{fitted.cross_fitted:.4f}" in next(line for line in report.splitlines() if line.startswith("greedy"))
+    assert "best member" in report
+    written = json.loads((tmp_path / "ensemble.json").read_text())
+    assert written["weights"] == pytest.approx(
+        {f"m{place}": weight for place, weight in enumerate(fitted.weights) if weight}
+    )
+
+
+def test_members_of_other_studies_are_refused(tmp_path: Path):
+    members, datalist = write_members(tmp_path)
+    with pytest.raises(InputError, match="a prediction for every one of 60 study ids, found no prediction for 30"):
+        ensembles.report_ensemble({**members, "m1": members["m1"][:1]}, datalist)
+    with pytest.raises(InputError, match="films, each once, found one twice"):
+        ensembles.report_ensemble({**members, "m1": [*members["m1"], members["m1"][0]]}, datalist)
+    with pytest.raises(InputError, match="2 members or more"):
+        ensembles.report_ensemble({"m0": members["m0"]}, datalist)

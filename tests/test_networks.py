@@ -21,6 +21,7 @@ from scripts.networks import (
     MaskDecoder,
     OpacityDetector,
     StudyClassifier,
+    StudyEnsemble,
 )
 from scripts.networks.lungs import average_places, measure_spread
 
@@ -569,3 +570,40 @@ def test_the_network_inside_of_the_opacity_detector_can_be_scripted(tmp_path: Pa
         assert [tuple(each.shape[2:]) for each in maps] == [(8, 12), (4, 6), (2, 3)]
         for each, other in zip(maps, scripted[name], strict=True):
             torch.testing.assert_close(other, each, rtol=1e-4, atol=1e-5)
+
+
+# several classifiers as one
+
+
+class Fixed(torch.nn.Module):
+    """Says the same of every picture."""
+
+    def __init__(self, study: list[float], mask: float | None = None) -> None:
+        super().__init__()
+        self.study, self.mask = torch.tensor([study]), mask
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        out = {"study": self.study.expand(len(image), -1)}
+        return out if self.mask is None else {**out, "mask": torch.full((len(image), 1, 2, 2), self.mask)}
+
+
+@pytest.mark.parametrize("shares", [None, [1.0, 1.0], [3.0, 1.0]])
+def test_an_ensemble_is_the_weighted_mean_of_probabilities(shares: list[float] | None):
+    first, second = [2.0, 0.0, -1.0, 0.5], [-1.0, 1.0, 3.0, 0.0]
+    network = StudyEnsemble([Fixed(first, 2.0), Fixed(second, -1.0)], shares)
+    out = network(torch.zeros(3, 1, 2, 2))
+    share = 0.75 if shares == [3.0, 1.0] else 0.5
+    study = share * torch.tensor(first).softmax(0) + (1 - share) * torch.tensor(second).softmax(0)
+    assert torch.allclose(out["study"].softmax(1), study.expand(3, -1))
+    mask = share * torch.tensor(2.0).sigmoid() + (1 - share) * torch.tensor(-1.0).sigmoid()
+    assert torch.allclose(out["mask"].sigmoid(), mask.expand(3, 1, 2, 2))
+
+
+def test_an_ensemble_of_classifiers_without_mask_has_none():
+    assert set(StudyEnsemble([Fixed([0.0] * 4)])(torch.zeros(1, 1, 2, 2))) == {"study"}
+
+
+@pytest.mark.parametrize(("members", "shares"), [(0, None), (2, [1.0]), (2, [1.0, 0.0]), (2, [1.0, -1.0])])
+def test_an_ensemble_needs_members_and_a_share_for_each(members: int, shares: list[float] | None):
+    with pytest.raises(ValueError, match=f"a share above 0 for each of {members} members"):
+        StudyEnsemble([Fixed([0.0] * 4) for _ in range(members)], shares)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from scripts.metrics.average_precision import average_precision_by_weights, rank
 from scripts.metrics.bootstrap import ResampledScores, draw_weights
 from scripts.metrics.scores import check_ids
 from scripts.metrics.tabulation import align_columns, format_interval, format_number, judge_difference
+from scripts.outputs import read_predictions
 
 NEGATIVE = STUDY_CLASSES[0]
 
@@ -77,24 +76,8 @@ def report_none_blend(
 
 def _read_confidences(path: Path) -> dict[str, tuple[float, float]]:
     """p(negative) and the best opacity score of each film, by image id."""
-    try:
-        films = json.loads(path.read_text(encoding="utf-8"))["films"]
-        rows = {str(film["image_id"]): _read_film(film) for film in films}
-    except OSError as error:
-        raise InputError("a predictions.json", f"none at {path} ({error.strerror})", "check the path") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        expected = "films with image_id, probabilities and scores between 0 and 1"
-        raise InputError(expected, f"another content in {path.name}", "write it again by inference") from None
-    if len(rows) < len(films) or not rows:
-        raise InputError("films, each once", f"{len(films)} rows of {len(rows)} films in {path.name}", "write it again")
-    return rows
-
-
-def _read_film(film: Mapping[str, Any]) -> tuple[float, float]:
-    negative, best = float(film["probabilities"][NEGATIVE]), max(map(float, film["scores"]), default=0.0)
-    if not (0 <= negative <= 1 and 0 <= best <= 1):
-        raise ValueError(f"expected confidences between 0 and 1, got {negative} and {best}")
-    return negative, best
+    films = read_predictions(path)
+    return {film.image_id: (film.probabilities[NEGATIVE], max(film.scores, default=0.0)) for film in films}
 
 
 def _collect_films(rows: Mapping[str, tuple[float, float]], truth: Truth) -> _Films:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.errors import InputError
@@ -31,7 +31,7 @@ _TITLES = {STUDY_MAP: "study mAP (4 classes)", CHALLENGE_MAP: "challenge mAP (6)
 def report_score(
     submission: str | Path,
     truth: str | Path,
-    fold: int | None = None,
+    fold: int | Sequence[int] | None = None,
     against: str | Path | None = None,
     num_resamples: int = 1000,
     threshold: float | None = None,
@@ -42,7 +42,7 @@ def report_score(
     Args:
         submission: CSV in the challenge's format.
         truth: a datalist.json, or a folder with the challenge's tables.
-        fold: only the films of this fold of the datalist; what the submission says of the others is left out.
+        fold: only the films of this fold of the datalist, or of these; what is said of the others is left out.
         against: another submission of the same films, for paired differences.
         num_resamples: bootstrap resamples behind each interval.
         threshold: operating point on 1 - p(negative); chosen on these studies by default, and the table says so.
@@ -71,10 +71,15 @@ def report_score(
 
 
 def _describe_task(
-    submission: Path, truth: Path, fold: int | None, films: Truth, predictions: Predictions, num_resamples: int
+    submission: Path,
+    truth: Path,
+    fold: int | Sequence[int] | None,
+    films: Truth,
+    predictions: Predictions,
+    num_resamples: int,
 ) -> str:
     patients = "patients not known" if films.patients is None else f"{len(films.groups)} patients"
-    where = truth.name if fold is None else f"{truth.name}, fold {fold}"
+    where = truth.name if fold is None else f"{truth.name}, fold {_name_folds(fold)}"
     drawn = "studies, because this truth knows no patients" if films.patients is None else "patients"
     lines = [
         f"{submission.name} against {where}: "
@@ -86,6 +91,10 @@ def _describe_task(
     if studies or images:
         lines.append(f"left out, because another fold or without a label: {studies} studies and {images} images")
     return "\n".join(lines)
+
+
+def _name_folds(fold: int | Sequence[int]) -> str:
+    return str(fold) if isinstance(fold, int) else ", ".join(map(str, fold))
 
 
 def _tabulate_scores(scores: Mapping[str, Interval], films: Truth) -> str:

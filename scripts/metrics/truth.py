@@ -69,14 +69,14 @@ class Truth:
         return study if self.patients is None else self.patients[study]
 
 
-def read_truth(path: str | Path, fold: int | None = None) -> Truth:
+def read_truth(path: str | Path, fold: int | Sequence[int] | None = None) -> Truth:
     """The truth of a datalist.json, or of a folder with the challenge's tables (which do not know the patients).
 
     Of a datalist every film with a label counts, also those that are not trained on because they are copies.
 
     Args:
         path: file or folder.
-        fold: only the films of this fold; a datalist only.
+        fold: only the films of this fold, or of these; a datalist only.
 
     Raises:
         InputError: where the file or a table is not there or not valid, or the fold is not in it.
@@ -94,11 +94,12 @@ def read_truth(path: str | Path, fold: int | None = None) -> Truth:
     )
 
 
-def _read_from_datalist(path: Path, fold: int | None) -> Truth:
+def _read_from_datalist(path: Path, fold: int | Sequence[int] | None) -> Truth:
+    folds = [fold] if isinstance(fold, int) else fold
     datalist = read_datalist(path)
     films = [*datalist["training"], *datalist["test"]]
     labelled = [film for film in films if film["label"] is not None]
-    scored = [film for film in labelled if fold is None or film["fold"] == fold]
+    scored = [film for film in labelled if folds is None or film["fold"] in folds]
     if not scored:
         found = sorted({film["fold"] for film in labelled if film["fold"] is not None})
         expected = f"films of fold {fold}" if labelled else "films with a label"

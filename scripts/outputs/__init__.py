@@ -3,7 +3,7 @@
 from scripts.outputs.pictures import draw_overlay, write_mask
 from scripts.outputs.sheets import LungCase, draw_lung_sheet
 from scripts.outputs.submission import format_prediction_string, write_submission
-from scripts.outputs.tables import average_studies, write_tables
+from scripts.outputs.tables import average_studies, read_predictions, write_tables
 from scripts.outputs.writer import FindingsWriter
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "draw_lung_sheet",
     "draw_overlay",
     "format_prediction_string",
+    "read_predictions",
     "write_mask",
     "write_submission",
     "write_tables",

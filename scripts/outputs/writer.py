@@ -31,7 +31,8 @@ class FindingsWriter:
         output_dir: where everything goes: masks/, overlays/, films.csv, studies.csv, predictions.json, submission.csv,
             done.json, and with `dicom_results` also dicom/.
         overlays: how many films get an overlay; -1: all.
-        weights: file of the weights that were used, or one for each network by name, for the record.
+        weights: file of the weights that were used, or one for each network by name, for the record; a network that is
+            the mean of several has a mapping of its own.
         reader_options: options of `read_radiograph`, as the loading transform has them.
         dicom_results: also write the findings as DICOM objects, a folder for each film (`scripts.outputs.dicom`);
             the words true and false stand for themselves, which is how MONAI's command line hands them over.
@@ -139,9 +140,14 @@ def _read_switch(value: bool | str) -> bool:
 
 
 def _hash_weights(weights: str | Path | Mapping[str, str | Path] | None) -> Any:
-    if isinstance(weights, Mapping):
-        return {name: compute_sha256(path) for name, path in weights.items()}
-    return compute_sha256(weights) if weights else None
+    """One hash, or one for each network; a network of several members has one for each of them."""
+    if not isinstance(weights, Mapping):
+        return compute_sha256(weights) if weights else None
+    hashes: dict[str, str] = {}
+    for name, path in weights.items():
+        members = {f"{name} {each}": file for each, file in path.items()} if isinstance(path, Mapping) else {name: path}
+        hashes |= {member: compute_sha256(file) for member, file in members.items()}
+    return hashes
 
 
 def _check_file_name(name: str) -> None:

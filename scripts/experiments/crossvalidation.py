@@ -1,0 +1,72 @@
+"""Every film predicted once, by a network that never saw its patient: the folds of one configuration, pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from scripts.errors import InputError
+from scripts.experiments.running import Plan
+from scripts.files import write_text
+from scripts.metrics import read_submission, read_truth, report_score, score_predictions
+from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
+from scripts.metrics.tabulation import align_columns, format_number
+from scripts.outputs import read_predictions, write_submission, write_tables
+from scripts.outputs.records import FilmFindings
+
+
+def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[int], seed: int = 0) -> str:
+    """Train and predict each fold, pool what was predicted, and score it; what is done already is not done again.
+
+    Args:
+        plan: data and options of the runs.
+        files: configuration files, one over the other.
+        out: folder of the runs (fold0, fold1, ...), and of the pooled tables, predictions.json and submission.csv.
+        folds: the folds to hold out, one after the other.
+        seed: of every training.
+
+    Returns:
+        The scores in plain text: those of each fold, and those of all films together with their intervals.
+
+    Raises:
+        InputError: where a run fails, or a film would count twice.
+    """
+    predicted = {fold: _predict_fold(plan, files, out / f"fold{fold}", fold, seed) for fold in folds}
+    films = pool_films(read_predictions(path) for path in predicted.values())
+    write_tables(films, out)
+    write_submission(films, out / "submission.csv")
+    pooled = report_score(out / "submission.csv", plan.datalist_file, tuple(folds))
+    report = f"{_tabulate_folds(predicted, plan.datalist_file)}\n\n{pooled}"
+    write_text(out / "score.txt", report + "\n")
+    return report
+
+
+def pool_films(parts: Iterable[Sequence[FilmFindings]]) -> list[FilmFindings]:
+    """The films of several folds; two films of one study stay two, and are averaged where the study is judged.
+
+    Raises:
+        InputError: where a film stands in two folds.
+    """
+    pooled: dict[str, FilmFindings] = {}
+    for film in (film for part in parts for film in part):
+        if film.image_id in pooled:
+            advice = "score folds of one datalist, each once"
+            raise InputError("every film in one fold", f"{film.image_id} in two", advice)
+        pooled[film.image_id] = film
+    return list(pooled.values())
+
+
+def _predict_fold(plan: Plan, files: Sequence[str], folder: Path, fold: int, seed: int) -> Path:
+    weights = plan.train(files, folder, fold, seed)
+    return plan.evaluate_fold(files, weights, folder / "evaluation", fold)
+
+
+def _tabulate_folds(predicted: dict[int, Path], datalist_file: Path) -> str:
+    rows = []
+    for fold, path in predicted.items():
+        truth = read_truth(datalist_file, fold)
+        scores = score_predictions(read_submission(path.with_name("submission.csv")), truth)
+        studies = str(len(truth.study_labels))
+        rows.append((f"fold {fold}", studies, *(format_number(scores[name]) for name in SCORES)))
+    titles = [{STUDY_MAP: "study mAP", CHALLENGE_MAP: "mAP (6)"}.get(name, name) for name in SCORES]
+    return align_columns(("out of fold", "studies", *titles), rows)

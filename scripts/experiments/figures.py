@@ -1,0 +1,95 @@
+"""Pictures of many runs: loss curves side by side, and the gain of each idea beside the noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from scripts.experiments.ledger import Entry, measure_gain, measure_noise
+from scripts.experiments.recording import BASELINE
+from scripts.files import replace_file
+
+#: Okabe and Ito's palette, told apart by the colour-blind too (jfly.uni-koeln.de/color).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_GREY = "#767676"
+
+History = Sequence[Mapping[str, float]]
+
+
+def draw_losses(groups: Mapping[str, Sequence[History]], path: str | Path) -> None:
+    """Training (thin) and validation loss (thick, dotted where measured) of several runs, a panel for each group.
+
+    Args:
+        groups: rows of history.json of each run (fold or seed), by the title of their panel.
+        path: of the PNG.
+
+    The losses of two panels may have other terms: compare what lies between the lines, not their heights.
+    """
+    figure = Figure(figsize=(4.6 * len(groups), 3.6), dpi=150, layout="constrained")
+    panels = figure.subplots(1, len(groups), squeeze=False)[0]
+    for panel, (title, runs) in zip(panels, groups.items(), strict=True):
+        for number, history in enumerate(runs):
+            colour = COLOURS[number % len(COLOURS)]
+            trained, validated = (_take(history, name) for name in ("train_loss", "validation_loss"))
+            panel.plot(*trained, color=colour, linewidth=1.2, label=f"training, run {number + 1}")
+            panel.plot(*validated, color=colour, linewidth=2.2, linestyle="--", marker="o", markersize=4)
+        ratios = [ratio for history in runs if (ratio := _take_ratio(history))]
+        mean = f"validation / training {sum(ratios) / len(ratios):.2f}" if ratios else "never validated"
+        panel.set_title(f"{title}\n{mean} at the end", fontsize=10)
+        panel.set_xlabel("epoch")
+        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("loss (line: training, dashed: validation)")
+    _save(figure, path)
+
+
+def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
+    """The gain of each idea over the baseline of its settings, with the band that noise between seeds alone gives.
+
+    Args:
+        entries: of `group_runs`; where several settings are among them, those with the most ideas are drawn.
+        path: of the PNG.
+    """
+    settings = max({entry.settings for entry in entries}, key=lambda each: _count_ideas(entries, each))
+    same = [entry for entry in entries if entry.settings == settings]
+    baseline = next((entry for entry in same if entry.name == BASELINE), None)
+    noise = measure_noise(entries).get(settings, (math.nan, 0))
+    gains = {entry.name: measure_gain(entry, baseline, noise) for entry in same if entry is not baseline}
+    gains = dict(sorted(gains.items(), key=lambda item: (math.isnan(item[1].value), item[1].value)))
+    figure = Figure(figsize=(7, 0.8 + 0.36 * max(1, len(gains))), dpi=150, layout="constrained")
+    panel = figure.subplots()
+    for place, gain in enumerate(gains.values()):
+        resolved = gain.verdict in ("better", "worse")
+        colour = (COLOURS[2] if gain.value > 0 else COLOURS[1]) if resolved else _GREY
+        panel.errorbar(gain.value, place, xerr=gain.bound, fmt="o", color=colour, capsize=3)
+        panel.annotate(
+            gain.verdict, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
+        )
+    panel.axvline(0, color=_GREY, linewidth=0.8)
+    panel.set_yticks(range(len(gains)), list(gains), fontsize=8)
+    panel.set_ylim(-0.6, len(gains) - 0.4)
+    panel.set_xlabel("study mAP minus baseline; bars: noise between seeds, 95 %")
+    panel.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _count_ideas(entries: Sequence[Entry], settings: object) -> int:
+    return sum(entry.settings == settings for entry in entries)
+
+
+def _take(history: History, name: str) -> tuple[list[float], list[float]]:
+    rows = [row for row in history if name in row]
+    return [row["epoch"] for row in rows], [row[name] for row in rows]
+
+
+def _take_ratio(history: History) -> float | None:
+    rows = [row for row in history if "validation_loss" in row]
+    return rows[-1]["validation_loss"] / rows[-1]["train_loss"] if rows else None
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, format="png")

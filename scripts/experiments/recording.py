@@ -1,0 +1,264 @@
+"""What a training tells of itself beside its weights: idea, settings, code, data, machine, and how it ended."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from scripts.errors import InputError
+from scripts.files import compute_sha256, write_text
+
+RECORD = "record.json"
+BASELINE = "baseline"
+
+RUNNING, DONE, FAILED = "running", "done", "failed"
+
+#: Options of a command that say where things lie, or how fast: no part of what was measured.
+PLACES = {
+    "bundle_root", "cache_dir", "cache_rate", "config_file", "dataset_dir", "datalist_file", "fold", "logging_file",
+    "meta_file", "num_workers", "output_dir", "seed",
+}  # fmt: skip
+
+_EXPECTED = re.compile(r"\s*Expected: (.*?)\.?$")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One training.
+
+    Args:
+        name: what its overlays are called, joined by "+"; "baseline" for train.json alone.
+        idea: what the overlays say of themselves.
+        expected: what was hoped for, as the overlays tell it.
+        status: "running", "done" or "failed"; a run that was killed stays "running".
+        overlays: configuration files in their order, relative to the configs' folder.
+        settings: options of the command that change what is measured, as text.
+        fold: the fold held out, None where nothing was.
+        seed: of the run.
+        datalist_hash: content hash of the datalist.
+        code: commit, with "+" where files differed from it; empty where there is no repository.
+        machine: processor or GPU, cores, torch.
+        started: UTC.
+        seconds: that the run took.
+        metrics: of the last epoch that was validated.
+        loss_ratio: validation / training loss of that epoch.
+        weights_sha256: of the weights beside the record, by file name.
+        error: why it failed.
+    """
+
+    name: str
+    idea: str
+    expected: str
+    status: str
+    overlays: tuple[str, ...]
+    settings: dict[str, str]
+    fold: int | None
+    seed: int
+    datalist_hash: str
+    code: str
+    machine: str
+    started: str
+    seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    loss_ratio: float | None = None
+    weights_sha256: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+def read_record(path: str | Path) -> Record:
+    """A record, from its file or from the folder that it stands in.
+
+    Raises:
+        InputError: where it is absent or not a record.
+    """
+    path = Path(path)
+    path = path / RECORD if path.is_dir() else path
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        record = Record(**{**content, "overlays": tuple(content["overlays"])})
+    except OSError as error:
+        raise InputError(f"a {RECORD}", f"none at {path} ({error.strerror})", "train with this version") from None
+    except (ValueError, KeyError, TypeError):
+        keys = ", ".join(each.name for each in fields(Record))
+        raise InputError(f"a record with {keys}", f"another content at {path}", "train again") from None
+    return record
+
+
+def write_record(record: Record, folder: str | Path) -> None:
+    """Write a record as a whole into the folder of its run."""
+    write_text(Path(folder) / RECORD, json.dumps(asdict(record), indent=1) + "\n")
+
+
+class RunRecorder:
+    """Writes record.json when a training starts, and again when it ends, well or not.
+
+    Args:
+        output_dir: of the run; history.json and the weights stand there.
+        datalist_file: that the films come from.
+        fold: the fold held out.
+        seed: of the run.
+
+    What the configuration was is read from the command line (`python -m monai.bundle run ...`).
+    """
+
+    def __init__(self, output_dir: str | Path, datalist_file: str | Path, fold: int | None, seed: int) -> None:
+        self.output_dir, self.datalist_file = Path(output_dir), Path(datalist_file)
+        self.fold, self.seed = fold, seed
+        self.record: Record | None = None
+        self._start = time.monotonic()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._begin)
+        engine.add_event_handler(Events.COMPLETED, self._complete)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
+
+    def _begin(self, engine: Engine) -> None:
+        self._start = time.monotonic()
+        options = read_options(sys.argv)
+        self.record = describe_run(options, self.datalist_file, self.fold, self.seed)
+        write_record(self.record, self.output_dir)
+
+    def _complete(self, engine: Engine) -> None:
+        self._end(status=DONE, **summarise_history(self.output_dir), weights_sha256=hash_weights(self.output_dir))
+
+    def _fail(self, engine: Engine, error: BaseException) -> None:
+        self._end(status=FAILED, error=f"{type(error).__name__}: {error}"[:300])
+        raise error  # ignite leaves that to whoever listens
+
+    def _end(self, **changes: Any) -> None:
+        if self.record is not None:
+            content = asdict(self.record) | changes | {"seconds": round(time.monotonic() - self._start, 1)}
+            self.record = Record(**content)
+            write_record(self.record, self.output_dir)
+
+
+def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int | None, seed: int) -> Record:
+    """The record of a run that begins now.
+
+    Args:
+        options: of its command, as `read_options` gives them.
+        datalist_file, fold, seed: what it is trained on.
+    """
+    files = list_config_files(options.get("config_file", ""))
+    ideas = [_read_idea(file) for file in files]
+    return Record(
+        name=name_run(files),
+        idea=" ".join(idea for idea, _ in ideas[1:] or ideas),
+        expected=" ".join(expected for _, expected in ideas if expected),
+        status=RUNNING,
+        overlays=tuple(_place_in_configs(file) for file in files),
+        settings={name: value for name, value in sorted(options.items()) if name not in PLACES},
+        fold=fold,
+        seed=seed,
+        datalist_hash=str(json.loads(Path(datalist_file).read_text(encoding="utf-8")).get("content_hash", "")),
+        code=_read_commit(),
+        machine=describe_machine(),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+
+
+def read_options(arguments: Sequence[str]) -> dict[str, str]:
+    """`--name value` and `--name=value` of a command line; what stands elsewhere is left out."""
+    options: dict[str, str] = {}
+    rest = list(arguments)
+    for place, text in enumerate(rest):
+        if not text.startswith("--"):
+            continue
+        name, separator, value = text[2:].partition("=")
+        if not separator and place + 1 < len(rest):
+            value = rest[place + 1]
+        options[name] = value
+    return options
+
+
+def list_config_files(config_file: str) -> list[str]:
+    """The files of MONAI's option `config_file`: one name, or a list written as Python writes it."""
+    if not config_file.startswith(("[", "(")):
+        return [config_file] if config_file else []
+    return [str(file) for file in ast.literal_eval(config_file)]
+
+
+def name_run(files: Sequence[str]) -> str:
+    """Stems of the overlays joined by "+"; a whole config other than train.json is named too."""
+    return "+".join(stem for file in files if (stem := Path(file).stem) != "train") or BASELINE
+
+
+def describe_machine() -> str:
+    """The GPU, or the processor with its cores; and torch's version."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}"
+    return f"{_name_processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def read_history(output_dir: str | Path) -> list[dict[str, float]]:
+    """Rows of history.json, one an epoch; none where nothing was trained yet."""
+    path = Path(output_dir) / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def summarise_history(output_dir: str | Path) -> dict[str, Any]:
+    """`metrics` and `loss_ratio` of the last validated epoch of history.json; nothing where none was."""
+    rows = read_history(output_dir)
+    own = {"epoch", "learning_rate", "seconds"}
+    validated = [row for row in rows if set(row) - own - {"train_loss"}]
+    if not validated:
+        return {}
+    last = validated[-1]
+    ratio = last["validation_loss"] / last["train_loss"] if last.get("validation_loss") and last["train_loss"] else None
+    return {"metrics": {name: value for name, value in last.items() if name not in own}, "loss_ratio": ratio}
+
+
+def hash_weights(output_dir: str | Path) -> dict[str, str]:
+    """SHA-256 of last.pt and best.pt, by name, of those that are there."""
+    files = (Path(output_dir) / name for name in ("last.pt", "best.pt"))
+    return {file.name: compute_sha256(file) for file in files if file.is_file()}
+
+
+def _read_idea(file: str) -> tuple[str, str]:
+    """What a config says of itself, and what it says is expected."""
+    path = Path(file)
+    text = str(json.loads(path.read_text(encoding="utf-8")).get("_desc_", "")) if path.is_file() else ""
+    expected = _EXPECTED.search(text)
+    return _EXPECTED.sub("", text), expected[1] if expected else ""
+
+
+def _place_in_configs(file: str) -> str:
+    """Without the folders that differ from one machine to another."""
+    parts = Path(file).parts
+    return "/".join(parts[-2:] if len(parts) > 1 and parts[-2] == "experiments" else parts[-1:])
+
+
+def _read_commit() -> str:
+    def ask(*arguments: str) -> str:
+        answer = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+        )
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+    try:
+        commit = ask("rev-parse", "--short=12", "HEAD")
+        return f"{commit}{'+' if commit and ask('status', '--porcelain', '--untracked-files=no') else ''}"
+    except OSError:  # no git on this machine
+        return ""
+
+
+def _name_processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,96 @@
+"""A training and its evaluation as processes of their own: what was finished is not run again, what failed is told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.errors import InputError
+from scripts.experiments.recording import DONE, PLACES, RECORD, read_record
+
+WEIGHTS = "last.pt"
+
+
+def start_process(arguments: Sequence[str], log: Path) -> int:
+    """Run python with arguments, everything that it says into a file; its exit status."""
+    with log.open("w", encoding="utf-8") as file:
+        command = [sys.executable, "-W", "ignore", *arguments]
+        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a series of runs has in common, and how one is run.
+
+    Args:
+        datalist_file: that films and folds come from.
+        dataset_dir: the tree of its paths.
+        options: further options of every command, such as `image_size`, `epochs` or `cache_dir`.
+        evaluate: the overlay that turns a training's config into its evaluation.
+        start: starts a command (arguments of python, file of its log) and gives its exit status.
+    """
+
+    datalist_file: Path
+    dataset_dir: Path
+    options: Mapping[str, Any]
+    evaluate: str = "bundle/configs/evaluate.json"
+    start: Callable[[Sequence[str], Path], int] = start_process
+
+    def train(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> Path:
+        """Train by config files, one over the other, unless the same run is done already; path of its weights.
+
+        Raises:
+            InputError: where another run stands in the folder, or the training fails.
+        """
+        if not self._is_done(files, folder, fold, seed):
+            options = {**self.options, "fold": fold, "seed": seed}
+            self._run("training", files, folder, options)
+        return folder / WEIGHTS
+
+    def evaluate_fold(self, files: Sequence[str], weights: Path, folder: Path, fold: int) -> Path:
+        """Predict the films of the fold that was held out, unless it was done by these weights; predictions.json.
+
+        Raises:
+            InputError: where the evaluation fails.
+        """
+        done = folder / "done.json"
+        known = json.loads(done.read_text(encoding="utf-8"))["weights_sha256"] if done.is_file() else None
+        if known is None or known not in read_record(weights.parent).weights_sha256.values():
+            options = {**self.options, "fold": fold, "weights": weights, "overlays": 0}
+            self._run("evaluating", [*files, self.evaluate], folder, options)
+        return folder / "predictions.json"
+
+    def _is_done(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> bool:
+        if not (folder / RECORD).is_file():
+            return False
+        record = read_record(folder)
+        if record.status != DONE:
+            return False
+        datalist_hash = json.loads(self.datalist_file.read_text(encoding="utf-8"))["content_hash"]
+        asked = ([Path(file).name for file in files], fold, seed, datalist_hash, self._list_settings())
+        names = [Path(file).name for file in record.overlays]
+        found = (names, record.fold, record.seed, record.datalist_hash, record.settings)
+        if asked != found:
+            differing = [str(there) for here, there in zip(asked, found, strict=True) if here != there]
+            advice = "choose another folder, or remove this one"
+            raise InputError(f"in {folder} the run that is asked for", f"one with {differing[0]}", advice)
+        return True
+
+    def _list_settings(self) -> dict[str, str]:
+        return {name: str(value) for name, value in sorted(self.options.items()) if name not in PLACES}
+
+    def _run(self, run_id: str, files: Sequence[str], folder: Path, options: Mapping[str, Any]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        places = {"dataset_dir": self.dataset_dir, "datalist_file": self.datalist_file, "output_dir": folder}
+        named = {"config_file": str([str(file) for file in files]), **places, **options}
+        command = ["-m", "monai.bundle", "run", run_id]
+        command += [text for name, value in named.items() for text in (f"--{name}", str(value))]
+        log = folder / f"{run_id}.log"
+        if status := self.start(command, log):
+            last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:200]
+            raise InputError(f"a {run_id} that ends well", f"status {status}: {last}", f"read {log}")

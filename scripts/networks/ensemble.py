@@ -1,0 +1,42 @@
+"""Several study classifiers as one: the weighted mean of what they say of the same picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+class StudyEnsemble(nn.Module):
+    """The weighted mean of its members' probabilities, as logits: softmax and sigmoid give the means back.
+
+    Args:
+        members: networks that take one picture, such as `StudyClassifier` of several folds; all with a mask or none.
+        shares: a weight for each member, scaled to sum 1; None: all alike.
+
+    Shape:
+        (B, C, H, W) -> {"study": (B, N), "mask": (B, 1, H, W)}, the latter where the members have it.
+
+    Raises:
+        ValueError: where there is no member, or the shares are not one positive number for each.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], shares: Sequence[float] | None = None) -> None:
+        super().__init__()
+        given = [1.0] * len(members) if shares is None else list(shares)
+        if not members or len(given) != len(members) or min(given) <= 0:
+            raise ValueError(f"expected a share above 0 for each of {len(members)} members, got {given}")
+        self.members = nn.ModuleList(members)
+        self.register_buffer("shares", torch.tensor(given) / sum(given), persistent=False)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        told = [member(image) for member in self.members]
+        study = self._average([logits["study"].float().softmax(dim=1) for logits in told])
+        out = {"study": study.clamp_min(torch.finfo(torch.float32).tiny).log()}
+        if "mask" in told[0]:
+            out["mask"] = torch.logit(self._average([logits["mask"].float().sigmoid() for logits in told]), eps=1e-6)
+        return out
+
+    def _average(self, probabilities: Sequence[torch.Tensor]) -> torch.Tensor:
+        return torch.tensordot(self.shares, torch.stack(list(probabilities)), dims=1)

@@ -1,0 +1,460 @@
+"""Runs and what they taught: records, folds in a row, ideas against a baseline, the ledger. Nothing is trained here."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from PIL import Image
+from scipy import stats
+
+from scripts.checkpoints import save_weights
+from scripts.datalist import read_datalist
+from scripts.errors import InputError
+from scripts.experiments import (
+    Plan,
+    RunRecorder,
+    ablate,
+    crossvalidate,
+    draw_gains,
+    draw_losses,
+    find_records,
+    group_runs,
+    pool_films,
+    read_leaderboard,
+    read_record,
+    tabulate_runs,
+    write_ledger,
+)
+from scripts.experiments.ablation import Measured, Row, list_differences, parse_row, pool_noise, widen_interval
+from scripts.experiments.ledger import measure_gain, measure_noise
+from scripts.experiments.recording import (
+    Record,
+    describe_run,
+    hash_weights,
+    list_config_files,
+    name_run,
+    read_options,
+    summarise_history,
+    write_record,
+)
+from scripts.files import compute_sha256
+from scripts.labels import STUDY_CLASSES
+from scripts.metrics import Interval, read_truth, score_studies
+from scripts.outputs import read_predictions, write_submission, write_tables
+from scripts.outputs.records import FilmFindings
+from tests.configs import CONFIGS
+
+RECORD = Record(
+    name="focal",
+    idea="Focal loss.",
+    expected="nothing",
+    status="done",
+    overlays=("train.json", "experiments/focal.json"),
+    settings={"epochs": "4"},
+    fold=0,
+    seed=0,
+    datalist_hash="d" * 64,
+    code="abc",
+    machine="a machine",
+    started="2026-01-01T00:00:00Z",
+    metrics={"study_map": 0.5},
+)
+
+
+@dataclass
+class Runner:
+    """Stands in for MONAI's command: writes what a run leaves, with probabilities that a row's skill decides.
+
+    Args:
+        skills: how far the true class stands out, by the name of the row's overlays.
+    """
+
+    datalist: dict[str, Any]
+    skills: dict[str, float] = field(default_factory=dict)
+    fails: bool = False
+    commands: list[list[str]] = field(default_factory=list)
+
+    def __call__(self, arguments: Sequence[str], log: Path) -> int:
+        self.commands.append(list(arguments))
+        log.write_text("first\nerror: something is wrong\n" if self.fails else "fine\n")
+        if self.fails:
+            return 1
+        options = read_options(arguments)
+        folder, fold = Path(options["output_dir"]), int(options["fold"])
+        if arguments[3] == "training":
+            self._train(options, folder, fold)
+        else:
+            self._evaluate(options, folder, fold)
+        return 0
+
+    def _train(self, options: dict[str, str], folder: Path, fold: int) -> None:
+        save_weights({"seed": torch.tensor([int(options["seed"]), fold, len(self.commands)])}, folder / "last.pt")
+        history = [{"epoch": 1, "train_loss": 2.0, "validation_loss": 2.2, "study_map": 0.4, "seconds": 1.0}]
+        (folder / "history.json").write_text(json.dumps(history))
+        record = describe_run(options, options["datalist_file"], fold, int(options["seed"]))
+        ended = replace(record, status="done", **summarise_history(folder), weights_sha256=hash_weights(folder))
+        write_record(ended, folder)
+
+    def _evaluate(self, options: dict[str, str], folder: Path, fold: int) -> None:
+        files = [name for name in list_config_files(options["config_file"]) if Path(name).stem != "evaluate"]
+        record = read_record(Path(options["weights"]).parent)
+        rng = np.random.default_rng(record.seed)
+        skill = self.skills.get(name_run(files), 1.0)
+        films = [make_film(film, skill, rng) for film in self.datalist["training"] if film["fold"] == fold]
+        write_tables(films, folder)
+        write_submission(films, folder / "submission.csv")
+        hashed = {"weights_sha256": compute_sha256(options["weights"])}
+        (folder / "done.json").write_text(json.dumps(hashed))
+
+
+def make_film(film: dict[str, Any], skill: float, rng: np.random.Generator) -> FilmFindings:
+    logits = rng.normal(size=4)
+    logits[film["label"]] += skill
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    named = dict(zip(STUDY_CLASSES, probabilities.tolist(), strict=True))
+    return FilmFindings(film["image_id"], film["study_id"], named, (), (), float(probabilities[0]), (0, 0, 9, 9))
+
+
+@pytest.fixture
+def runner(datalist_file: Path) -> Runner:
+    return Runner(read_datalist(datalist_file))
+
+
+@pytest.fixture
+def plan(datalist_file: Path, films: Path, runner: Runner) -> Plan:
+    return Plan(datalist_file, films, {"epochs": 1}, start=runner)
+
+
+# records
+
+
+def test_a_training_leaves_a_record_that_says_how_it_ended(datalist_file: Path, tmp_path: Path, monkeypatch):
+    overlay = CONFIGS / "experiments" / "no_auxiliary.json"
+    files = [str(CONFIGS / "train.json"), str(overlay)]
+    monkeypatch.setattr("sys.argv", ["run", "training", "--config_file", str(files), "--epochs=3", "--output_dir", "x"])
+    engine, seen = Engine(lambda engine, batch: None), []
+    recorder = RunRecorder(tmp_path, datalist_file, fold=1, seed=7)
+    recorder.attach(engine)
+    (tmp_path / "history.json").write_text(
+        '[{"epoch": 1, "train_loss": 4.0, "validation_loss": 5.0, "study_map": 0.3}, {"epoch": 2, "train_loss": 3.0}]'
+    )
+    save_weights({"a": torch.zeros(1)}, tmp_path / "last.pt")
+    engine.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: seen.append(read_record(tmp_path).status))
+    engine.run([0])
+    record = read_record(tmp_path)
+    assert seen == ["running"]
+    assert record.status == "done"
+    assert (record.name, record.fold, record.seed) == ("no_auxiliary", 1, 7)
+    assert record.overlays == ("train.json", "experiments/no_auxiliary.json")
+    assert record.settings == {"epochs": "3"}, "places are no settings"
+    assert record.idea == json.loads(overlay.read_text())["_desc_"].partition(" Expected:")[0]
+    assert record.datalist_hash == read_datalist(datalist_file)["content_hash"]
+    assert record.metrics["study_map"] == 0.3
+    assert record.loss_ratio == pytest.approx(1.25)
+    assert record.weights_sha256 == {"last.pt": compute_sha256(tmp_path / "last.pt")}
+    assert str(tmp_path) not in (tmp_path / "record.json").read_text()
+
+
+def test_a_training_that_fails_is_recorded_and_still_fails(datalist_file: Path, tmp_path: Path):
+    def fail(engine: Engine, batch: Any) -> None:
+        raise RuntimeError("no such luck")
+
+    engine = Engine(fail)
+    RunRecorder(tmp_path, datalist_file, fold=0, seed=0).attach(engine)
+    with pytest.raises(RuntimeError, match="no such luck"):
+        engine.run([0])
+    assert (read_record(tmp_path).status, read_record(tmp_path).error) == ("failed", "RuntimeError: no such luck")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "a"}', '{"overlays": [], "what": 1}'])
+def test_what_is_no_record_is_refused(content: str, tmp_path: Path):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(InputError, match=r"a record with name, .*found another content"):
+        read_record(tmp_path)
+
+
+def test_a_folder_without_a_record_is_told(tmp_path: Path):
+    with pytest.raises(InputError, match=r"a record.json, found none at"):
+        read_record(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (["run", "training", "--a", "1", "--b=2=3"], {"a": "1", "b": "2=3"}),
+        (["--c", "-5", "--d", "['x','y']"], {"c": "-5", "d": "['x','y']"}),
+        (["training"], {}),
+    ],
+)
+def test_options_are_read_as_they_were_written(arguments: list[str], options: dict[str, str]):
+    assert read_options(arguments) == options
+
+
+@pytest.mark.parametrize(
+    ("config_file", "name"),
+    [
+        ("bundle/configs/train.json", "baseline"),
+        ("['bundle/configs/train.json','bundle/configs/experiments/focal.json']", "focal"),
+        ("['c/train.json', 'c/a.json', 'c/b.json']", "a+b"),
+        ("['c/train_detector.json','c/lungs.json']", "train_detector+lungs"),
+    ],
+)
+def test_a_run_is_named_by_its_overlays(config_file: str, name: str):
+    assert name_run(list_config_files(config_file)) == name
+
+
+# folds in a row
+
+
+def test_folds_are_pooled_and_every_film_is_scored_once(plan: Plan, runner: Runner, tmp_path: Path):
+    report = crossvalidate(plan, [str(CONFIGS / "train.json")], tmp_path, folds=(0, 1, 2))
+    films = read_predictions(tmp_path / "predictions.json")
+    assert sorted(film.image_id for film in films) == sorted(each["image_id"] for each in runner.datalist["training"])
+    truth = read_truth(plan.datalist_file)
+    means = {study: [] for study in truth.study_labels}
+    for film in films:
+        means[film.study_id].append(list(film.probabilities.values()))
+    labels = [STUDY_CLASSES.index(label) for label in truth.study_labels.values()]
+    expected = score_studies([np.mean(rows, axis=0) for rows in means.values()], labels)["study_map"]
+    assert f"study mAP (4 classes)  {expected:.4f}" in report
+    assert (tmp_path / "score.txt").read_text() == report + "\n"
+    assert [line.split()[0:2] for line in report.splitlines()[1:4]] == [["fold", "0"], ["fold", "1"], ["fold", "2"]]
+
+
+def test_what_is_done_is_not_done_again(plan: Plan, runner: Runner, tmp_path: Path):
+    files = [str(CONFIGS / "train.json")]
+    first = crossvalidate(plan, files, tmp_path, folds=(0, 1))
+    assert [command[3] for command in runner.commands] == ["training", "evaluating"] * 2
+    assert crossvalidate(plan, files, tmp_path, folds=(0, 1)) == first
+    assert len(runner.commands) == 4
+
+
+def test_an_evaluation_by_other_weights_is_done_again(plan: Plan, runner: Runner, tmp_path: Path):
+    files = [str(CONFIGS / "train.json")]
+    crossvalidate(plan, files, tmp_path, folds=(0,))
+    done = tmp_path / "fold0" / "evaluation" / "done.json"
+    done.write_text('{"weights_sha256": "another"}')
+    crossvalidate(plan, files, tmp_path, folds=(0,))
+    assert [command[3] for command in runner.commands] == ["training", "evaluating", "evaluating"]
+
+
+def test_a_run_that_was_cut_is_trained_again(plan: Plan, runner: Runner, tmp_path: Path):
+    files = [str(CONFIGS / "train.json")]
+    crossvalidate(plan, files, tmp_path, folds=(0,))
+    record = read_record(tmp_path / "fold0")
+    write_record(replace(record, status="running"), tmp_path / "fold0")
+    crossvalidate(plan, files, tmp_path, folds=(0,))
+    assert [command[3] for command in runner.commands].count("training") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"options": {"epochs": 2}}, r"'epochs': '1'"),
+        ({"seed": 5}, "one with 0"),
+        ({"files": ["train.json", "experiments/no_auxiliary.json"]}, r"\['train.json'\]"),
+    ],
+)
+def test_another_run_in_the_folder_is_not_taken_for_this_one(
+    change: dict[str, Any], told: str, plan: Plan, tmp_path: Path
+):
+    crossvalidate(plan, [str(CONFIGS / "train.json")], tmp_path, folds=(0,))
+    files = [str(CONFIGS / name) for name in change.get("files", ["train.json"])]
+    other = replace(plan, options=change.get("options", plan.options))
+    with pytest.raises(InputError, match=told):
+        crossvalidate(other, files, tmp_path, folds=(0,), seed=change.get("seed", 0))
+
+
+def test_a_run_that_fails_is_told_by_its_last_line_and_its_log(plan: Plan, runner: Runner, tmp_path: Path):
+    runner.fails = True
+    with pytest.raises(InputError, match=r"status 1: error: something is wrong; read .*training.log"):
+        crossvalidate(plan, [str(CONFIGS / "train.json")], tmp_path, folds=(0,))
+
+
+def test_a_film_in_two_folds_is_refused(runner: Runner):
+    film = make_film(runner.datalist["training"][0], 1.0, np.random.default_rng(0))
+    with pytest.raises(InputError, match=f"{film.image_id} in two"):
+        pool_films([[film], [film]])
+
+
+# ideas against a baseline
+
+
+def test_an_idea_that_helps_is_resolved_and_one_that_does_nothing_is_not(plan: Plan, runner: Runner, tmp_path: Path):
+    runner.skills = {"no_auxiliary": 0.0, "baseline": 6.0, "auxiliary_1": 6.0}
+    report = ablate(plan, tmp_path, ["baseline", "no_auxiliary", "auxiliary_1"], folds=(0, 1, 2), seeds=(0, 1, 2))
+    told = json.loads((tmp_path / "ablation.json").read_text())
+    verdicts = {each["row"]: each["resolved"] for each in told["differences"]}
+    assert verdicts == {"no_auxiliary": "worse", "auxiliary_1": "not resolved"}
+    assert [len(row["seeds"]) for row in told["rows"]] == [3, 3, 3]
+    assert told["rows"][0]["loss_ratios"] == pytest.approx([1.1] * 9)
+    assert (tmp_path / "ablation.txt").read_text() == report + "\n"
+    assert "no_auxiliary minus baseline" in report
+
+
+def test_views_use_the_weights_of_the_row_without_them(plan: Plan, runner: Runner, tmp_path: Path):
+    ablate(plan, tmp_path, ["baseline", "views_1"], seeds=(0, 1))
+    assert [command[3] for command in runner.commands].count("training") == 2
+    evaluated = [read_options(command) for command in runner.commands if command[3] == "evaluating"]
+    assert {Path(each["output_dir"]).name for each in evaluated} == {"evaluation", "evaluation+views_1"}
+    assert {Path(each["weights"]).parts[-3] for each in evaluated} == {"baseline"}
+    with_views = [list_config_files(each["config_file"]) for each in evaluated if "views_1" in each["output_dir"]]
+    assert [Path(name).stem for name in with_views[0]] == ["train", "views_1", "evaluate"]
+
+
+def test_one_seed_says_that_its_noise_is_not_known(plan: Plan, tmp_path: Path):
+    report = ablate(plan, tmp_path, ["baseline", "no_auxiliary"], seeds=(0,))
+    assert "standard deviation between seeds, all rows together: not measured: one seed" in report
+
+
+def test_a_row_of_an_unknown_overlay_is_refused():
+    with pytest.raises(InputError, match=r"an overlay among .*whole_film.*'no_such_idea'"):
+        parse_row("whole_film+no_such_idea", CONFIGS)
+
+
+def measure(name: str, values: list[float], noise: float = 0.0) -> Measured:
+    resamples = np.random.default_rng(0).normal(0, noise, size=(1, 200)) if noise else np.zeros((1, 200))
+    scores = np.array(values)[:, None]
+    row = Row(tuple(name.split("+")) if name != "baseline" else (), ())
+    return Measured(row, np.concatenate([scores, scores + resamples], axis=1), ())
+
+
+def test_the_noise_is_pooled_over_rows_and_widens_a_difference():
+    rows = [measure("baseline", [0.50, 0.52, 0.54]), measure("a", [0.53, 0.55, 0.60])]
+    noise, freedom = pool_noise(rows)
+    assert (noise, freedom) == (pytest.approx(math.sqrt((0.02**2 + np.var([0.53, 0.55, 0.60], ddof=1)) / 2)), 4)
+    (difference,) = list_differences(rows)
+    half = stats.t.ppf(0.975, 4) * noise * math.sqrt(2 / 3)
+    assert difference.total.low == pytest.approx(0.04 - half)
+    assert difference.total.high == pytest.approx(0.04 + half)
+    assert difference.patients == Interval(pytest.approx(0.04), pytest.approx(0.04), pytest.approx(0.04))
+    assert difference.resolved == "not resolved"
+
+
+def test_two_errors_add_as_independent_ones_do():
+    wide = widen_interval(Interval(0.1, 0.07, 0.15), 0.02, 1000)
+    more = stats.t.ppf(0.975, 1000) * 0.02
+    assert (wide.low, wide.high) == (
+        pytest.approx(0.1 - math.hypot(0.03, more)),
+        pytest.approx(0.1 + math.hypot(0.05, more)),
+    )
+    assert widen_interval(Interval(0.1, 0.07, 0.15), math.nan, 0) == Interval(0.1, 0.07, 0.15)
+
+
+def test_a_row_is_compared_with_every_row_that_has_part_of_its_overlays():
+    rows = [measure(name, [0.5, 0.5]) for name in ("baseline", "a", "b", "a+b")]
+    pairs = {(each.row, each.other) for each in list_differences(rows)}
+    assert pairs == {("a", "baseline"), ("b", "baseline"), ("a+b", "baseline"), ("a+b", "a"), ("a+b", "b")}
+
+
+# the ledger
+
+
+def write_runs(folder: Path, *records: Record) -> list[Record]:
+    for number, record in enumerate(records):
+        (folder / str(number)).mkdir(parents=True)
+        write_record(record, folder / str(number))
+    return list(records)
+
+
+def name_seeds(name: str, values: list[float], **changes: Any) -> list[Record]:
+    return [
+        replace(RECORD, name=name, seed=seed, metrics={"study_map": value}, **changes)
+        for seed, value in enumerate(values)
+    ]
+
+
+def test_a_gain_below_the_noise_of_the_baseline_is_not_resolved():
+    records = name_seeds("baseline", [0.50, 0.52, 0.54]) + name_seeds("small", [0.53, 0.55, 0.57])
+    records += name_seeds("large", [0.80, 0.82, 0.84])
+    entries = group_runs(records)
+    noise = measure_noise(entries)
+    assert noise == {(("epochs", "4"),): (pytest.approx(0.02), 2)}
+    gains = {entry.name: measure_gain(entry, entries[0], noise[entry.settings]) for entry in entries}
+    assert gains["small"].bound == pytest.approx(stats.t.ppf(0.975, 2) * 0.02 * math.sqrt(2 / 3))
+    assert {name: gain.verdict for name, gain in gains.items() if name != "baseline"} == {
+        "small": "not resolved",
+        "large": "better",
+    }
+
+
+def test_only_runs_of_equal_settings_folds_and_seeds_are_compared():
+    records = name_seeds("baseline", [0.5, 0.6]) + [replace(RECORD, name="a", seed=1, metrics={"study_map": 0.65})]
+    records += [replace(RECORD, name="b", settings={"epochs": "9"}, metrics={"study_map": 0.9})]
+    entries = {entry.name: entry for entry in group_runs(records)}
+    noise = measure_noise(list(entries.values()))
+    gain = measure_gain(entries["a"], entries["baseline"], noise[entries["a"].settings])
+    assert gain.value == pytest.approx(0.05)
+    assert "nothing to compare with" in tabulate_runs(records)
+
+
+def test_runs_that_did_not_end_are_named_and_not_counted():
+    records = [*name_seeds("baseline", [0.5, 0.6]), replace(RECORD, name="cut", status="running")]
+    told = tabulate_runs(records)
+    assert "not finished, and not counted: cut (running)" in told
+    assert next(line for line in told.splitlines() if line.startswith("cut")).split()[1] == "0"
+
+
+def test_the_correlation_with_the_leaderboard_needs_three_ideas():
+    records = [
+        record for name, value in zip("abc", (0.1, 0.2, 0.4), strict=True) for record in name_seeds(name, [value])
+    ]
+    scores = {"a": 0.3, "b": 0.5, "c": 0.45}
+    pearson, spearman = stats.pearsonr([0.1, 0.2, 0.4], [0.3, 0.5, 0.45])[0], 0.5
+    assert f"over 3 ideas: Pearson {pearson:.2f}, Spearman {spearman:.2f}" in tabulate_runs(records, scores)
+    assert "2 ideas have both scores, 3 are needed" in tabulate_runs(records[:2], scores)
+
+
+def test_the_ledger_holds_a_row_for_every_run_and_a_board_of_all(tmp_path: Path):
+    write_runs(tmp_path / "runs", *name_seeds("baseline", [0.5, 0.6]), replace(RECORD, idea="=1+1"))
+    (tmp_path / "runs" / "0" / "history.json").write_text('[{"epoch": 1, "train_loss": 3.0}]')
+    text = write_ledger(find_records(tmp_path / "runs"), tmp_path / "out", {"focal": 0.62})
+    with (tmp_path / "out" / "experiments.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["baseline", "baseline", "focal"]
+    assert (rows[2]["leaderboard"], rows[0]["leaderboard"], rows[2]["study_map"]) == ("0.62", "", "0.5")
+    assert rows[2]["idea"] == "'=1+1", "no spreadsheet runs it"
+    assert (tmp_path / "out" / "experiments.txt").read_text() == text + "\n"
+    boards = sorted(path.name for path in (tmp_path / "out" / "tensorboard").iterdir())
+    assert len(boards) == 3
+    assert all(list((tmp_path / "out" / "tensorboard" / name).rglob("events*")) for name in boards)
+
+
+def test_a_folder_without_runs_is_told(tmp_path: Path):
+    with pytest.raises(InputError, match="runs with a record.json, found none below"):
+        find_records(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["name,what\na,1\n", "name,score\na,much\n"])
+def test_a_leaderboard_of_another_form_is_refused(content: str, tmp_path: Path):
+    (tmp_path / "scores.csv").write_text(content)
+    with pytest.raises(InputError, match="a CSV with the columns name and score"):
+        read_leaderboard(tmp_path / "scores.csv")
+
+
+# pictures
+
+
+def test_losses_are_drawn_with_their_ratio(tmp_path: Path):
+    history = [{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, "train_loss": 1.0, "validation_loss": 1.2}]
+    draw_losses({"with": [history, history], "without": [history]}, tmp_path / "losses.png")
+    with Image.open(tmp_path / "losses.png") as picture:
+        assert picture.width > picture.height
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
+
+
+def test_gains_are_drawn_for_the_settings_with_most_ideas(tmp_path: Path):
+    records = name_seeds("baseline", [0.50, 0.52]) + name_seeds("a", [0.8, 0.82]) + name_seeds("b", [0.51, 0.52])
+    draw_gains(group_runs([*records, *name_seeds("c", [0.1], settings={})]), tmp_path / "gains.png")
+    with Image.open(tmp_path / "gains.png") as picture:
+        assert picture.size == (1050, int((0.8 + 0.36 * 2) * 150))
