@@ -61,13 +61,13 @@ def add_external(datalist: str, tree: str, external: str, external_tree: str, ou
     return f"{added.num_films} films from elsewhere: {added.datalist}\nleft out ({decisions}): {added.decisions}"
 
 
-def label_external(datalist: str, predictions: list[str], runs: list[str], out: str) -> str:
-    """Label a datalist's films from elsewhere, each fold by the runs that held it out: --predictions "[a, b]"."""
+def label_external(datalist: str, predictions: str | list[str], runs: str | list[str], out: str) -> str:
+    """Label films from elsewhere, each fold by the runs that held it out; several are written "['a','b']"."""
     from scripts.pseudo_labels import label_external as label_films
 
-    labelled = label_films(datalist, predictions, runs, out)
-    folds = ", ".join(f"{fold} by {len(models)}" for fold, models in labelled.items())
-    return f"labels for fold {folds} models: {out}/datalist.json"
+    labelled = label_films(datalist, _list(predictions), _list(runs), out)
+    folds = ", ".join(f"{fold} by {len(models)} models" for fold, models in labelled.items())
+    return f"labels for fold {folds}: {out}/datalist.json"
 
 
 def lungs(

@@ -34,6 +34,7 @@ class LogitsToFindingsd(MapTransform):
         box_threshold: pixels at or above it belong to a region of the mask.
         min_area: smallest region that becomes a box, as a share of the network's input.
         none_weight: weight of the probability of negative in `none`; `python -m scripts blend` fits it.
+        temperature: the study logits are divided by it; `python -m scripts trust` fits it.
 
     That dictionary, or the item itself as the regions in `scripts.transforms` leave it, must hold `crop_box` (4,) and
     `film_size` (2,), and may hold `film_flags`, words separated by blanks. `result`:
@@ -50,12 +51,15 @@ class LogitsToFindingsd(MapTransform):
         box_threshold: float = 0.5,
         min_area: float = 0.002,
         none_weight: float = 1.0,
+        temperature: float = 1.0,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.classes = tuple(classes.values()) if isinstance(classes, Mapping) else tuple(classes)
         self.mask_threshold, self.box_threshold, self.min_area = mask_threshold, box_threshold, min_area
-        self.none_weight = none_weight
+        if not temperature > 0:
+            raise ValueError(f"expected a temperature above 0, got {temperature}")
+        self.none_weight, self.temperature = none_weight, temperature
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
@@ -76,7 +80,8 @@ class LogitsToFindingsd(MapTransform):
         return out
 
     def _describe_film(self, found: Mapping[str, Any], crop_box: NDArray[Any]) -> dict[str, Any]:
-        probabilities = dict(zip(self.classes, found["study"].float().softmax(dim=0).tolist(), strict=True))
+        logits = found["study"].float() / self.temperature
+        probabilities = dict(zip(self.classes, logits.softmax(dim=0).tolist(), strict=True))
         negative = probabilities["negative"]
         boxes, scores = self._find_boxes(found, crop_box)
         weighed = np.asarray(scores, dtype=float) * (1 - negative)

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from scripts.labels import STUDY_CLASSES
+
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 METADATA = CONFIGS / "metadata.json"
 FILES = sorted(CONFIGS.rglob("*.json"))
@@ -36,6 +38,15 @@ RUNNABLE = [path for path in FILES if path != METADATA]
 WHOLE = [path for path in RUNNABLE if "bundle_root" in read_unless_broken(path)]
 TRAIN, INFERENCE, DETECTOR = (CONFIGS / f"{name}.json" for name in ("train", "inference", "train_detector"))
 LUNGS = CONFIGS / "lungs.json"
+
+
+def write_first_run(datalist_file: Path, folder: Path) -> Path:
+    """What just_train_twice.json reads: predictions of all training films, "negative" whatever they show."""
+    films = json.loads(datalist_file.read_text(encoding="utf-8"))["training"]
+    shares = {name: float(name == STUDY_CLASSES[0]) for name in STUDY_CLASSES}
+    content = {"films": [{"image_id": film["image_id"], "probabilities": shares} for film in films]}
+    (folder / "predictions.json").write_text(json.dumps(content), encoding="utf-8")
+    return folder
 
 
 def stack(path: Path) -> list[Path]:

@@ -28,7 +28,8 @@ JOINS: dict[str, dict[str, str]] = {
     },
     "metrics": {
         "tables": "the truth is the challenge's tables ...",
-        "datalist": "... or a datalist",
+        "datalist": "... or a datalist ...",
+        "outputs": "... and trust is asked of what inference wrote down",
     },
     "inferers": {
         "datalist": "the lungs of a datalist are found in one pass, for training on crops ...",
@@ -36,7 +37,24 @@ JOINS: dict[str, dict[str, str]] = {
         "outputs": "... and draws the worst of them",
     },
     "outputs": {"radiographs": "an overlay is drawn on the film itself, and DICOM results are derived from it"},
-    "ensembles": {"metrics": "a blend is fitted on what the score says of it"},
+    "pseudo_labels": {
+        "datalist": "labels of films from elsewhere stand in the datalist ...",
+        "experiments": "... and come from models whose record says which fold they never saw ...",
+        "outputs": "... as they stand in their predictions",
+    },
+    "explanations": {
+        "findings": "a map comes back to the film as a mask does",
+        "metrics": "shares get intervals by patient, as scores do",
+        "outputs": "their pictures look like those of findings",
+    },
+    "ensembles": {
+        "metrics": "a blend is fitted on what the score says of it ...",
+        "outputs": "... and on what a run wrote down",
+    },
+    "experiments": {
+        "metrics": "ideas are compared by the score ...",
+        "outputs": "... of what their runs wrote down",
+    },
     "release": {"exports": "what a release writes for other programs is compared as an export is"},
 }
 DOOR = "__main__"  # each verb of the command line calls one room

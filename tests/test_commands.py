@@ -265,6 +265,24 @@ def test_the_submission_scores_what_the_trainings_validation_measured(evaluated:
     assert score["study_map"] == pytest.approx(row["study_map"], abs=1e-3)
 
 
+def test_explaining_asks_the_network_of_the_evaluation_about_the_same_films(
+    commands: Commands, evaluated: Path, trained: Path, tree: Path
+):
+    out, files = tree.parent / "explanations", [TRAIN, str(CONFIGS / "evaluate.json"), str(CONFIGS / "explain.json")]
+    options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 1}
+    succeed(commands.run_bundle("explaining", str(files), **options))
+    rows, evaluations = read_csv(out / "explanations.csv"), read_csv(evaluated / "films.csv")
+    for row, film in zip(rows, evaluations, strict=True):
+        assert row["image_id"] == film["image_id"]
+        assert [float(row[name]) for name in STUDY_CLASSES] == pytest.approx(
+            [float(film[name]) for name in STUDY_CLASSES], abs=1e-5
+        )
+    assert len(read_csv(out / "corners.csv")) == 4 * len(rows)
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["num_films"] == len(rows) and summary["weights_sha256"] == compute_sha256(trained / "last.pt")
+    assert list_files(out / "overlays") == {f"{rows[0]['image_id']}.png"}
+
+
 def test_scoring_prints_the_table(commands: Commands, evaluated: Path, tree: Path):
     truth = place_data(tree)["datalist_file"]
     submission = str(evaluated / "submission.csv")
@@ -436,11 +454,13 @@ def test_a_fresh_bundle_run_says_the_same(tmp_path: Path, run_id: str, config_fi
 
 @pytest.mark.parametrize("experiment", TRAINABLE, ids=lambda path: path.stem)
 def test_every_detector_and_experiment_trains_for_an_epoch(
-    commands: Commands, films: Path, datalist_file: Path, tmp_path: Path, experiment: Path
+    commands: Commands, films: Path, external_films: Path, joined_datalist_file: Path, tmp_path: Path, experiment: Path
 ):
     files = list(map(str, configs.stack(experiment)))
     config = json.loads(experiment.read_text())
-    small = {**TINY_TRAINING, "encoder_weights": None, "dataset_dir": str(films), "datalist_file": str(datalist_file)}
+    places = {"dataset_dir": films, "external_dir": external_films, "datalist_file": joined_datalist_file}
+    places |= {"first_run": configs.write_first_run(joined_datalist_file, tmp_path)}
+    small = {**TINY_TRAINING, "encoder_weights": None, "encoder_options": {}, **{k: str(v) for k, v in places.items()}}
     if config.get("mask_widths"):
         small["mask_widths"] = [4] * len(config["mask_widths"])
     (tmp_path / "small.json").write_text(json.dumps({**small, "output_dir": str(tmp_path / "out")}))
@@ -450,7 +470,7 @@ def test_every_detector_and_experiment_trains_for_an_epoch(
         assert np.isfinite([row["train_loss"], row["box_ap"]]).all()
         return
     assert np.isfinite([row["train_loss"], row["validation_loss"], row["study_map"]]).all()
-    has_decoder = any(key.startswith("mask_decoder") for key in read_weights(tmp_path / "out" / "last.pt")["network"])
+    has_decoder = any("decoder." in key for key in read_weights(tmp_path / "out" / "last.pt")["network"])
     assert has_decoder is (config.get("mask_widths", True) is not None)
 
 
@@ -462,6 +482,75 @@ def test_every_experiment_of_inference_runs(
     options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": tmp_path, "overlays": 0}
     succeed(commands.run_bundle("inferring", files, **options))
     assert len(read_csv(tmp_path / "films.csv")) == len(list((tree / "test").rglob("*.dcm")))
+
+
+def test_an_ensemble_of_a_network_with_itself_says_what_the_network_says(
+    commands: Commands, tree: Path, trained: Path, inferred: tuple[Path, Outcome], tmp_path: Path
+):
+    files = f"['{INFERENCE}','{CONFIGS / 'inference_ensemble.json'}']"
+    members = {name: str(trained / "last.pt") for name in ("one", "other")}
+    options = {**TINY, "dataset_dir": tree / "train", "overlays": 0, "members": members, "output_dir": tmp_path}
+    succeed(commands.run_bundle("inferring", files, **options))
+    rows, alone = read_csv(tmp_path / "films.csv"), read_csv(inferred[0] / "films.csv")
+    for row, film in zip(rows, alone, strict=True):
+        assert row["image_id"] == film["image_id"]
+        assert [float(row[name]) for name in STUDY_CLASSES] == pytest.approx(
+            [float(film[name]) for name in STUDY_CLASSES], abs=1e-5
+        )
+    hashes = json.loads((tmp_path / "done.json").read_text())["weights_sha256"]
+    assert {name for name in hashes if name.startswith("study")} == {"study_classifier one", "study_classifier other"}
+
+
+def test_folds_are_trained_and_scored_in_a_row(commands: Commands, tree: Path, prepared: object, tmp_path: Path):
+    places = {"tree": tree, "datalist": tree.parent / "prepared" / "datalist.json", "out": tmp_path}
+    said = succeed(commands.run("scripts", "crossvalidate", **places, folds="0,2", **TINY_TRAINING)).stdout
+    held_out = [film["image_id"] for film in read_films(tree.parent / "prepared") if film["fold"] in (0, 2)]
+    assert sorted(row["image_id"] for row in read_csv(tmp_path / "films.csv")) == sorted(held_out)
+    assert "datalist.json, fold 0, 2" in said
+    told = succeed(commands.run("scripts", "experiments", tmp_path, out=tmp_path / "ledger")).stdout
+    assert "standard deviation of the baseline between seeds: not measured" in told
+    assert {"experiments.csv", "experiments.txt", "gains.png"} <= list_files(tmp_path / "ledger")
+    drawn = succeed(commands.run("scripts", "losses", tmp_path / "losses.png", folds=f"['{tmp_path / 'fold0'}']"))
+    assert drawn.stdout.startswith("drew 1 runs")
+
+
+def test_a_film_that_a_first_training_gets_wrong_weighs_more_in_the_second(
+    commands: Commands, tree: Path, trained: Path, tmp_path: Path
+):
+    """Just Train Twice by its three commands: train, evaluate on the training films, train again."""
+    places, first = {**place_data(tree), **TINY}, tmp_path / "first"
+    asked = {"validate#prepared#data": "@train#prepared#data", "weights": trained / "last.pt", "overlays": 0}
+    succeed(commands.run_bundle("evaluating", EVALUATE, **places, **asked, output_dir=first))
+    files = f"['{TRAIN}','{CONFIGS / 'experiments' / 'just_train_twice.json'}']"
+    options = {**places, **TINY_TRAINING, "output_dir": tmp_path / "second"}
+    succeed(commands.run_bundle("training", files, **options, first_run=first))
+    before, after = (json.loads((folder / "history.json").read_text())[0] for folder in (trained, tmp_path / "second"))
+    assert after["train_loss"] != pytest.approx(before["train_loss"], rel=1e-4)
+    outcome = commands.run_bundle("training", files, **{**options, "output_dir": tmp_path / "out"}, first_run="absent")
+    check_refusal(outcome, "found none at absent/predictions.json; train the first run and evaluate", tmp_path / "out")
+
+
+def test_films_from_elsewhere_are_labelled_by_the_training_that_held_the_fold_out(
+    commands: Commands, tree: Path, trained: Path, external_films: Path, tmp_path: Path
+):
+    elsewhere, table = external_films, tmp_path / "films.csv"
+    images = [path.relative_to(elsewhere) for path in sorted(elsewhere.rglob("*.dcm"))]
+    rows = [f"{image.parts[1]},{image.as_posix()},,\n" for image in images]
+    table.write_text("".join(["study,image,label,boxes\n", *rows]))
+    succeed(commands.run("scripts", "prepare", tree=elsewhere, tables=table, out=tmp_path / "elsewhere", workers=1))
+    other, source = (folder / "datalist.json" for folder in (tmp_path / "elsewhere", tree.parent / "prepared"))
+    places = {"tree": tree, "external": other, "external_tree": elsewhere, "out": tmp_path / "joined", "workers": 1}
+    added = succeed(commands.run("scripts", "add_external", datalist=source, **places))
+    joined = json.loads((tmp_path / "joined" / "datalist.json").read_text())
+    assert added.stdout.startswith(f"{len(joined['external']['films'])} films from elsewhere")
+    files = str([TRAIN, str(CONFIGS / "evaluate.json"), str(CONFIGS / "predict_unlabelled.json")])
+    options = {**TINY, "weights": trained / "last.pt", "output_dir": tmp_path / "predicted", "overlays": 0}
+    succeed(commands.run_bundle("evaluating", files, dataset_dir=elsewhere, datalist_file=other, **options))
+    given = {"datalist": tmp_path / "joined" / "datalist.json", "predictions": tmp_path / "predicted/predictions.json"}
+    said = succeed(commands.run("scripts", "label_external", **given, runs=f"['{trained}']", out=tmp_path / "labelled"))
+    assert said.stdout.startswith("labels for fold 0 by 1 models")
+    (labels,) = json.loads((tmp_path / "labelled" / "datalist.json").read_text())["external"]["pseudo_labels"]
+    assert labels["fold"] == 0 and labels["models"][0]["weights_sha256"] == compute_sha256(trained / "last.pt")
 
 
 def test_a_training_is_the_same_whenever_it_is_run(commands: Commands, tree: Path, trained: Path, tmp_path: Path):

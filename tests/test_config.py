@@ -28,13 +28,14 @@ from tests.configs import (
     read_json,
     refuse_duplicates,
     stack,
+    write_first_run,
 )
 
 MAX_EXPRESSION = 80
 MAX_EXPERIMENT_LINES = 15
 
 # Run ids: what `python -m monai.bundle run <id>` may be given.
-RUN_IDS = {"run", "initialize", "finalize", "training", "evaluating", "inferring"}
+RUN_IDS = {"run", "initialize", "finalize", "training", "evaluating", "explaining", "inferring"}
 # What the bundle's users ask for by name though no other part may need it (MONAI's property ids).
 PROPERTIES = {"bundle_root", "network_def", "val_interval", "preprocessing", "postprocessing", "handlers", "inferer"}
 # train.json and inference.json say each of these on their own; every other name that both hold is one thing.
@@ -219,7 +220,10 @@ def test_training_and_inference_prepare_a_film_alike():
 
 
 def is_of_the_film(step: Any) -> bool:
-    return isinstance(step, str) or not step["_target_"].endswith(("BoxesToMaskd", "SelectItemsd"))
+    """Not so: the mask, what is kept, and the last step, which is there for the cache alone."""
+    if isinstance(step, str):
+        return True
+    return not step["_target_"].endswith(("BoxesToMaskd", "SelectItemsd")) and "crop_box" not in step.get("keys", "")
 
 
 def name_steps(steps: list[Any]) -> list[str]:
@@ -249,7 +253,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
 def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
-    path: Path, films: Path, datalist_file: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    films: Path,
+    external_films: Path,
+    joined_datalist_file: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """That they run is shown in test_commands.py."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `tell_errors` sets it; put it back afterwards
@@ -257,7 +267,12 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
         monkeypatch.setenv(name, value)
     inferring = find_base(path) == INFERENCE
     places = {"dataset_dir": films / "test" if inferring else films, "weights": weights, "output_dir": tmp_path}
-    changes = shrink(path, **places, **({} if inferring else {"datalist_file": datalist_file}))
+    if not inferring:
+        places |= {"datalist_file": joined_datalist_file, "external_dir": external_films}
+        places |= {"first_run": write_first_run(joined_datalist_file, tmp_path)}
+    changes = shrink(path, **places)
+    if "members" in merge(stack(path)):
+        changes["members"] = {"one": str(weights), "other": str(weights)}
     workflow = ConfigWorkflow(
         [str(file) for file in stack(path)],
         meta_file=str(METADATA),

@@ -369,3 +369,17 @@ def test_the_networks_of_the_project_fit_together():
         assert all(
             0 <= xmin < xmax <= size[1] and 0 <= ymin < ymax <= size[0] for xmin, ymin, xmax, ymax in result["boxes"]
         )
+
+
+def test_a_second_wider_look_is_averaged_into_the_studys_probabilities_and_nothing_else():
+    """Mask, crop and boxes stay those of the first look: they have one frame."""
+    wide = Compose([CropToLungsd("image", margin=0.2), resize(STUDY_SIZE)])
+    first, second = (infer(WIDE, HIGH, **parts) for parts in ({}, {"study_preparation": wide}))
+    both = infer(WIDE, HIGH, wider_preparation=wide)
+    for film, near, far in zip(both, first, second, strict=True):
+        expected = (near["study"].softmax(dim=0) + far["study"].softmax(dim=0)) / 2
+        torch.testing.assert_close(film["study"].softmax(dim=0), expected)
+        assert not torch.allclose(near["study"].softmax(dim=0), expected, atol=1e-3)
+        assert torch.equal(film["mask"], near["mask"])
+        np.testing.assert_array_equal(film["crop_box"], near["crop_box"])
+        np.testing.assert_array_equal(film["boxes"], near["boxes"])

@@ -1,6 +1,6 @@
 """One `datalist.json` that joins films, tables, folds and copies; everything trains and scores by it.
 
-Schema `chest_xray_covid19/datalist`, version 1:
+Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `external`:
 
     content_hash   SHA-256 of the canonical JSON of all the rest (sorted keys, no blanks)
     classes        study classes in the order of labels and probabilities
@@ -19,21 +19,35 @@ Schema `chest_xray_covid19/datalist`, version 1:
       lung_box       [xmin, ymin, xmax, ymax] or null
       height, width  pixels
       duplicate_of   image id of the same film that is trained on instead, or null
+    external       films from elsewhere, never scored (`add_external`, `label_external`):
+      matched_with   content hash of the datalist without this section: its films were compared with exactly these
+      films          as above, relative to a tree of their own, without patient, fold and duplicate_of
+      dropped        image id of each film that was left out, and of the datalist's film that it is or belongs to
+      pseudo_labels  for each fold: "models" that gave the labels, each with its name, the SHA-256 of its weights, the
+                     fold held out while it was trained, the hash of its datalist; "probabilities" of each study
 
 Rules for the same film found twice (equal pixels, or confirmed by `duplicates.find_same_films`):
 with one label, one of them is trained on, the first with boxes by image id; the others are validated and scored only,
 so that nothing is lost and nothing counts double. With two labels both are kept: nobody knows which is right.
 Patients that share a film become one patient, so both copies stand in one fold. A film of the labelled set that is
 also among the unlabelled is reported, and stays.
+
+Rules for films from elsewhere: none may be the datalist's, and fold k's labels come only from models that were trained
+on this datalist with fold k held out. A training refuses a datalist that breaks them, whoever wrote it.
 """
 
+from scripts.datalist.external import Added, add_external
+from scripts.datalist.facts import write_facts
+from scripts.datalist.joining import with_external_labels, with_pseudo_labels
 from scripts.datalist.preflight import readable_films
 from scripts.datalist.preparation import Prepared, prepare
 from scripts.datalist.schema import read_datalist, write_datalist
 from scripts.datalist.selection import find_films, test_films, training_films, validation_films
 
 __all__ = [
+    "Added",
     "Prepared",
+    "add_external",
     "find_films",
     "prepare",
     "read_datalist",
@@ -41,5 +55,8 @@ __all__ = [
     "test_films",
     "training_films",
     "validation_films",
+    "with_external_labels",
+    "with_pseudo_labels",
     "write_datalist",
+    "write_facts",
 ]

@@ -21,6 +21,9 @@ DECISIONS: dict[str, str] = {
     "same film in test": "the film of the labelled set is also among those without label",
     "same film without label": "the same film is twice among those without label: both are kept",
     "patients joined": "two patients share a film: they are one from now on",
+    "same film in datalist": "the film from elsewhere is one of the datalist's: it is left out",
+    "same study in datalist": "the film from elsewhere has a study or image id of the datalist: it is left out",
+    "same patient in datalist": "the film from elsewhere is of a patient of the datalist: it is left out",
 }
 
 

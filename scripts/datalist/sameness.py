@@ -41,7 +41,7 @@ def choose_originals(films: Sequence[Film], pairs: Pairs, decisions: Decisions) 
     clusters: defaultdict[int, list[Film]] = defaultdict(list)
     for film, number in zip(films, cluster_films(films, pairs), strict=True):
         clusters[number].append(film)
-    how = {(films[pair.first].image_id, films[pair.second].image_id): _tell_sameness(pair) for pair in pairs}
+    how = {(films[pair.first].image_id, films[pair.second].image_id): tell_sameness(pair) for pair in pairs}
     originals: dict[str, str] = {}
     for cluster in clusters.values():
         if len(cluster) > 1:
@@ -79,5 +79,6 @@ def _link_equal(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
             yield first, place
 
 
-def _tell_sameness(pair: SameFilm) -> str:
+def tell_sameness(pair: SameFilm) -> str:
+    """How two films were found to be one."""
     return "equal pixels" if pair.exact else f"aligned correlation {pair.correlation:.3f}"

@@ -14,6 +14,8 @@ from scripts.labels import STUDY_CLASSES
 
 SCHEMA = "chest_xray_covid19/datalist"
 VERSION = 1
+#: With films from elsewhere. Without them a datalist stays version 1, and its hash what trainings have recorded of it.
+EXTERNAL_VERSION = 2
 
 #: A film's keys, each with the types that JSON may give it.
 FILM_TYPES: dict[str, tuple[type, ...]] = {
@@ -31,6 +33,26 @@ FILM_TYPES: dict[str, tuple[type, ...]] = {
     "duplicate_of": (str, type(None)),
 }
 
+#: The same of a film from elsewhere.
+EXTERNAL_FILM_TYPES = {
+    key: types for key, types in FILM_TYPES.items() if key not in ("patient", "fold", "duplicate_of")
+}
+
+#: Parts of the section "external", of one fold's labels in it, and of a model that gave them.
+EXTERNAL_TYPES: dict[str, tuple[type, ...]] = {
+    "matched_with": (str,),
+    "films": (list,),
+    "dropped": (dict,),
+    "pseudo_labels": (list,),
+}
+LABELS_TYPES: dict[str, tuple[type, ...]] = {"fold": (int,), "models": (list,), "probabilities": (dict,)}
+MODEL_TYPES: dict[str, tuple[type, ...]] = {
+    "name": (str,),
+    "fold": (int, type(None)),
+    "weights_sha256": (str,),
+    "datalist_hash": (str,),
+}
+
 _PREPARE_AGAIN = "make it again with python -m scripts prepare"
 
 
@@ -40,14 +62,26 @@ def compute_content_hash(datalist: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
+def compute_labelled_hash(datalist: Mapping[str, Any]) -> str:
+    """The content hash that a datalist had before films from elsewhere joined it: what its models were trained on."""
+    return compute_content_hash({**{k: v for k, v in datalist.items() if k != "external"}, "version": VERSION})
+
+
 def write_datalist(
     path: str | Path,
     training: Sequence[Mapping[str, Any]],
     test: Sequence[Mapping[str, Any]],
     num_folds: int,
     seed: int,
+    external: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a datalist, atomically: a kill leaves the old file or the new one, never a part.
+
+    Args:
+        path: the file.
+        training, test: films with and without label.
+        num_folds, seed: of the folds.
+        external: films from elsewhere, matched against exactly these ones.
 
     Returns:
         What was written.
@@ -61,6 +95,8 @@ def write_datalist(
         "training": [dict(film) for film in training],
         "test": [dict(film) for film in test],
     }
+    if external is not None:
+        datalist |= {"version": EXTERNAL_VERSION, "external": dict(external)}
     datalist["content_hash"] = compute_content_hash(datalist)
     write_text(path, json.dumps(datalist, indent=1, sort_keys=True) + "\n")
     return datalist
@@ -83,25 +119,52 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
         raise InputError("a whole JSON file", f"a cut or changed one at {path}", _PREPARE_AGAIN) from None
     if not isinstance(datalist, dict) or datalist.get("schema") != SCHEMA:
         raise InputError(f"a file of schema {SCHEMA}", f"another one at {path}", f"check the path, or {_PREPARE_AGAIN}")
-    if datalist.get("version") != VERSION:
+    version = EXTERNAL_VERSION if "external" in datalist else VERSION
+    if datalist.get("version") != version:
         raise InputError(
-            f"a datalist of version {VERSION}", f"version {datalist.get('version')} at {path}", _PREPARE_AGAIN
+            f"a datalist of version {version}", f"version {datalist.get('version')} at {path}", _PREPARE_AGAIN
         )
     if datalist.get("content_hash") != compute_content_hash(datalist):
         raise InputError("the content that its content_hash was made of", f"another one at {path}", _PREPARE_AGAIN)
     if datalist.get("classes") != list(STUDY_CLASSES):
         raise InputError(f"the classes {', '.join(STUDY_CLASSES)}", f"other classes at {path}", _PREPARE_AGAIN)
     for film in [*datalist.get("training", [{}]), *datalist.get("test", [{}])]:
-        _check_film(film, path)
+        _check_film(film, FILM_TYPES, path)
+    if "external" in datalist:
+        _check_external(datalist["external"], path)
     return datalist
 
 
-def _check_film(film: Any, path: Path) -> None:
-    film = film if isinstance(film, dict) else {}
-    wrong = [key for key, types in FILM_TYPES.items() if type(film.get(key, ...)) not in types]
-    if wrong:
-        keys = ", ".join(FILM_TYPES)
-        raise InputError(f"films with the keys {keys}", f"one with a wrong {wrong[0]} at {path}", _PREPARE_AGAIN)
+def _check_external(external: Any, path: Path) -> None:
+    _check_types("a section external", external, EXTERNAL_TYPES, path)
+    for film in external["films"]:
+        _check_film(film, EXTERNAL_FILM_TYPES, path)
+    for labels in external["pseudo_labels"]:
+        _check_types("pseudo_labels", labels, LABELS_TYPES, path)
+        for model in labels["models"]:
+            _check_types("models", model, MODEL_TYPES, path)
+        for study_id, row in labels["probabilities"].items():
+            if not _is_distribution(row):
+                expected = f"{len(STUDY_CLASSES)} probabilities that sum to 1 for each study"
+                raise InputError(expected, f"others for study {study_id} at {path}", "label the films again")
+
+
+def _is_distribution(row: Any) -> bool:
+    numbers = isinstance(row, list) and len(row) == len(STUDY_CLASSES) and all(type(p) in (int, float) for p in row)
+    return numbers and min(row) >= 0 and abs(sum(row) - 1) < 1e-3
+
+
+def _check_film(film: Any, types: Mapping[str, tuple[type, ...]], path: Path) -> None:
+    _check_types("films", film, types, path)
     image = PurePosixPath(film["image"])
     if image.is_absolute() or ".." in image.parts:
         raise InputError("film paths inside the tree", f"one that leaves it at {path}", _PREPARE_AGAIN)
+
+
+def _check_types(what: str, item: Any, types: Mapping[str, tuple[type, ...]], path: Path) -> None:
+    item = item if isinstance(item, dict) else {}
+    wrong = [key for key, allowed in types.items() if type(item.get(key, ...)) not in allowed]
+    if wrong:
+        raise InputError(
+            f"{what} with the keys {', '.join(types)}", f"one with a wrong {wrong[0]} at {path}", _PREPARE_AGAIN
+        )

@@ -42,23 +42,23 @@ def training_films(
     Raises:
         InputError: where the datalist, the tree, a film or the fold is not there.
     """
-    datalist = _read_with_fold(datalist_file, fold)
+    datalist = read_with_fold(datalist_file, fold)
     films = [film for film in datalist["training"] if film["fold"] != fold and film["duplicate_of"] is None]
     if boxes_known:
         films = [film for film in films if film["boxes_known"]]
-    return _locate_films(films, dataset_dir, f"training films outside fold {fold}", datalist_file)
+    return locate_films(films, dataset_dir, f"training films outside fold {fold}", datalist_file)
 
 
 def validation_films(datalist_file: str | Path, dataset_dir: str | Path, fold: int) -> list[Film]:
     """All labelled films of a fold, copies included, as in `training_films`."""
-    datalist = _read_with_fold(datalist_file, fold)
+    datalist = read_with_fold(datalist_file, fold)
     films = [film for film in datalist["training"] if film["fold"] == fold]
-    return _locate_films(films, dataset_dir, f"films of fold {fold}", datalist_file)
+    return locate_films(films, dataset_dir, f"films of fold {fold}", datalist_file)
 
 
 def test_films(datalist_file: str | Path, dataset_dir: str | Path) -> list[Film]:
     """All films without a label, as in `training_films`."""
-    return _locate_films(read_datalist(datalist_file)["test"], dataset_dir, "films without label", datalist_file)
+    return locate_films(read_datalist(datalist_file)["test"], dataset_dir, "films without label", datalist_file)
 
 
 test_films.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test
@@ -84,16 +84,31 @@ def find_films(folder: str | Path) -> list[Film]:
     return [_describe_found(path, folder, names) for path in paths]
 
 
-def _read_with_fold(datalist_file: str | Path, fold: int | None) -> dict[str, Any]:
+def read_with_fold(datalist_file: str | Path, fold: int | None) -> dict[str, Any]:
+    """A datalist that has this fold; None for all of it.
+
+    Raises:
+        InputError: where it has not.
+    """
     datalist = read_datalist(datalist_file)
     if fold is not None and (isinstance(fold, bool) or fold not in range(datalist["num_folds"])):
         raise InputError(f"a fold from 0 to {datalist['num_folds'] - 1}", f"fold {fold}", "choose another fold")
     return datalist
 
 
-def _locate_films(
+def locate_films(
     films: Sequence[Mapping[str, Any]], dataset_dir: str | Path, what: str, source: str | Path
 ) -> list[Film]:
+    """Entries of a datalist as `training_films` gives them.
+
+    Args:
+        films: the entries.
+        dataset_dir: the tree that their paths are relative to.
+        what, source: what was looked for, and in which file, for messages.
+
+    Raises:
+        InputError: where there is no entry, no tree, or a film is not in it.
+    """
     tree = Path(dataset_dir).resolve()
     if not films:
         raise InputError(what, f"none in {source}", "choose another fold, or prepare another tree")

@@ -29,6 +29,8 @@ class FilmInferer(Inferer):
         opacity_finder: finds opacity boxes; without it there are none beside the classifier's mask.
         opacity_preparation: as `study_preparation`, for the opacity finder; by default the same pictures.
         trust_lung_boxes: whether a box that came with a film is used instead of looking for lungs.
+        wider_preparation: as `study_preparation`, with a wider margin round the lungs; the study's probabilities are
+            then the mean of both, while the mask, which has one frame, stays that of the first.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class FilmInferer(Inferer):
         opacity_finder: OpacityFinder | None = None,
         opacity_preparation: Preparation | None = None,
         trust_lung_boxes: bool = False,
+        wider_preparation: Preparation | None = None,
     ) -> None:
         super().__init__()
         self.study_inferer, self.study_preparation = study_inferer, study_preparation
         self.lung_finder, self.opacity_finder = lung_finder, opacity_finder
         self.opacity_preparation = opacity_preparation
         self.trust_lung_boxes = trust_lung_boxes
+        self.wider_preparation = wider_preparation
 
     def __call__(  # type: ignore[override]
         self,
@@ -69,6 +73,9 @@ class FilmInferer(Inferer):
         seen = [dict(self.study_preparation(item)) for item in items]
         device = next(network.parameters()).device
         logits = self.study_inferer(stack_pictures(seen).to(device), network)
+        if self.wider_preparation is not None:
+            wider = stack_pictures([self.wider_preparation(item) for item in items]).to(device)
+            logits = {**logits, "study": average_logits(logits["study"], self.study_inferer(wider, network)["study"])}
         found = [
             {
                 **{name: value[number] for name, value in logits.items()},
@@ -99,3 +106,8 @@ class FilmInferer(Inferer):
         for film, view, (boxes, scores) in zip(found, views, self.opacity_finder(pictures), strict=True):
             film["boxes"] = move_out_of_crop(boxes, view["crop_box"], *pictures.shape[-2:])
             film["scores"] = scores
+
+
+def average_logits(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """Logits (B, N) whose softmax is the mean of two softmaxes."""
+    return torch.logaddexp(first.log_softmax(dim=1), second.log_softmax(dim=1))

@@ -1,7 +1,16 @@
-"""The training losses that MONAI lacks, one for each network."""
+"""The training losses that MONAI lacks: one for each network, and what the article tried inside the classifier's."""
 
 from scripts.losses.auxiliary import AuxiliaryMaskLoss
+from scripts.losses.lovasz import LovaszHingeLoss
 from scripts.losses.lungs import LungBoxLoss
 from scripts.losses.opacities import DetectionLoss
+from scripts.losses.studies import BiTemperedLoss, StudyFocalLoss
 
-__all__ = ["AuxiliaryMaskLoss", "DetectionLoss", "LungBoxLoss"]
+__all__ = [
+    "AuxiliaryMaskLoss",
+    "BiTemperedLoss",
+    "DetectionLoss",
+    "LovaszHingeLoss",
+    "LungBoxLoss",
+    "StudyFocalLoss",
+]

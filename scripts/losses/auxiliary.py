@@ -15,14 +15,17 @@ class AuxiliaryMaskLoss(nn.Module):
     would teach the decoder that its opacities are none.
 
     Args:
-        classification: loss of (B, C) logits against (B,) class indices, cross entropy with label smoothing as a rule.
+        classification: loss of (B, C) logits against (B,) class indices or (B, C) shares of the classes, cross entropy
+            with label smoothing as a rule.
         mask: losses of (B, 1, H, W) logits against masks of that shape: BCE, Dice with sigmoid, or both.
         mask_weight: the article found 10 better than 1.
 
     Shape:
         logits {"study": (B, C), "mask": (B, 1, H, W), the latter optional} and
-        targets {"label": (B,), "mask": (B, 1, H, W), "boxes_known": (B,) bool} -> scalar.
-        After each call `members` holds the two unweighted values, detached, for logging.
+        targets {"label": (B,), "mask": (B, 1, H, W), "boxes_known": (B,) bool} -> scalar. Optional targets are
+        "soft_label" (B, C), shares of the classes that then stand for "label", and "weight" (B,), how much each film
+        counts, in both losses: a weighted mean, so that weights alike change nothing.
+        After each call `members` holds the two losses before `mask_weight`, detached, for logging.
     """
 
     def __init__(self, classification: nn.Module, mask: Sequence[nn.Module] = (), mask_weight: float = 10.0) -> None:
@@ -33,15 +36,28 @@ class AuxiliaryMaskLoss(nn.Module):
         self.members: dict[str, torch.Tensor] = {}
 
     def forward(self, logits: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> torch.Tensor:
-        loss = self.classification(logits["study"], targets["label"])
+        weight = targets.get("weight")
+        loss = _average(self.classification, logits["study"], targets.get("soft_label", targets["label"]), weight)
         self.members = {"classification": loss.detach()}
         if "mask" not in logits or not self.mask:
             return loss
-        mask_loss = self._compute_mask_loss(logits["mask"], targets["mask"], targets["boxes_known"].bool())
+        mask_loss = self._compute_mask_loss(logits["mask"], targets["mask"], targets["boxes_known"].bool(), weight)
         self.members["mask"] = mask_loss.detach()
         return loss + self.mask_weight * mask_loss
 
-    def _compute_mask_loss(self, logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    def _compute_mask_loss(
+        self, logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor, weight: torch.Tensor | None
+    ) -> torch.Tensor:
         if not known.any():
             return logits.sum() * 0.0  # keeps the decoder in the graph, as distributed training wants it
-        return torch.stack([loss(logits[known], masks[known].to(logits.dtype)) for loss in self.mask]).sum()
+        logits, masks, weight = logits[known], masks[known].to(logits.dtype), None if weight is None else weight[known]
+        return torch.stack([_average(loss, logits, masks, weight) for loss in self.mask]).sum()
+
+
+def _average(loss: nn.Module, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+    """A loss of a batch, or the weighted mean of its films' losses, each by itself: not all losses have `reduction`."""
+    if weight is None:
+        return loss(logits, truth)
+    each = torch.stack([loss(logits[film : film + 1], truth[film : film + 1]) for film in range(len(logits))])
+    weight = weight.to(each.dtype)
+    return (weight * each).sum() / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)

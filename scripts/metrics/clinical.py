@@ -108,7 +108,7 @@ def _measure(studies: _Studies, weights: Floats, threshold: float) -> dict[str, 
     """Measure the three figures `(R,)` under each row of weights `(R, G)`."""
     counts, called = weights[:, studies.groups], studies.scores >= threshold
     return {
-        "auroc": _measure_auroc(studies, counts),
+        "auroc": measure_auroc(studies.scores, studies.positive, counts),
         "sensitivity": _share(counts, studies.positive, called),
         "specificity": _share(counts, ~studies.positive, ~called),
     }
@@ -119,13 +119,19 @@ def _share(counts: Floats, among: NDArray[np.bool_], which: NDArray[np.bool_]) -
     return np.divide(counts[:, among & which].sum(axis=1), total, out=np.full(len(counts), np.nan), where=total > 0)
 
 
-def _measure_auroc(studies: _Studies, counts: Floats) -> Floats:
-    """Area `(R,)` under the curve with a step for each score: scikit-learn's value, a thousand rows at once."""
-    order = np.argsort(-studies.scores, kind="stable")
-    last_of_step = np.flatnonzero(np.append(np.diff(studies.scores[order]) != 0, True))
-    ordered, positive = counts[:, order], studies.positive[order]
-    found = np.cumsum(ordered * positive, axis=1)[:, last_of_step]
-    false = np.cumsum(ordered * ~positive, axis=1)[:, last_of_step]
+def measure_auroc(scores: Floats, positive: NDArray[np.bool_], counts: Floats) -> Floats:
+    """Area `(R,)` under the curve with a step for each score: scikit-learn's value, a thousand rows at once.
+
+    Args:
+        scores: `(S,)`, high where a study is held for positive.
+        positive: `(S,)`, whether it is.
+        counts: `(R, S)`, how often each study counts.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last_of_step = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    ordered, is_positive = counts[:, order], positive[order]
+    found = np.cumsum(ordered * is_positive, axis=1)[:, last_of_step]
+    false = np.cumsum(ordered * ~is_positive, axis=1)[:, last_of_step]
     area = (np.diff(false, prepend=0) * (found + np.pad(found, ((0, 0), (1, 0)))[:, :-1]) / 2).sum(axis=1)
     pairs = found[:, -1] * false[:, -1]
     return np.divide(area, pairs, out=np.full(len(counts), np.nan), where=pairs > 0)

@@ -58,6 +58,7 @@ class StudyClassifier(nn.Module):
         mask_widths: widths of the mask decoder; empty or None: no decoder.
         weights: encoder weights: None (random), a local .pt or .safetensors file, or "hub" (timm's, online).
         encoder_options: further arguments of `timm.create_model`, such as `drop_path_rate`.
+        pixel_mean, pixel_std: what the encoder's input is normalised by; as it comes by default.
 
     Shape:
         (B, in_channels, H, W) in [0, 1], H and W multiples of 32 -> a dictionary of logits:
@@ -75,8 +76,11 @@ class StudyClassifier(nn.Module):
         mask_widths: Sequence[int] | None = SLIM_MASK_WIDTHS,
         weights: str | Path | None = None,
         encoder_options: dict[str, Any] | None = None,
+        pixel_mean: float = 0.0,
+        pixel_std: float = 1.0,
     ) -> None:
         super().__init__()
+        self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.encoder = build_encoder(encoder, in_channels, weights, encoder_options or {})
         features = int(self.encoder.num_features)  # type: ignore[arg-type]
         self.classifier = nn.Linear(features, num_classes)
@@ -84,8 +88,14 @@ class StudyClassifier(nn.Module):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         check_input_shape(image)
-        features = self.encoder(image)
+        features = self.encoder(self.normalise(image))
         logits = {"study": self.classifier(features.mean(dim=(2, 3)))}
         if self.mask_decoder is not None:
             logits["mask"] = self.mask_decoder(features)
         return logits
+
+    def normalise(self, image: torch.Tensor) -> torch.Tensor:
+        """Grey values as the encoder wants them: inside of the network, so that whoever loads it cannot forget it."""
+        if self.pixel_mean == 0.0 and self.pixel_std == 1.0:
+            return image
+        return (image - self.pixel_mean) / self.pixel_std

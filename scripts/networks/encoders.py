@@ -10,6 +10,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torchvision.ops import Permute
 
 from scripts.errors import InputError
 
@@ -21,12 +22,15 @@ def build_encoder(name: str, in_channels: int, weights: str | Path | None, optio
         name: a timm model whose last map has stride 32.
         in_channels: channels of the film.
         weights: None (random), a local .pt or .safetensors file, or "hub" (timm's, online).
-        options: further arguments of `timm.create_model`.
+        options: further arguments of `timm.create_model`; a transformer wants `img_size`, height and width in pixels.
 
     Raises:
         InputError: where there is no such model, or its weights cannot be had.
     """
-    return _create_model(name, in_channels, weights, {"num_classes": 0, "global_pool": "", **options})
+    encoder = _create_model(name, in_channels, weights, {"num_classes": 0, "global_pool": "", **options})
+    if getattr(encoder, "output_fmt", "NCHW") == "NHWC":  # Swin; what is left of its head pools nothing
+        encoder.head = Permute([0, 3, 1, 2])
+    return encoder
 
 
 def build_feature_encoder(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts.radiographs.facts import FLAGS, Radiograph, RadiographFacts
 from scripts.radiographs.grayscale import Display, LookupTable, Window
-from scripts.radiographs.reading import read_film_display, read_radiograph
+from scripts.radiographs.reading import read_film_display, read_film_facts, read_radiograph
 from scripts.radiographs.workers import IsolatedReader, read_radiographs
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ __all__ = [
     "RadiographFacts",
     "Window",
     "read_film_display",
+    "read_film_facts",
     "read_radiograph",
     "read_radiographs",
 ]

@@ -15,7 +15,7 @@ import numpy as np
 from scripts.errors import RefusedFilm
 from scripts.radiographs.decoding import decode_stored_values
 from scripts.radiographs.display import read_display
-from scripts.radiographs.facts import Radiograph, collect_facts
+from scripts.radiographs.facts import Radiograph, RadiographFacts, collect_facts
 from scripts.radiographs.gates import check_object, check_picture, check_pixel_data, check_scope
 from scripts.radiographs.grayscale import Display, render_brightness
 from scripts.radiographs.header import Header
@@ -54,6 +54,15 @@ def read_film_display(path: str | Path, *, accept_secondary_capture: bool = Fals
     return _run_gates(path, partial(_read_display, accept_secondary_capture))
 
 
+def read_film_facts(path: str | Path, *, accept_secondary_capture: bool = False) -> RadiographFacts:
+    """What a DICOM film says about itself; no decoder runs.
+
+    Raises:
+        RefusedFilm: as `read_radiograph`, but for what only its pixels or its scope would be refused for.
+    """
+    return _run_gates(path, partial(_read_facts, accept_secondary_capture))
+
+
 def _run_gates(path: str | Path, read: Callable[[bytes], T]) -> T:
     try:
         return read(_read_file(path))
@@ -78,6 +87,14 @@ def _read_display(accept_secondary_capture: bool, file: bytes) -> Display:
     header = Header.of_film(film)
     check_object(header, accept_secondary_capture)
     return read_display(header, check_picture(header, film))[0]
+
+
+def _read_facts(accept_secondary_capture: bool, file: bytes) -> RadiographFacts:
+    film = open_film_bytes(file)
+    header = Header.of_film(film)
+    check_object(header, accept_secondary_capture)
+    check_picture(header, film)
+    return collect_facts(header, film.transfer_syntax)
 
 
 def _read_file(path: str | Path) -> bytes:

@@ -1,0 +1,79 @@
+"""A batch on its way into an engine: collated or not, into pictures and what is known of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.engines import IterationEvents
+from monai.utils import convert_to_tensor
+
+#: What a loss, a metric or a writer may want to know of each film, beside its picture.
+TARGET_KEYS: tuple[str, ...] = (
+    *("label", "soft_label", "weight", "mask", "boxes_known"),
+    *("study_id", "image_id", "crop_box", "film_size"),
+)
+
+
+def prepare_study_batch(
+    batch: dict[str, Any], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Split a collated batch into the pictures (B, C, H, W) and a dictionary of whatever is known of them.
+
+    "soft_label" (B, 4) and "weight" (B,) are there where `scripts.transforms.AttachTargets` gave them to the films.
+
+    Source: ignite's `prepare_batch` interface, as MONAI's engines call it.
+    """
+    # plain tensors: MetaTensor's bookkeeping made a training step on two CPU cores nearly twice as long
+    plain = convert_to_tensor(batch, track_meta=False)
+    image = plain["image"].to(device=device, non_blocking=non_blocking, **kwargs)
+    targets = {key: plain[key] for key in TARGET_KEYS if key in plain}
+    for key, value in targets.items():
+        if isinstance(value, torch.Tensor):
+            targets[key] = value.to(device=device, non_blocking=non_blocking)
+    return image, targets
+
+
+def prepare_box_batch(
+    batch: list[dict[str, Any]], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
+) -> tuple[torch.Tensor, list[dict[str, Any]]]:
+    """Films of one size that were not collated, because each has its own number of boxes -> pictures and targets.
+
+    Returns:
+        Pictures (B, C, H, W), and for each film "boxes" (N, 4) in its pixels, "labels" (N,), zeros, "size", (height,
+        width), "turn", the quarter turns that it was given, "image_id".
+    """
+    plain = convert_to_tensor(batch, track_meta=False)
+    image = torch.stack([film["image"] for film in plain]).to(device=device, non_blocking=non_blocking, **kwargs)
+    image = image.contiguous(memory_format=torch.channels_last)
+    targets = []
+    for film in plain:
+        boxes = film["boxes"].to(device=device, non_blocking=non_blocking)
+        labels = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
+        known = {"size": tuple(film["image"].shape[1:]), "turn": film.get("turn", 0), "image_id": film["image_id"]}
+        targets.append({"boxes": boxes, "labels": labels, **known})
+    return image, targets
+
+
+def prepare_detection_batch(batch: list[dict[str, Any]], *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    """As `prepare_box_batch`, with the targets as an argument of the network too: MONAI's detectors compute their loss.
+
+    Source: the four parts (inputs, targets, args, kwargs) that MONAI's trainers pass on.
+    """
+    image, targets = prepare_box_batch(batch, *args, **kwargs)
+    return image, targets, (targets,), {}
+
+
+def examine_films(engine: Any, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One iteration over films of different sizes, which cannot be collated: a `FilmInferer` makes pictures of them.
+
+    Source: `iteration_update` of MONAI's evaluators, with the events that their postprocessing waits for; set
+    `decollate` to false, a list is what comes in and goes out.
+    """
+    plain = convert_to_tensor([film["image"] for film in batch], track_meta=False)
+    with engine.mode(engine.network), torch.no_grad():
+        found = engine.inferer(plain, engine.network, lung_boxes=[film.get("lung_box") for film in batch])
+    engine.state.output = [{"pred": film} for film in found]
+    engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    return engine.state.output

@@ -1,0 +1,137 @@
+"""The handlers that MONAI lacks: a stop before harm is done, history, pictures, one network for several processes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents
+from torch.utils.tensorboard import SummaryWriter
+
+from scripts.engines.selections import select_mask_probabilities
+from scripts.errors import InputError
+from scripts.files import write_text
+from scripts.processes import spread_buffers
+
+
+class StopOnNonFiniteLoss:
+    """Stops a training before the optimizer steps on a loss that is not finite: the last checkpoint stays good.
+
+    Raises:
+        InputError: naming the films of the batch.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        loss = engine.state.output["loss"]  # type: ignore[index]
+        if not torch.isfinite(loss):
+            films = ", ".join(_name_films(engine.state.batch))
+            raise InputError(
+                "a finite loss",
+                f"{loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, films {films}",
+                "look at these films, or lower the learning rate; the last checkpoint is good",
+            )
+
+
+def _name_films(batch: Any) -> list[str]:
+    """Image ids of a batch, collated or not."""
+    if isinstance(batch, list):
+        return [str(film.get("image_id", "?")) for film in batch]
+    return [str(name) for name in batch.get("image_id", ["?"])]
+
+
+class HistoryRecorder:
+    """Writes one row an epoch to `history.json`: mean training loss, validation metrics, learning rate, seconds.
+
+    Args:
+        evaluator: the engine whose metrics stand in the row, after it has run for the epoch.
+        optimizer: whose learning rate is recorded.
+        output_dir: where the file goes; it is replaced as a whole, never written in place.
+        summary_writer: where the same numbers go as TensorBoard scalars, one tag each.
+    """
+
+    def __init__(
+        self,
+        evaluator: Engine,
+        optimizer: torch.optim.Optimizer,
+        output_dir: str | Path,
+        summary_writer: SummaryWriter | None = None,
+    ) -> None:
+        self.evaluator, self.optimizer, self.summary_writer = evaluator, optimizer, summary_writer
+        self.path = Path(output_dir) / "history.json"
+        self.rows: list[dict[str, float]] = []
+        self._losses: list[float] = []
+        self._start = time.monotonic()
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_row)
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self._losses, self._start = [], time.monotonic()
+
+    def _add_loss(self, engine: Engine) -> None:
+        self._losses.append(engine.state.output["loss"].item())  # type: ignore[index]
+
+    def _write_row(self, engine: Engine) -> None:
+        validated = self.evaluator.state.epoch == engine.state.epoch  # else its metrics are an earlier epoch's
+        metrics = {k: float(v) for k, v in self.evaluator.state.metrics.items()} if validated else {}
+        row = {
+            "epoch": engine.state.epoch,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": math.fsum(self._losses) / max(1, len(self._losses)),
+        }
+        self.rows.append({**row, **metrics, "seconds": round(time.monotonic() - self._start, 1)})
+        write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
+        if self.summary_writer is not None:
+            for name, value in self.rows[-1].items():
+                self.summary_writer.add_scalar(name, value, engine.state.epoch)
+
+
+class BuffersFromFirstProcess:
+    """Before a validation by several processes: all take the first one's running statistics, and judge by one network.
+
+    Args:
+        network: whose buffers they are; each process saw other films, and batch norm on a CPU keeps to its own.
+    """
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.network = network
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        spread_buffers(self.network)
+
+
+class PictureBoard:
+    """Shows films in TensorBoard: a row each of input, mask and predicted mask, from the first batch of a validation.
+
+    Args:
+        summary_writer: where the pictures go.
+        num_films: rows; films with opacities come first.
+    """
+
+    def __init__(self, summary_writer: SummaryWriter, num_films: int = 6) -> None:
+        self.summary_writer, self.num_films = summary_writer, num_films
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self)
+
+    def __call__(self, engine: Engine) -> None:
+        output = engine.state.output
+        if "mask" not in output["pred"]:  # type: ignore[index]
+            return
+        columns = [output["image"], output["label"]["mask"], select_mask_probabilities(output)]  # type: ignore[index,arg-type]
+        order = columns[1].flatten(1).any(dim=1).int().argsort(descending=True, stable=True)[: self.num_films]
+        rows = torch.cat([column[order].float().cpu() for column in columns], dim=3)
+        self.summary_writer.add_images("film, mask, prediction", rows, engine.state.epoch)

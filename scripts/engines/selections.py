@@ -1,0 +1,52 @@
+"""What a loss, a metric or a picture takes of an engine's output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def select_logits_and_targets(output: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Engine output -> what the loss takes, for `ignite.metrics.Loss` inside validation."""
+    return output["pred"], output["label"]
+
+
+def select_study_probabilities(output: dict[str, Any]) -> dict[str, Any]:
+    """Engine output -> probabilities (B, 4) with the ids and labels of their films, for the study metric."""
+    targets = output["label"]
+    return {
+        "probabilities": output["pred"]["study"].detach().softmax(dim=1),
+        "study_ids": list(targets["study_id"]),
+        "image_ids": list(targets["image_id"]),
+        "labels": targets["label"],
+    }
+
+
+def select_lung_boxes(output: dict[str, Any]) -> list[dict[str, Any]]:
+    """Engine output of the lung detector -> for each film its true box and the one that was found, in pixels."""
+    films = []
+    for number, target in enumerate(output["label"]):
+        height, width = target["size"]
+        box = output["pred"]["box"][number : number + 1].detach().cpu() * torch.tensor([width, height, width, height])
+        score = output["pred"]["lungs"][number : number + 1].detach().sigmoid()
+        films.append({"image_id": target["image_id"], "boxes": box, "scores": score, "truth": target["boxes"]})
+    return films
+
+
+def select_opacity_boxes(output: dict[str, Any]) -> list[dict[str, Any]]:
+    """Engine output of the opacity detector -> for each film its true boxes and those that were found, in pixels."""
+    return [
+        {"image_id": target["image_id"], "boxes": found["boxes"], "scores": found["scores"], "truth": target["boxes"]}
+        for target, found in zip(output["label"], output["pred"], strict=True)
+    ]
+
+
+def select_mask_probabilities(output: dict[str, Any]) -> torch.Tensor:
+    """Engine output -> mask probabilities (B, 1, H, W), for the pictures in TensorBoard."""
+    return output["pred"]["mask"].detach().sigmoid()
+
+
+def count_films(targets: dict[str, Any]) -> int:
+    """Batch size of targets; `ignite.metrics.Loss` asks it to weight batches of different size."""
+    return len(targets["label"])

@@ -1,0 +1,133 @@
+"""Explanations of many films as means with their intervals, and as a table to read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.explanations.corners import CHANGES, UNTOUCHED
+from scripts.explanations.records import ExplainedFilm, find_top
+from scripts.metrics import Interval
+from scripts.metrics.bootstrap import ResampledScores, draw_weights
+from scripts.metrics.tabulation import align_columns, format_interval, format_number
+
+Floats = NDArray[np.float64]
+
+REGIONS: dict[str, str] = {"lungs": "lung box", "opacities": "opacity boxes", "corners": "four corners"}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of many films.
+
+    Args:
+        num_films, num_patients: that were explained.
+        num_empty: films whose map is zero everywhere; they have no shares.
+        figures: means by name: those of `list_film_figures`; by change of the corners mean_change, largest_change,
+            top_changes, and accuracy of films by themselves. NaN where no film has one.
+        counts: films behind each figure.
+        largest: by change of the corners, the largest change of any probability on any film.
+    """
+
+    num_films: int
+    num_patients: int
+    num_empty: int
+    figures: Mapping[str, Interval]
+    counts: Mapping[str, int]
+    largest: Mapping[str, float]
+
+
+def summarise_explanations(films: Sequence[ExplainedFilm], num_resamples: int = 1000, seed: int = 0) -> Summary:
+    """Means over films, each with the 95 % interval of a bootstrap that draws patients.
+
+    Args:
+        films: at least one.
+        num_resamples: resamples behind each interval.
+        seed: of the resamples.
+    """
+    patients, groups = np.unique([film.patient for film in films], return_inverse=True)
+    rows = [_list_figures(film) for film in films]
+    values = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
+    weights = np.concatenate([np.ones((1, len(patients))), draw_weights(len(patients), num_resamples, seed)])
+    means = {name: _resample_mean(column, groups, weights) for name, column in values.items()}
+    return Summary(
+        num_films=len(films),
+        num_patients=len(patients),
+        num_empty=sum(film.is_empty for film in films),
+        figures=ResampledScores(means).summarise(),
+        counts={name: int(np.isfinite(column).sum()) for name, column in values.items()},
+        largest={change: max(film.measure_change(change).largest for film in films) for change in CHANGES},
+    )
+
+
+def list_film_figures(film: ExplainedFilm) -> dict[str, float]:
+    """Where one film's map lies, by name; NaN where a figure does not apply."""
+    shares = {
+        f"{kind}_in_{region}": getattr(film.shares[region], kind)
+        for region in REGIONS
+        for kind in ("energy", "area", "seen")
+    }
+    return shares | {"points_at_opacity": film.points_at_opacity, "corners_seen": film.corners_seen}
+
+
+def _list_figures(film: ExplainedFilm) -> dict[str, float]:
+    changes = {name: value for change in CHANGES for name, value in _list_changes(film, change).items()}
+    right = {f"accuracy_{change}": _is_right(film, change) for change in film.answers}
+    return list_film_figures(film) | changes | right
+
+
+def _list_changes(film: ExplainedFilm, change: str) -> dict[str, float]:
+    measured = film.measure_change(change)
+    return {
+        f"mean_change_{change}": measured.mean,
+        f"largest_change_{change}": measured.largest,
+        f"top_changes_{change}": float(measured.moved),
+    }
+
+
+def _is_right(film: ExplainedFilm, change: str) -> float:
+    return float(find_top(film.answers[change]) == film.label) if film.label else float("nan")
+
+
+def _resample_mean(values: Floats, groups: NDArray[np.int64], weights: Floats) -> Floats:
+    """Mean of values `(N,)` with each row of group weights `(R, G)`, `(R,)`; NaN values are left out."""
+    known = np.isfinite(values)
+    sums = np.bincount(groups[known], values[known], minlength=weights.shape[1])
+    drawn = weights @ np.bincount(groups[known], minlength=weights.shape[1])
+    return np.divide(weights @ sums, drawn, out=np.full(len(weights), np.nan), where=drawn > 0)
+
+
+def describe_summary(summary: Summary, title: str) -> str:
+    """A summary in plain text: where the map lies beside what an even one would have, and the corner test."""
+    people = f"{summary.num_films} films of {summary.num_patients} patients"
+    empty = f"; {summary.num_empty} maps are empty" if summary.num_empty else ""
+    return "\n\n".join([f"{title}: {people}{empty}", _tabulate_shares(summary), _tabulate_changes(summary)])
+
+
+def _tabulate_shares(summary: Summary) -> str:
+    names = {f"energy_in_{region}": (title, region) for region, title in REGIONS.items()}
+    rows = [_list_share(summary, name, *names[name]) for name in names]
+    rows.append(_list_share(summary, "points_at_opacity", "maximum in an opacity box", "opacities"))
+    header = ("energy of the map in the", "share", "95 % interval", "even on film", "even on what is seen", "films")
+    return align_columns(header, rows)
+
+
+def _list_share(summary: Summary, name: str, title: str, region: str) -> tuple[str, ...]:
+    figure = summary.figures[name]
+    even = (format_number(summary.figures[f"{kind}_in_{region}"].value, ".3f") for kind in ("area", "seen"))
+    return title, format_number(figure.value, ".3f"), format_interval(figure, ".3f"), *even, str(summary.counts[name])
+
+
+def _tabulate_changes(summary: Summary) -> str:
+    header = ("corners", "mean change", "95 % interval", "largest", "top changes", "95 % interval", "accuracy")
+    rows = [(UNTOUCHED, *[""] * 5, format_number(summary.figures[f"accuracy_{UNTOUCHED}"].value, ".3f"))]
+    for change in CHANGES:
+        figures = [summary.figures[f"{kind}_{change}"] for kind in ("mean_change", "top_changes")]
+        mean, top = ([format_number(each.value, ".3f"), format_interval(each, ".3f")] for each in figures)
+        accuracy = format_number(summary.figures[f"accuracy_{change}"].value, ".3f")
+        rows.append((change, *mean, format_number(summary.largest[change], ".3f"), *top, accuracy))
+    seen = format_number(summary.figures["corners_seen"].value, ".3f")
+    return f"{align_columns(header, rows)}\nshare of the corners that the network sees: {seen}"

@@ -1,0 +1,122 @@
+"""The handler that turns explained films into files: pictures film by film, then the tables and the summary."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from scripts.errors import InputError
+from scripts.explanations.corners import CHANGES
+from scripts.explanations.maps import TITLES
+from scripts.explanations.pictures import draw_explanation
+from scripts.explanations.records import ExplainedFilm
+from scripts.explanations.summary import describe_summary, list_film_figures, summarise_explanations
+from scripts.files import compute_sha256, write_csv, write_text
+from scripts.labels import STUDY_CLASSES
+
+SUMMARY = "summary.json"
+
+
+class ExplanationsWriter:
+    """Writes overlays/, explanations.csv, corners.csv, summary.txt, and last summary.json.
+
+    Args:
+        output_dir: where everything goes.
+        overlays: how many films get a picture; -1: all.
+        weights: file of the weights that were used, for the record.
+        method, explained: as given to the `FilmExplainer`, for titles.
+        num_resamples: bootstrap resamples of patients behind each interval.
+
+    The engine's output is a list of `ExplainedFilm`.
+
+    Raises:
+        InputError: where an image id cannot be a file's name.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | Path,
+        overlays: int = 24,
+        weights: str | Path | None = None,
+        method: str = "grad_cam",
+        explained: str = "predicted",
+        num_resamples: int = 1000,
+    ) -> None:
+        self.output_dir, self.overlays, self.weights = Path(output_dir), overlays, weights
+        self.method, self.explained, self.num_resamples = method, explained, num_resamples
+        self.films: list[ExplainedFilm] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_films)
+        engine.add_event_handler(Events.COMPLETED, self._write_tables)
+
+    def _start(self, engine: Engine) -> None:
+        self.films = []
+        (self.output_dir / SUMMARY).unlink(missing_ok=True)
+
+    def _add_films(self, engine: Engine) -> None:
+        for film in engine.state.output:  # type: ignore[union-attr]
+            name = f"{film.image_id}.png"
+            if Path(name).name != name:
+                raise InputError("an image id that can be a file's name", repr(name[:80]), "prepare the datalist again")
+            if self.overlays < 0 or len(self.films) < self.overlays:
+                draw_explanation(film, self.output_dir / "overlays" / name, TITLES[self.method])
+            self.films.append(film.drop_pictures())
+
+    def _write_tables(self, engine: Engine) -> None:
+        _write_explanations(self.films, self.output_dir / "explanations.csv")
+        _write_corners(self.films, self.output_dir / "corners.csv")
+        summary = summarise_explanations(self.films, self.num_resamples)
+        named = f"{self.explained} class" if self.explained in ("predicted", "label") else f"class {self.explained}"
+        text = describe_summary(summary, f"{TITLES[self.method]} of the {named}")
+        write_text(self.output_dir / "summary.txt", text + "\n")
+        record = {
+            "method": self.method,
+            "explained": self.explained,
+            "weights_sha256": compute_sha256(self.weights) if self.weights else None,
+            **_drop_undefined(asdict(summary)),
+        }
+        write_text(self.output_dir / SUMMARY, json.dumps(record, indent=1) + "\n")
+        logging.getLogger(__name__).info("%s\nwrote explanations to %s", text, self.output_dir)
+
+
+def _write_explanations(films: Sequence[ExplainedFilm], path: Path) -> None:
+    """A row a film: ids, classes, probabilities, then shares, pointing and how much of the corners is seen."""
+    figures = [{**film.probabilities, **list_film_figures(film)} for film in films]
+    rows = [
+        [film.image_id, film.study_id, film.label, film.explained, *map(_round, row.values())]
+        for film, row in zip(films, figures, strict=True)
+    ]
+    write_csv(path, ["image_id", "study_id", "label", "explained", *figures[0]], rows)
+
+
+def _write_corners(films: Sequence[ExplainedFilm], path: Path) -> None:
+    """A row a film and change: how far the answer moves, and the answer."""
+    rows = []
+    for film in films:
+        for change in CHANGES:
+            measured, answer = film.measure_change(change), film.answers[change]
+            figures = [measured.mean, measured.largest, *answer.values(), film.corners_seen]
+            rows.append([film.image_id, film.study_id, change, measured.top, *map(_round, figures)])
+    header = ["image_id", "study_id", "corners", "top", "mean_change", "largest_change", *STUDY_CLASSES, "corners_seen"]
+    write_csv(path, header, rows)
+
+
+def _round(value: float) -> float | str:
+    """Six places; nothing where a figure does not apply."""
+    return "" if math.isnan(value) else round(value, 6)
+
+
+def _drop_undefined(content: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(content, dict):
+        return {name: _drop_undefined(value) for name, value in content.items()}
+    return None if isinstance(content, float) and math.isnan(content) else content

@@ -1,0 +1,191 @@
+"""Whether a probability means what it says, and the one number, a temperature, that can make it so.
+
+Sources: temperature scaling, Guo et al. 2017, arXiv:1706.04599; bins of equal mass and the error of every class, Nixon
+et al. 2019, arXiv:1904.01685; Brier 1950, doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
+from sklearn.model_selection import GroupKFold
+
+from scripts.metrics.average_precision import Floats, Ints
+from scripts.metrics.studies import average_films
+
+#: The usual number (Guo et al.); of equal mass, so that no bin is judged by a handful of studies.
+NUM_BINS = 15
+
+#: Figures of `measure_calibration`: errors, the lower the better.
+ECE, CLASS_ECE, BRIER, NLL = "ece", "class_ece", "brier", "nll"
+
+#: Temperatures that are looked through; a network further off than twentyfold has another fault.
+_BOUNDS = (0.05, 20.0)
+
+#: What inference takes for the smallest probability, so that its logarithm is finite.
+_SMALLEST = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class TemperatureFit:
+    """A temperature, and the study probabilities that it gives on patients that it was not fitted on.
+
+    Args:
+        temperature: fitted on all studies: the one to use on new films.
+        part_temperatures: each fitted without one part of the patients.
+        probabilities: `(S, 4)`, each study by the temperature that was fitted without its part.
+    """
+
+    temperature: float
+    part_temperatures: tuple[float, ...]
+    probabilities: Floats
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram: of each bin (B of them) the mean confidence, how many were right, and an interval of that.
+
+    Args:
+        confidences, accuracies, low, high: `(B,)`.
+        sizes: `(B,)`, studies.
+    """
+
+    confidences: Floats
+    accuracies: Floats
+    low: Floats
+    high: Floats
+    sizes: Ints
+
+
+def temper(probabilities: ArrayLike, temperature: float) -> Floats:
+    """Probabilities `(..., C)` as the softmax of their logits divided by a temperature; the ranking in a row stays.
+
+    Raises:
+        ValueError: where the temperature is not positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"expected a temperature above 0, got {temperature}")
+    logits = np.log(np.clip(np.asarray(probabilities, dtype=np.float64), _SMALLEST, None))
+    return softmax(logits / temperature, axis=-1)
+
+
+def fit_temperature(probabilities: ArrayLike, studies: ArrayLike, labels: ArrayLike) -> float:
+    """The temperature of maximum likelihood: films are tempered as inference does it, then averaged in their studies.
+
+    Args:
+        probabilities: `(F, 4)`, of each film.
+        studies: `(F,)`, number of each film's study, from 0 on.
+        labels: `(S,)`, of each study.
+    """
+    rows, places, wanted = np.asarray(probabilities), np.asarray(studies), np.asarray(labels)
+
+    def measure_loss(logarithm: float) -> float:
+        said = average_films(temper(rows, np.exp(logarithm)), places)
+        return float(_measure_surprise(said, wanted).mean())
+
+    return float(np.exp(minimize_scalar(measure_loss, bounds=np.log(_BOUNDS), method="bounded").x))
+
+
+def cross_fit_temperature(
+    probabilities: ArrayLike,
+    studies: ArrayLike,
+    labels: ArrayLike,
+    groups: ArrayLike,
+    num_parts: int = 5,
+    seed: int = 0,
+) -> TemperatureFit:
+    """Fit the temperature on all studies, and cross-fit it: each part by the temperature of the other parts.
+
+    Args:
+        probabilities, studies, labels: as in `fit_temperature`.
+        groups: `(S,)`, patient numbers; a patient stands in one part.
+        num_parts, seed: of the split.
+
+    Raises:
+        ValueError: where there are fewer patients than parts.
+    """
+    rows, places, wanted = np.asarray(probabilities), np.asarray(studies), np.asarray(labels)
+    tempered, part_temperatures = np.zeros((len(wanted), rows.shape[1])), []
+    for others, part in GroupKFold(num_parts, shuffle=True, random_state=seed).split(wanted, groups=groups):
+        films = np.isin(places, others)
+        renumbered = np.searchsorted(others, places[films])
+        part_temperatures.append(fit_temperature(rows[films], renumbered, wanted[others]))
+        tempered[part] = average_films(temper(rows, part_temperatures[-1]), places)[part]
+    return TemperatureFit(fit_temperature(rows, places, wanted), tuple(part_temperatures), tempered)
+
+
+def measure_calibration(
+    probabilities: ArrayLike, labels: ArrayLike, counts: ArrayLike | None = None, num_bins: int = NUM_BINS
+) -> dict[str, Floats]:
+    """Four errors `(R,)` under each row of counts.
+
+    Args:
+        probabilities: `(S, C)`.
+        labels: `(S,)`, places of the classes.
+        counts: `(R, S)`, how often each study counts; by default once, so that R is 1.
+        num_bins: of equal mass, found once on all studies.
+
+    Returns:
+        `ece`, of the most probable class; `class_ece`, mean over the classes; `brier`, squared distance to the label,
+        summed over the classes, 0 to 2; `nll`, mean negative log likelihood in nats.
+    """
+    said, wanted = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    weights = np.ones((1, len(wanted))) if counts is None else np.asarray(counts, dtype=np.float64)
+    truth = wanted[:, None] == np.arange(said.shape[1])
+    of_classes = [_measure_error(said[:, c], truth[:, c], weights, num_bins) for c in range(said.shape[1])]
+    total = weights.sum(axis=1)
+    return {
+        ECE: _measure_error(said.max(axis=1), said.argmax(axis=1) == wanted, weights, num_bins),
+        CLASS_ECE: np.mean(of_classes, axis=0),
+        BRIER: weights @ ((said - truth) ** 2).sum(axis=1) / total,
+        NLL: weights @ _measure_surprise(said, wanted) / total,
+    }
+
+
+def expect_error_by_chance(confidences: ArrayLike, num_bins: int = NUM_BINS, draws: int = 200, seed: int = 0) -> float:
+    """The calibration error that as few studies show where every confidence `(S,)` is exactly right.
+
+    The error is a sum of absolute values, so it is never 0: what stands above this number is the fault of the network.
+    """
+    sure = np.asarray(confidences, dtype=np.float64)
+    hits = np.random.default_rng(seed).random((draws, len(sure))) < sure
+    return float(np.abs((sure - hits) @ _mark_bins(sure, num_bins)).sum(axis=1).mean() / len(sure))
+
+
+def trace_reliability(
+    confidences: ArrayLike, hits: ArrayLike, counts: ArrayLike, num_bins: int = NUM_BINS, level: float = 0.95
+) -> Reliability:
+    """The reliability diagram of confidences `(S,)` that were right or not `(S,)`.
+
+    Args:
+        counts: `(1 + R, S)`, how often each study counts: once, then as in each resample, for the intervals.
+    """
+    sure, weights = np.asarray(confidences, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    bins = _mark_bins(sure, num_bins)
+    drawn, found = weights @ bins, weights @ (bins * np.asarray(hits)[:, None])
+    right = np.divide(found, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
+    low, high = np.nanquantile(right[1:] if len(right) > 1 else right, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    sizes = bins.sum(axis=0).astype(np.int64)
+    return Reliability(sure @ bins / sizes, right[0], low, high, sizes)
+
+
+def _measure_surprise(probabilities: Floats, labels: Ints) -> Floats:
+    """Negative log likelihood `(S,)` of each label."""
+    return -np.log(np.clip(probabilities[np.arange(len(labels)), labels], _SMALLEST, None))
+
+
+def _measure_error(confidences: Floats, hits: NDArray[np.bool_], counts: Floats, num_bins: int) -> Floats:
+    """Expected calibration error `(R,)`: in each bin the confidence and the hits are summed, then compared."""
+    gaps = (counts * (confidences - hits)) @ _mark_bins(confidences, num_bins)
+    return np.abs(gaps).sum(axis=1) / counts.sum(axis=1)
+
+
+def _mark_bins(confidences: Floats, num_bins: int) -> Floats:
+    """Which bin each confidence is in, `(S, B)` of zeros and ones; equal ones share a bin, and no bin is empty."""
+    parts = np.array_split(np.sort(confidences), num_bins)
+    starts = np.unique([part[0] for part in parts if len(part)])
+    return (np.searchsorted(starts, confidences, side="right")[:, None] == np.arange(1, len(starts) + 1)).astype(float)

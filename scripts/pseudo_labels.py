@@ -1,0 +1,172 @@
+"""Trained models label films from elsewhere, each for the one fold that was held out while it was trained.
+
+The reason for a room of its own: it joins what a model was trained on (`experiments`), what it said (`outputs`), and
+where that is kept (`datalist`). There is no other scheme here: the mean of all folds' models, given to every fold,
+teaches each model what the others learnt from its own validation films.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scripts.datalist import read_datalist, write_datalist
+from scripts.datalist.external import refuse_overwriting
+from scripts.datalist.joining import refuse_knowing_model
+from scripts.datalist.preparation import DATALIST
+from scripts.datalist.schema import compute_labelled_hash
+from scripts.errors import InputError
+from scripts.experiments.recording import read_record
+from scripts.experiments.running import WEIGHTS
+from scripts.files import compute_sha256
+from scripts.labels import STUDY_CLASSES
+from scripts.outputs import average_studies, read_predictions
+
+DONE = "done.json"
+
+#: Name of the classifier's weights in the record of a run with several networks.
+CLASSIFIER = "study_classifier"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that gives labels, as the datalist records it.
+
+    Args:
+        name: of its training.
+        fold: the fold that was held out.
+        weights_sha256: of the weights that predicted.
+        datalist_hash: content hash of the datalist that it was trained on.
+    """
+
+    name: str
+    fold: int | None
+    weights_sha256: str
+    datalist_hash: str
+
+
+#: Probabilities `(S, 4)` of the studies, by each model.
+Labels = dict[Model, NDArray[np.float64]]
+
+
+def label_external(
+    datalist_file: str | Path, predictions: Sequence[str | Path], runs: Sequence[str | Path], out: str | Path
+) -> dict[int, list[Model]]:
+    """Write the datalist with labels for its films from elsewhere, as `datalist.json` in `out`; earlier ones go.
+
+    A fold's labels are the mean of its models, each the mean of a study's films.
+
+    Args:
+        datalist_file: made by `add_external`.
+        predictions: a predictions.json of each model, on the films from elsewhere, with its done.json beside it; what
+            it says of films that were left out is not used.
+        runs: folders of trainings, with record.json and weights. Which run predicted is told by its weights' SHA-256.
+        out: folder; another one than that of the datalist.
+
+    Returns:
+        The models that labelled for each fold.
+
+    Raises:
+        InputError: where a run has no record, is not of this datalist, or held no fold out; weights were changed; a
+            model labels twice, or leaves out a film.
+    """
+    datalist, out = read_datalist(datalist_file), Path(out)
+    refuse_overwriting(datalist_file, out)
+    if "external" not in datalist:
+        advice = "add them with python -m scripts add_external"
+        raise InputError("a datalist with films from elsewhere", f"none in {datalist_file}", advice)
+    films = datalist["external"]["films"]
+    said = _gather_labels(predictions, {model.weights_sha256: model for model in map(read_model, runs)}, datalist)
+    pseudo_labels = [_average_models(fold, said[fold], _list_studies(films)) for fold in sorted(said)]
+    external = datalist["external"] | {"pseudo_labels": pseudo_labels}
+    settings = (datalist["num_folds"], datalist["seed"], external)
+    write_datalist(out / DATALIST, datalist["training"], datalist["test"], *settings)
+    return {fold: list(said[fold]) for fold in sorted(said)}
+
+
+def read_model(run: str | Path) -> Model:
+    """The last weights of a training, by its record. Its best ones were chosen by the fold's own score: they know it.
+
+    Raises:
+        InputError: where the folder holds no record of finished weights, or other weights than those.
+    """
+    run = Path(run)
+    record = read_record(run)
+    recorded = record.weights_sha256.get(WEIGHTS)
+    if recorded is None:
+        raise InputError(f"a record of {WEIGHTS}", f"none in {run}, which is {record.status}", "train to the end")
+    if (run / WEIGHTS).is_file() and (found := compute_sha256(run / WEIGHTS)) != recorded:
+        advice = "train again; nobody knows what these weights were trained on"
+        raise InputError(f"{run / WEIGHTS} with the recorded SHA-256 {recorded[:12]}", found[:12], advice)
+    return Model(record.name, record.fold, recorded, record.datalist_hash)
+
+
+def read_labels(path: str | Path, films: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """Probabilities `(S, 4)` of the studies of these films, in the order of their ids.
+
+    Raises:
+        InputError: where a film has no prediction.
+    """
+    predicted = {film.image_id: film for film in read_predictions(path)}
+    missing = [film["image_id"] for film in films if film["image_id"] not in predicted]
+    if missing:
+        found = f"none in {path} for {len(missing)}, first {missing[0]}"
+        raise InputError("a prediction for every film from elsewhere", found, "predict them too")
+    means = average_studies([predicted[film["image_id"]] for film in films])
+    return np.array([[means[study][name] for name in STUDY_CLASSES] for study in _list_studies(films)])
+
+
+def _gather_labels(
+    predictions: Sequence[str | Path], models: Mapping[str, Model], datalist: Mapping[str, Any]
+) -> dict[int, Labels]:
+    """What each model says, by the fold that it may label for."""
+    said: defaultdict[int, Labels] = defaultdict(dict)
+    for path in map(Path, predictions):
+        model = _find_model(path, models)
+        fold = _name_fold(model, datalist)
+        if model in said[fold]:
+            raise InputError("each model's labels once", f"model {model.name} of fold {fold} twice", "name it once")
+        said[fold][model] = read_labels(path, datalist["external"]["films"])
+    if not said:
+        raise InputError("predictions of at least one model", "none", "predict the films from elsewhere first")
+    return said
+
+
+def _average_models(fold: int, labels: Labels, studies: Sequence[str]) -> dict[str, Any]:
+    """One fold's labels as the datalist holds them."""
+    means = np.mean(list(labels.values()), axis=0).tolist()
+    models = [asdict(model) for model in labels]
+    return {"fold": fold, "models": models, "probabilities": dict(zip(studies, means, strict=True))}
+
+
+def _list_studies(films: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({film["study_id"] for film in films})
+
+
+def _find_model(predictions: Path, models: Mapping[str, Model]) -> Model:
+    done = predictions.with_name(DONE)
+    try:
+        weights = json.loads(done.read_text(encoding="utf-8"))["weights_sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"a {DONE} beside {predictions}", "none that names weights", "predict again") from None
+    digest = str(weights.get(CLASSIFIER) if isinstance(weights, dict) else weights)
+    if digest not in models:
+        found = f"weights {digest[:12]} in {done}"
+        raise InputError(f"predictions by {WEIGHTS} of one of the runs", found, "name their run, or predict again")
+    return models[digest]
+
+
+def _name_fold(model: Model, datalist: Mapping[str, Any]) -> int:
+    """The fold that a model may label for."""
+    if model.fold is None:
+        found = f"model {model.name} ({model.weights_sha256[:12]}), trained on all films"
+        raise InputError("models that were trained with a fold held out", found, "train it with a fold")
+    refuse_knowing_model(asdict(model), model.fold, compute_labelled_hash(datalist))
+    return model.fold

@@ -1,0 +1,176 @@
+"""The report of trust on drawn predictions: folds are pooled, members matched, and what was planted is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.special import softmax
+
+from scripts.datalist import write_datalist
+from scripts.errors import InputError
+from scripts.labels import STUDY_CLASSES
+from scripts.metrics.trust import gather_films, report_trust
+from scripts.outputs import write_tables
+from scripts.outputs.records import FilmFindings
+
+NUM_STUDIES = 160
+
+
+def list_films() -> list[dict[str, Any]]:
+    """Two studies a patient, two folds, two films in every fourth study; the last study has no label."""
+    films = []
+    for n in range(NUM_STUDIES):
+        labelled = n < NUM_STUDIES - 1
+        for k in range(2 if n % 4 == 0 else 1):
+            films.append(
+                {
+                    "image": f"{n}_{k}.dcm", "image_id": f"i{n}_{k}", "study_id": f"s{n}", "patient": f"p{n // 2}",
+                    "label": n // 2 % 4 if labelled else None, "fold": n // 2 % 2 if labelled else None, "boxes": [],
+                    "boxes_known": True, "lung_box": [0, 0, 10 + n % 7, 20], "height": 20, "width": 40,
+                    "duplicate_of": "i1_0" if n == 0 else None,
+                }
+            )  # fmt: skip
+    return films
+
+
+def predict_film(film: dict[str, Any], seed: int, sharpness: float) -> FilmFindings:
+    """Logits that know the label, made too sure by a sharpness above 1; films of a study say the same."""
+    rng = np.random.default_rng([seed, int(film["study_id"][1:])])
+    logits = rng.normal(0, 1, 4) + 1.2 * (np.arange(4) == (film["label"] or 0))
+    probabilities = dict(zip(STUDY_CLASSES, softmax(sharpness * logits).tolist(), strict=True))
+    flags = ("whole_film",) if film["image_id"].endswith("_1") else ()
+    return FilmFindings(film["image_id"], film["study_id"], probabilities, (), (), 0.5, (0, 0, 9, 9), flags)
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """datalist.json, a folder of predictions for each seed and fold, and facts.csv."""
+    folder, films = tmp_path_factory.mktemp("trust"), list_films()
+    training, test = ([film for film in films if (film["label"] is None) == hidden] for hidden in (False, True))
+    write_datalist(folder / "datalist.json", training, test, 2, 0)
+    for seed in (0, 1):
+        for fold in (0, 1):
+            said = [predict_film(film, seed, 3.0) for film in films if film["fold"] in (fold, None if fold else fold)]
+            write_tables(said, folder / f"seed{seed}_fold{fold}")
+    rows = "".join(f"{film['image_id']},{'PA' if int(film['study_id'][1:]) % 2 else 'AP'}\n" for film in films)
+    (folder / "facts.csv").write_text(f"image_id,view_position\n{rows}", encoding="utf-8")
+    return folder
+
+
+def find(case: Path, *names: str) -> list[Path]:
+    return [case / name / "predictions.json" for name in names]
+
+
+BOTH_FOLDS = ("seed0_fold0", "seed0_fold1")
+OTHER_SEED = ("seed1_fold0", "seed1_fold1")
+
+
+def test_the_report_tells_every_part(case: Path, tmp_path: Path):
+    members = ",".join(map(str, find(case, *BOTH_FOLDS, *OTHER_SEED)))
+    text = report_trust(
+        find(case, *BOTH_FOLDS), case / "datalist.json", tmp_path, members, case / "facts.csv", num_resamples=30
+    )
+    assert "datalist.json, fold 0, 1: 159 studies, 199 films, 80 patients; 2 members" in text
+    sections = ("ECE", "Brier", "log likelihood", "study mAP", "mutual information of members", "oracle", "answered")
+    parts = ("lung box area", "images of the study: 2 or more", "flag whole_film: yes", "view_position: AP")
+    for told in (*sections, *parts):
+        assert told in text
+    assert "near-duplicate in the set: yes" in text and "too few" in text and "WARNING" in text
+    for name in ("reliability.png", "selective.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.format == "PNG" and picture.width > 600
+            assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20, "something is drawn"
+
+
+def test_the_json_holds_what_was_planted(case: Path, tmp_path: Path):
+    report_trust(find(case, *BOTH_FOLDS), case / "datalist.json", tmp_path, num_resamples=30)
+    told = json.loads((tmp_path / "trust.json").read_text(), parse_constant=pytest.fail)
+    judged = told["calibration"]
+    assert 2 < judged["temperature"] < 5, "the logits were made three times too large"
+    assert len(judged["part_temperatures"]) == 5
+    for name in ("ece", "nll", "brier"):
+        assert judged["after"][name]["value"] < judged["before"][name]["value"]
+        assert judged["improvement"][name]["value"] == pytest.approx(
+            judged["before"][name]["value"] - judged["after"][name]["value"]
+        )
+    moved = judged["improvement"]["study_map"]["value"]
+    assert moved == pytest.approx(judged["after"]["study_map"]["value"] - judged["before"]["study_map"]["value"])
+    areas = {name: each["value"] for name, each in told["selection"]["areas"].items()}
+    assert areas["oracle"] < areas["least_confidence"] < areas["random"], "mistakes are less sure"
+    assert set(areas) == {"oracle", "least_confidence", "entropy", "random"}, "one member disagrees with nobody"
+    assert told["selection"]["gains"]["entropy"]["value"] == pytest.approx(areas["random"] - areas["entropy"])
+    kept = told["selection"]["kept"]
+    assert sum(kept["0.5"]["num_of_class"]) == 80 and sum(kept["1"]["num_of_class"]) == 159
+    assert kept["0.5"]["accuracy"]["value"] > kept["1"]["accuracy"]["value"]
+    flagged = [each for each in told["subgroups"] if each["trait"] == "near-duplicate in the set"]
+    assert [(each["name"], sum(each["num_of_class"])) for each in flagged] == [("no", 157), ("yes", 2)]
+    assert flagged[1]["scores"] == {"study_map": None, "auroc": None}
+
+
+def test_folds_are_pooled_whatever_their_order(case: Path):
+    one, other = (gather_films(find(case, *names), case / "datalist.json") for names in (BOTH_FOLDS, BOTH_FOLDS[::-1]))
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
+    assert one.folds == (0, 1) and one.members.shape == (1, 199, 4)
+    single = gather_films(find(case, "seed0_fold1"), case / "datalist.json")
+    assert single.folds == (1,) and len(single.truth.study_labels) == 79
+    assert "i159_0" not in single.flags, "a film without a label is left out"
+
+
+def test_members_are_matched_by_film(case: Path):
+    films = gather_films(
+        find(case, *BOTH_FOLDS),
+        case / "datalist.json",
+        find(case, "seed1_fold1", "seed0_fold0", "seed1_fold0", "seed0_fold1"),
+    )
+    assert films.members.shape == (2, 199, 4)
+    known = {film["image_id"]: film for film in list_films()}
+    for place in (0, 50, 198):
+        image = list(films.truth.image_boxes)[place]
+        expected = {seed: list(predict_film(known[image], seed, 3.0).probabilities.values()) for seed in (0, 1)}
+        assert sorted(films.members[:, place].tolist()) == sorted(expected.values())
+        assert films.probabilities[place].tolist() == expected[0]
+    assert films.average_members().shape == (2, 159, 4)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "members", "said"),
+    [
+        ([], [], "one predictions.json or more"),
+        (["absent"], [], "none at"),
+        (["seed0_fold0", "seed1_fold0"], [], "each study in one of the predictions, found s"),
+        (["seed0_fold0", "seed0_fold0"], [], "each study in one of the predictions"),
+        (["cut"], [], "a prediction for every one of .* image ids"),
+        (["hidden"], [], "predictions of films with a label"),
+        (["other"], [], "none of datalist.json"),
+        (["seed0_fold0"], ["seed0_fold0", "cut"], "equally many of the members, found films in 1 or 2 of 2"),
+        (["seed0_fold0"], ["seed0_fold1"], "equally many of the members, found films in 0 of 1"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_in_one_line(
+    predictions: Sequence[str], members: Sequence[str], said: str, case: Path, tmp_path: Path
+):
+    films = list_films()
+    stranger = films[0] | {"image_id": "elsewhere", "study_id": "s999"}
+    parts = {"cut": [film for film in films if film["fold"] == 0][1:], "hidden": films[-1:], "other": [stranger]}
+    for name, part in parts.items():
+        write_tables([predict_film(film, 0, 1.0) for film in part], tmp_path / name)
+    names = [
+        [(tmp_path if name in parts else case) / name / "predictions.json" for name in each]
+        for each in (predictions, members)
+    ]
+    with pytest.raises(InputError, match=said) as refused:
+        report_trust(names[0], case / "datalist.json", tmp_path / "out", names[1], num_resamples=2)
+    assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("options", "said"), [({"num_resamples": 0}, "one resample"), ({"num_parts": 1}, "2 parts"),
+                                               ({"num_parts": 81}, "80 patients for 81 parts")])  # fmt: skip
+def test_options_out_of_range_are_refused(options: dict[str, int], said: str, case: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=said):
+        report_trust(find(case, *BOTH_FOLDS), case / "datalist.json", tmp_path, **options)
