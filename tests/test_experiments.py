@@ -35,7 +35,7 @@ from scripts.experiments import (
     tabulate_runs,
     write_ledger,
 )
-from scripts.experiments.ablation import Measured, Row, list_differences, parse_row, pool_noise, widen_interval
+from scripts.experiments.differences import Measured, list_differences, pool_noise, widen_interval
 from scripts.experiments.ledger import measure_gain, measure_noise
 from scripts.experiments.recording import (
     Record,
@@ -47,6 +47,7 @@ from scripts.experiments.recording import (
     summarise_history,
     write_record,
 )
+from scripts.experiments.rows import Row, parse_row
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import Interval, read_truth, score_studies
@@ -320,6 +321,18 @@ def test_one_seed_says_that_its_noise_is_not_known(plan: Plan, tmp_path: Path):
 def test_a_row_of_an_unknown_overlay_is_refused():
     with pytest.raises(InputError, match=r"an overlay among .*whole_film.*'no_such_idea'"):
         parse_row("whole_film+no_such_idea", CONFIGS)
+
+
+def test_an_overlay_brings_those_along_that_it_lies_over():
+    files = parse_row("efficientnetv2_l+views_1", CONFIGS).list_files(CONFIGS, evaluating=True)
+    assert [Path(file).stem for file in files] == ["train", "article_recipe", "efficientnetv2_l", "views_1"]
+    both = parse_row("article_recipe+efficientnetv2_l", CONFIGS).list_files(CONFIGS)
+    assert [Path(file).stem for file in both] == ["train", "article_recipe", "efficientnetv2_l"]
+
+
+def test_an_overlay_of_inference_is_no_row():
+    with pytest.raises(InputError, match=r"an overlay of train.json, found one of inference.json"):
+        parse_row("views_8", CONFIGS).list_files(CONFIGS)
 
 
 def measure(name: str, values: list[float], noise: float = 0.0) -> Measured:

@@ -1,0 +1,101 @@
+"""A row minus another one, with both of its noises: the patients that there happen to be, and the seeds of trainings.
+
+Rows are scored on the same drawn patients, their seeds averaged. The patients' interval is the paired bootstrap's; the
+spread between seeds, which all rows share, widens it by Student's t, as independent errors add.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from scripts.experiments.rows import Row
+from scripts.metrics import Interval
+from scripts.metrics.average_precision import Floats
+from scripts.metrics.bootstrap import ResampledScores
+from scripts.metrics.scores import STUDY_MAP
+from scripts.metrics.tabulation import judge_difference
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's study mAP.
+
+    Args:
+        row: its overlays.
+        values: `(S, 1 + R)`, of each seed, on all patients and on each resample.
+        loss_ratios: validation / training loss of each run.
+    """
+
+    row: Row
+    values: Floats
+    loss_ratios: tuple[float, ...]
+
+    @property
+    def mean(self) -> Interval:
+        return ResampledScores({STUDY_MAP: self.values.mean(axis=0)}).summarise()[STUDY_MAP]
+
+    @property
+    def deviation(self) -> float:
+        """Between seeds; NaN with one."""
+        return float(np.std(self.values[:, 0], ddof=1)) if len(self.values) > 1 else math.nan
+
+    @property
+    def loss_ratio(self) -> float:
+        return float(np.mean(self.loss_ratios)) if self.loss_ratios else math.nan
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row minus another one: by patients alone, and with the noise between seeds."""
+
+    row: str
+    other: str
+    patients: Interval
+    total: Interval
+
+    @property
+    def resolved(self) -> str:
+        return judge_difference(self.total)
+
+
+def list_differences(measured: Sequence[Measured], level: float = 0.95) -> list[Difference]:
+    """Every row minus each row that has some of its overlays only."""
+    noise, freedom = pool_noise(measured)
+    return [
+        _subtract(one, other, noise, freedom, level)
+        for one in measured
+        for other in measured
+        if set(other.row.overlays) < set(one.row.overlays)
+    ]
+
+
+def pool_noise(measured: Sequence[Measured]) -> tuple[float, int]:
+    """Standard deviation between seeds that all trained rows share, and its degrees of freedom; NaN with one seed."""
+    deviations = [each.deviation for each in measured if not each.row.seen and len(each.values) > 1]
+    freedom = sum(len(each.values) - 1 for each in measured if not each.row.seen)
+    return (math.sqrt(np.mean(np.square(deviations))), freedom) if deviations else (math.nan, 0)
+
+
+def widen_interval(patients: Interval, error: float, freedom: int, level: float = 0.95) -> Interval:
+    """An interval with a further, independent standard error of so many degrees of freedom; NaN adds nothing."""
+    if math.isnan(error) or not freedom:
+        return patients
+    more = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    below, above = (math.hypot(abs(bound - patients.value), more) for bound in (patients.low, patients.high))
+    return Interval(patients.value, patients.value - below, patients.value + above)
+
+
+def _subtract(one: Measured, other: Measured, noise: float, freedom: int, level: float) -> Difference:
+    each = one.values - other.values
+    patients = ResampledScores({STUDY_MAP: each.mean(axis=0)}).summarise(level)[STUDY_MAP]
+    if one.row.trained == other.row.trained:  # the same weights, asked otherwise: only that difference varies
+        freedom = len(each) - 1
+        error = float(np.std(each[:, 0], ddof=1)) / math.sqrt(len(each)) if freedom else math.nan
+    else:
+        error = noise * math.sqrt(2 / len(each))
+    return Difference(one.row.name, other.row.name, patients, widen_interval(patients, error, freedom, level))
