@@ -120,7 +120,7 @@ def test_ranges_are_sorted_by_number_then_words_then_the_unknown():
 def test_traits_of_the_datalist_and_of_the_flags():
     films = [
         [make_film("a"), make_film("b", lung_box=None)],
-        [make_film("c", lung_box=[0, 0, 10, 5], duplicate_of="z")],
+        [make_film("c", lung_box=[0, 0, 10, 5], width=20, duplicate_of="z")],
         [make_film("d", lung_box=None, width=20)],
         [make_film("e", lung_box=[0, 0, 10, 10])],
     ]
@@ -128,7 +128,7 @@ def test_traits_of_the_datalist_and_of_the_flags():
         films, {"b": ("whole_film",), "d": ("unsure_lungs", "whole_film"), "e": ()}, frozenset({"e"})
     )
     assert traits == {
-        "lung box area, share of the film": ["0.5", "0.5", "not said", "1"],
+        "lung box area, share of the film": ["0.5", "0.25", "not said", "1"],
         "images of the study": ["2 or more", "1", "1", "1"],
         "near-duplicate in the set": ["no", "yes", "no", "yes"],
         "flag unsure_lungs": ["no", "no", "yes", "no"],

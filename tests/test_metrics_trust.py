@@ -16,6 +16,7 @@ from scripts.datalist import write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.trust import gather_films, report_trust
+from scripts.metrics.trust.judging import centre_errors
 from scripts.outputs import write_tables
 from scripts.outputs.records import FilmFindings
 
@@ -111,6 +112,21 @@ def test_the_json_holds_what_was_planted(case: Path, tmp_path: Path):
     flagged = [each for each in told["subgroups"] if each["trait"] == "near-duplicate in the set"]
     assert [(each["name"], sum(each["num_of_class"])) for each in flagged] == [("no", 157), ("yes", 2)]
     assert flagged[1]["scores"] == {"study_map": None, "auroc": None}
+
+
+def test_intervals_of_errors_are_centred_and_other_figures_stay():
+    figures = {name: np.array([0.02, 0.05, 0.07]) for name in ("ece", "class_ece", "nll")}
+    centred = centre_errors(figures)
+    for name in ("ece", "class_ece"):
+        np.testing.assert_allclose(centred[name], [0.02, 0.01, 0.03])
+    np.testing.assert_array_equal(centred["nll"], figures["nll"])
+
+
+def test_errors_lie_inside_their_intervals(case: Path, tmp_path: Path):
+    report_trust(find(case, *BOTH_FOLDS), case / "datalist.json", tmp_path, num_resamples=60)
+    judged = json.loads((tmp_path / "trust.json").read_text())["calibration"]
+    for when in ("before", "after"):
+        assert all(each["low"] < each["value"] < each["high"] for each in judged[when].values())
 
 
 def test_folds_are_pooled_whatever_their_order(case: Path):

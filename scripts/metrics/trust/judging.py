@@ -80,7 +80,7 @@ def judge_calibration(
     fit = cross_fit_temperature(films.probabilities, films.places, studies.labels, studies.groups, num_parts, seed)
     tempered, counts = films.judge_studies(fit.probabilities), weights[:, studies.groups]
     before, after = (
-        measure_calibration(each.probabilities, each.labels, counts)
+        centre_errors(measure_calibration(each.probabilities, each.labels, counts))
         | {name: values for name, values in each.measure(weights).items() if name in SCORES}
         for each in (studies, tempered)
     )
@@ -98,6 +98,18 @@ def judge_calibration(
     }
     told = [ResampledScores(values).summarise() for values in (before, after, improvement)]
     return Calibration(told[0], told[1], told[2], chance, fit, diagrams)
+
+
+def centre_errors(figures: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Figures `(1 + R,)` with the calibration errors of the resamples shifted, so that their mean is the first value.
+
+    An error is a sum of absolute values: the noise that resampling adds makes each one larger, and an interval of them
+    as they are may lie above the value itself (Efron 1979 estimates a bias by just this excess).
+    """
+    return {
+        name: np.append(values[0], values[1:] - (values[1:].mean() - values[0])) if name in (ECE, CLASS_ECE) else values
+        for name, values in figures.items()
+    }
 
 
 def judge_selection(films: JudgedFilms, studies: JudgedStudies, weights: Floats) -> Selection:

@@ -67,7 +67,7 @@ def tabulate_calibration(judged: Calibration) -> str:
         f"after: every patient by the temperature of the others ({parts})",
         f"an ECE is never 0: probabilities that are exactly right show {chance[ECE]:.4f} (top class), "
         f"{chance[CLASS_ECE]:.4f} (classes)",
-        "on so many studies, and its interval leans upwards, because a resample holds fewer different ones",
+        "on so many studies; its intervals are centred, because resampling adds noise that only makes it larger",
     ]
     return "\n".join(lines)
 
