@@ -243,7 +243,9 @@ def release(out: str = "dist", large_files_url: str | None = None) -> str:
 
 
 def _list(value: Any) -> list[Any]:
-    """One value of the command line, or several."""
+    """One value of the command line, or several; what fire leaves as one text ("a,b+c", "[a/b,c/d]") is taken apart."""
+    if isinstance(value, str):
+        return [part.strip(" '\"") for part in value.strip("[]()").split(",")]
     return list(value) if isinstance(value, list | tuple) else [value]
 
 

@@ -89,9 +89,15 @@ def test_the_report_tells_every_part(case: Path, tmp_path: Path):
             assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 20, "something is drawn"
 
 
-def test_the_json_holds_what_was_planted(case: Path, tmp_path: Path):
-    report_trust(find(case, *BOTH_FOLDS), case / "datalist.json", tmp_path, num_resamples=30)
-    told = json.loads((tmp_path / "trust.json").read_text(), parse_constant=pytest.fail)
+@pytest.fixture(scope="module")
+def told(case: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What trust.json tells of both folds of one seed."""
+    out = tmp_path_factory.mktemp("told")
+    report_trust(find(case, *BOTH_FOLDS), case / "datalist.json", out, num_resamples=60)
+    return json.loads((out / "trust.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_the_json_holds_what_was_planted(told: dict[str, Any]):
     judged = told["calibration"]
     assert 2 < judged["temperature"] < 5, "the logits were made three times too large"
     assert len(judged["part_temperatures"]) == 5
@@ -122,11 +128,9 @@ def test_intervals_of_errors_are_centred_and_other_figures_stay():
     np.testing.assert_array_equal(centred["nll"], figures["nll"])
 
 
-def test_errors_lie_inside_their_intervals(case: Path, tmp_path: Path):
-    report_trust(find(case, *BOTH_FOLDS), case / "datalist.json", tmp_path, num_resamples=60)
-    judged = json.loads((tmp_path / "trust.json").read_text())["calibration"]
+def test_errors_lie_inside_their_intervals(told: dict[str, Any]):
     for when in ("before", "after"):
-        assert all(each["low"] < each["value"] < each["high"] for each in judged[when].values())
+        assert all(each["low"] < each["value"] < each["high"] for each in told["calibration"][when].values())
 
 
 def test_folds_are_pooled_whatever_their_order(case: Path):

@@ -28,8 +28,8 @@ RUNNING, DONE, FAILED = "running", "done", "failed"
 
 #: Options of a command that say where things lie, or how fast: no part of what was measured.
 PLACES = {
-    "bundle_root", "cache_dir", "cache_rate", "config_file", "dataset_dir", "datalist_file", "external_dir", "first_run", "fold", "logging_file",
-    "meta_file", "num_workers", "output_dir", "seed",
+    "bundle_root", "cache_dir", "cache_rate", "config_file", "dataset_dir", "datalist_file", "external_dir",
+    "first_run", "fold", "logging_file", "meta_file", "num_workers", "output_dir", "seed",
 }  # fmt: skip
 
 _EXPECTED = re.compile(r"\s*Expected: (.*?)\.?$")
