@@ -208,8 +208,10 @@ def test_preparing_tells_what_it_made_and_refuses_broken_films_by_reason(tree: P
 def test_training_leaves_weights_with_their_hashes_and_a_history(trained: Path):
     files = list_files(trained)
     weights = {"last.pt", "best.pt", "last.pt.sha256", "best.pt.sha256"}
-    assert files >= weights | {"history.json"}
-    assert all(name.startswith("events.out.tfevents") for name in files - weights - {"history.json"})
+    tables = {"history.json", "record.json"}
+    assert files >= weights | tables
+    assert all(name.startswith("events.out.tfevents") for name in files - weights - tables)
+    assert json.loads((trained / "record.json").read_text())["status"] == "done"
     state = read_weights(trained / "last.pt")
     assert set(state) == {"network", "optimizer", "lr_scheduler", "epoch"} and state["epoch"] == 1
     (row,) = json.loads((trained / "history.json").read_text())
@@ -507,10 +509,10 @@ def test_folds_are_trained_and_scored_in_a_row(commands: Commands, tree: Path, p
     held_out = [film["image_id"] for film in read_films(tree.parent / "prepared") if film["fold"] in (0, 2)]
     assert sorted(row["image_id"] for row in read_csv(tmp_path / "films.csv")) == sorted(held_out)
     assert "datalist.json, fold 0, 2" in said
-    told = succeed(commands.run("scripts", "experiments", tmp_path, out=tmp_path / "ledger")).stdout
+    told = succeed(commands.run("scripts", "experiments", str(tmp_path), out=tmp_path / "ledger")).stdout
     assert "standard deviation of the baseline between seeds: not measured" in told
     assert {"experiments.csv", "experiments.txt", "gains.png"} <= list_files(tmp_path / "ledger")
-    drawn = succeed(commands.run("scripts", "losses", tmp_path / "losses.png", folds=f"['{tmp_path / 'fold0'}']"))
+    drawn = succeed(commands.run("scripts", "losses", str(tmp_path / "losses.png"), folds=f"['{tmp_path / 'fold0'}']"))
     assert drawn.stdout.startswith("drew 1 runs")
 
 
