@@ -301,6 +301,8 @@ def test_an_idea_that_helps_is_resolved_and_one_that_does_nothing_is_not(plan: P
     assert told["rows"][0]["loss_ratios"] == pytest.approx([1.1] * 9)
     assert (tmp_path / "ablation.txt").read_text() == report + "\n"
     assert "no_auxiliary minus baseline" in report
+    line = next(line for line in report.splitlines() if line.startswith("auxiliary_1 "))
+    assert line.split()[-1] == "1.10", "validation / training loss, rounded"
 
 
 def test_views_use_the_weights_of_the_row_without_them(plan: Plan, runner: Runner, tmp_path: Path):

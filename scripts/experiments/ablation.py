@@ -126,9 +126,9 @@ def _join(submissions: Sequence[Path]) -> Predictions:
 
 def _tell_row(measured: Measured) -> tuple[str, ...]:
     mean = measured.mean
-    figures = (measured.deviation, measured.loss_ratio)
-    spread, ratio = ("" if math.isnan(figure) else f"{figure:.4f}" for figure in figures)
-    return measured.row.name, format_number(mean.value), format_interval(mean), spread, ratio[:-2]
+    spread = "" if math.isnan(measured.deviation) else f"{measured.deviation:.4f}"
+    ratio = "" if math.isnan(measured.loss_ratio) else f"{measured.loss_ratio:.2f}"
+    return measured.row.name, format_number(mean.value), format_interval(mean), spread, ratio
 
 
 def _tell_difference(difference: Difference) -> tuple[str, ...]:
