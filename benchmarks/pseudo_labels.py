@@ -30,7 +30,7 @@ from scripts.files import write_text
 from scripts.folds import assign_folds
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import Interval, read_submission, read_truth, score_studies
-from scripts.metrics.bootstrap import ResampledScores, resample_scores
+from scripts.metrics.bootstrap import resample_scores, summarise_values
 from scripts.metrics.scores import STUDY_MAP
 from scripts.metrics.tabulation import align_columns, format_interval, format_number
 from scripts.outputs import average_studies, read_predictions
@@ -198,12 +198,12 @@ def describe_parts(parts: Mapping[str, Path]) -> str:
 def tabulate(values: Mapping[str, Sequence[np.ndarray]], num_seeds: int, num_resamples: int) -> str:
     """Both scores of each row, what each gained over the first, and how much more it gained on fold 0."""
     lines = [f"study mAP, mean of {num_seeds} seeds; 95 % intervals from {num_resamples} resamples of patients"]
-    rows = [(row, *(_tell(_summarise(each))[:2] for each in values[row])) for row in values]
+    rows = [(row, *(_tell(summarise_values(each))[:2] for each in values[row])) for row in values]
     lines.append(align_columns(("labels", "fold 0", "", "untouched", ""), [(r, *a, *b) for r, a, b in rows]))
     gains = []
     for row in list(values)[1:]:
         fold0, untouched = (each - base for each, base in zip(values[row], values[NONE], strict=True))
-        told = (_tell(_summarise(each), "+.4f") for each in (fold0, untouched, fold0 - untouched))
+        told = (_tell(summarise_values(each), "+.4f") for each in (fold0, untouched, fold0 - untouched))
         gains.append((row, *(cell for pair in told for cell in pair)))
     header = (f"minus {NONE}", "fold 0", "", "untouched", "", "fold 0 more than untouched", "")
     return "\n".join([*lines, "", align_columns(header, gains)])
@@ -220,10 +220,6 @@ def _take_as_many_steps(plan: Plan, joined: Path) -> Plan:
 def _score_labels(probabilities: Mapping[str, Sequence[float]], labels: Mapping[str, int]) -> float:
     rows = np.array(list(probabilities.values())).reshape(-1, len(STUDY_CLASSES))
     return score_studies(rows, [labels[study] for study in probabilities])[STUDY_MAP]
-
-
-def _summarise(values: np.ndarray) -> Interval:
-    return ResampledScores({STUDY_MAP: values}).summarise()[STUDY_MAP]
 
 
 def _tell(interval: Interval, form: str = ".4f") -> tuple[str, str]:

@@ -159,9 +159,8 @@ def crossvalidate(
     """
     from scripts.experiments import Plan, crossvalidate
 
-    files = [config] if isinstance(config, str) else list(config)
     plan = Plan(Path(datalist), Path(tree), options)
-    return crossvalidate(plan, files, Path(out), _list(folds), seed)
+    return crossvalidate(plan, _list(config), Path(out), _list(folds), seed)
 
 
 def ablation(

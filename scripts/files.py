@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -54,6 +56,15 @@ def add_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[ob
             before = list(csv.reader(file))[1:]
     # what stands there was escaped when it was written: a number below 0 is text by now, and no formula
     _write_table(path, header, [*before, *([escape_cell(cell) for cell in row] for row in rows)])
+
+
+def replace_undefined(content: Any) -> Any:
+    """The same dictionaries and lists with None in place of numbers that JSON does not know, NaN and infinity."""
+    if isinstance(content, Mapping):
+        return {key: replace_undefined(each) for key, each in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [replace_undefined(each) for each in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def escape_cell(cell: object) -> object:

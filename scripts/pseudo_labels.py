@@ -28,8 +28,7 @@ from scripts.experiments.running import WEIGHTS
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import average_studies, read_predictions
-
-DONE = "done.json"
+from scripts.outputs.writer import DONE
 
 #: Name of the classifier's weights in the record of a run with several networks.
 CLASSIFIER = "study_classifier"

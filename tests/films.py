@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID
+from scipy import ndimage
+
+from scripts.errors import RefusedFilm
+from scripts.radiographs import Radiograph, read_radiograph
 
 CR, DX = "1.2.840.10008.5.1.4.1.1.1", "1.2.840.10008.5.1.4.1.1.1.1"
 DX_FOR_PROCESSING, SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
@@ -156,3 +161,21 @@ def make_element(tag: int, vr: str, value: bytes) -> bytes:
 
 def _pad(value: bytes) -> bytes:
     return value + bytes(len(value) % 2)
+
+
+def draw_noise(seed: int, size: int = 96) -> NDArray[np.uint16]:
+    """Smooth noise in which no two seeds look alike."""
+    rng = np.random.default_rng(seed)
+    film = sum(width * ndimage.gaussian_filter(rng.normal(size=(size, size)), width) for width in (2, 4, 10))
+    return (4095 * (film - film.min()) / np.ptp(film)).astype(np.uint16)
+
+
+def read_films_here(
+    paths: Iterable[Path], workers: int, **options: bool
+) -> Iterator[tuple[Path, Radiograph | RefusedFilm]]:
+    """`read_radiographs` without child processes, which take longer to start than a few films to read."""
+    for path in paths:
+        try:
+            yield path, read_radiograph(path, **options)
+        except RefusedFilm as refusal:
+            yield path, refusal

@@ -3,36 +3,27 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from scripts import datalist
 from scripts.datalist import films as films_room
 from scripts.datalist.decisions import Decisions
 from scripts.datalist.schema import FILM_TYPES, compute_content_hash
-from scripts.errors import InputError, RefusedFilm
+from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS
-from scripts.radiographs import Radiograph, read_radiograph
 from scripts.synthetic import draw_tree, write_film
 from scripts.tables import ImageRow
+from tests.films import draw_noise, read_films_here
 
 # Trees of a few films have classes rarer than their folds, and scikit-learn says so.
 pytestmark = pytest.mark.filterwarnings("ignore:The least populated class")
 
 REAL_TREE = Path(__file__).parents[2] / "shared/data/siim-covid19-256"
-
-
-def draw_pixels(seed: int, size: int = 96) -> NDArray[np.uint16]:
-    rng = np.random.default_rng(seed)
-    film = sum(width * ndimage.gaussian_filter(rng.normal(size=(size, size)), width) for width in (2, 4, 10))
-    return (4095 * (film - film.min()) / np.ptp(film)).astype(np.uint16)
 
 
 class Tree:
@@ -52,7 +43,7 @@ class Tree:
             opacities = " ".join(f"opacity 1 {box}" for box in boxes.split(";") if box)
             self.images.append([f"{image}_image", opacities or "none 1 0 0 1 1", study])
         path = self.folder / part / study / "series" / f"{image}.dcm"
-        return write_film(path, draw_pixels(seed), patient_id=patient or f"CANARY-{study}", patient_name="CANARY^NAME")
+        return write_film(path, draw_noise(seed), patient_id=patient or f"CANARY-{study}", patient_name="CANARY^NAME")
 
     def write_tables(self) -> Path:
         rows = [
@@ -67,19 +58,10 @@ class Tree:
             csv.writer(file).writerows([header, *rows])
 
 
-def read_here(paths: Iterable[Path], workers: int, **options: bool) -> Iterator[tuple[Path, Radiograph | RefusedFilm]]:
-    """`read_radiographs` without child processes, which take longer to start than these films to read."""
-    for path in paths:
-        try:
-            yield path, read_radiograph(path, **options)
-        except RefusedFilm as refusal:
-            yield path, refusal
-
-
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Eight studies of eight patients, without tables yet."""
-    monkeypatch.setattr(films_room, "read_radiographs", read_here)
+    monkeypatch.setattr(films_room, "read_radiographs", read_films_here)
     drawn = Tree(tmp_path / "tree")
     for number in range(8):
         drawn.add(f"s{number}", f"i{number}", seed=number, label=STUDY_CLASSES[number % 4])
@@ -234,7 +216,7 @@ def test_films_without_labels_need_no_folds(tree: Tree) -> None:
 
 
 def test_a_rendering_is_prepared_by_option_only(tree: Tree) -> None:
-    Image.fromarray((draw_pixels(70) // 16).astype(np.uint8)).save(tree.folder / "film.png")
+    Image.fromarray((draw_noise(70) // 16).astype(np.uint8)).save(tree.folder / "film.png")
     table = tree.folder.parent / "own.csv"
     table.write_text("study,image,label,boxes\ns1,train/s1/series/i1.dcm,,\ns2,film.png,,\n")
     assert list(prepare(tree, tables=table)[0]) == ["i1"]
@@ -482,7 +464,7 @@ def test_films_of_a_folder_are_found_with_their_studies(tmp_path: Path) -> None:
 
 def test_in_a_flat_folder_the_study_is_a_hash_of_its_uid(tmp_path: Path) -> None:
     for name, study in (("a", "1.2.3"), ("b", "1.2.3"), ("c", "1.2.4")):
-        write_film(tmp_path / f"{name}.dcm", draw_pixels(0), study_uid=study, patient_id="CANARY")
+        write_film(tmp_path / f"{name}.dcm", draw_noise(0), study_uid=study, patient_id="CANARY")
     (tmp_path / "no_film.dcm").write_bytes(b"x")
     studies = {film["image_id"]: film["study_id"] for film in datalist.find_films(tmp_path)}
     assert studies["a"] == studies["b"] and len(set(studies.values())) == 3

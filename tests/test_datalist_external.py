@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from scripts import datalist
 from scripts.datalist import films as films_room
 from scripts.datalist.joining import select_pseudo_labels
 from scripts.datalist.schema import compute_content_hash, compute_labelled_hash
-from scripts.errors import InputError, RefusedFilm
+from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
-from scripts.radiographs import Radiograph, read_radiograph
 from scripts.synthetic import write_film
+from tests.films import draw_noise, read_films_here
 
 # Sets of a few films have classes rarer than their folds, and scikit-learn says so.
 pytestmark = pytest.mark.filterwarnings("ignore:The least populated class")
 
 COLUMNS = ["study", "image", "label", "boxes", "patient"]
-
-
-def draw_pixels(seed: int, size: int = 96) -> NDArray[np.uint16]:
-    rng = np.random.default_rng(seed)
-    film = sum(width * ndimage.gaussian_filter(rng.normal(size=(size, size)), width) for width in (2, 4, 10))
-    return (4095 * (film - film.min()) / np.ptp(film)).astype(np.uint16)
 
 
 class Films:
@@ -63,23 +55,14 @@ class Films:
         return datalist.prepare(self.folder, out, self.folder / "films.csv", num_folds=2, workers=1).datalist
 
 
-def read_here(paths: Iterable[Path], workers: int, **options: bool) -> Iterator[tuple[Path, Radiograph | RefusedFilm]]:
-    """`read_radiographs` without child processes, which take longer to start than these films to read."""
-    for path in paths:
-        try:
-            yield path, read_radiograph(path, **options)
-        except RefusedFilm as refusal:
-            yield path, refusal
-
-
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Films:
     """Eight labelled studies, two of each class, and one without a label."""
-    monkeypatch.setattr(films_room, "read_radiographs", read_here)
+    monkeypatch.setattr(films_room, "read_radiographs", read_films_here)
     films = Films(tmp_path / "own")
     for number in range(8):
-        films.add(f"i{number}", f"s{number}", draw_pixels(number), STUDY_CLASSES[number % 4])
-    films.add("t8", "s8", draw_pixels(8))
+        films.add(f"i{number}", f"s{number}", draw_noise(number), STUDY_CLASSES[number % 4])
+    films.add("t8", "s8", draw_noise(8))
     return films
 
 
@@ -88,7 +71,7 @@ def elsewhere(tmp_path: Path, own: Films) -> Films:
     """Three films of two studies that are nowhere else."""
     films = Films(tmp_path / "elsewhere")
     for number, study in ((20, "e0"), (21, "e0"), (22, "e1")):
-        films.add(f"x{number}", study, draw_pixels(number))
+        films.add(f"x{number}", study, draw_noise(number))
     return films
 
 
@@ -128,9 +111,9 @@ def test_new_films_join_and_the_labelled_ones_stay_as_they_were(own: Films, else
 @pytest.mark.parametrize(
     ("film", "decision", "other", "why"),
     [
-        ({"pixels": draw_pixels(3)}, "same film in datalist", "i3", "equal pixels"),
-        ({"pixels": process(draw_pixels(3))}, "same film in datalist", "i3", "aligned correlation 0.9"),
-        ({"pixels": draw_pixels(8)}, "same film in datalist", "t8", "equal pixels"),
+        ({"pixels": draw_noise(3)}, "same film in datalist", "i3", "equal pixels"),
+        ({"pixels": process(draw_noise(3))}, "same film in datalist", "i3", "aligned correlation 0.9"),
+        ({"pixels": draw_noise(8)}, "same film in datalist", "t8", "equal pixels"),
         ({"study": "s2"}, "same study in datalist", "i2", "an id"),
         ({"image": "i5"}, "same study in datalist", "i5", "an id"),
         ({"number": "CANARY-s6"}, "same patient in datalist", "i6", "a patient's number"),
@@ -140,7 +123,7 @@ def test_new_films_join_and_the_labelled_ones_stay_as_they_were(own: Films, else
 def test_what_the_datalist_has_is_left_out_and_listed_with_its_pair(
     own: Films, elsewhere: Films, film: dict[str, Any], decision: str, other: str, why: str
 ):
-    known = {"image": "known", "study": "e9", "pixels": draw_pixels(30)} | film
+    known = {"image": "known", "study": "e9", "pixels": draw_noise(30)} | film
     elsewhere.add(**known)
     added = add(own, elsewhere)
     ((*listed, said),) = read_decisions(added)
@@ -152,8 +135,8 @@ def test_what_the_datalist_has_is_left_out_and_listed_with_its_pair(
 
 def test_with_a_known_film_go_all_films_of_its_patient(own: Films, elsewhere: Films):
     """Another exposure of a validation patient teaches his label as well as a copy does."""
-    elsewhere.add("copy", "e5", draw_pixels(3), number="known")
-    elsewhere.add("later", "e6", draw_pixels(50), number="known")
+    elsewhere.add("copy", "e5", draw_noise(3), number="known")
+    elsewhere.add("later", "e6", draw_noise(50), number="known")
     added = add(own, elsewhere)
     assert [row[:3] for row in read_decisions(added)] == [
         ("same film in datalist", "copy", "i3"),
@@ -164,7 +147,7 @@ def test_with_a_known_film_go_all_films_of_its_patient(own: Films, elsewhere: Fi
 
 def test_a_copy_of_a_copy_is_left_out_too(own: Films, elsewhere: Films):
     for name in ("a", "b"):
-        elsewhere.add(name, f"e{name}", draw_pixels(3))
+        elsewhere.add(name, f"e{name}", draw_noise(3))
     assert set(datalist.read_datalist(add(own, elsewhere).datalist)["external"]["dropped"]) == {"a", "b"}
 
 
@@ -173,8 +156,8 @@ def test_a_number_that_all_headers_share_tells_no_patient(tmp_path: Path, own: F
     films = Films(tmp_path / "anonymous")
     for number in range(8):
         row = {"label": STUDY_CLASSES[number % 4], "number": "ANONYMOUS", "patient": f"p{number}"}
-        films.add(f"i{number}", f"s{number}", draw_pixels(number), **row)
-    elsewhere.add("other", "e5", draw_pixels(40), number="ANONYMOUS")
+        films.add(f"i{number}", f"s{number}", draw_noise(number), **row)
+    elsewhere.add("other", "e5", draw_noise(40), number="ANONYMOUS")
     assert add(films, elsewhere).num_films == 4
 
 
@@ -184,8 +167,8 @@ def test_of_other_readers_only_boxes_that_are_there_are_believed(own: Films, els
         product(("negative", "typical", "atypical", "indeterminate"), ("", "1 2 30 40"))
     ):
         if not (label == "negative" and boxes):
-            elsewhere.add(f"y{number}", f"e{number}", draw_pixels(40 + number), label, boxes)
-    elsewhere.add("y9", "e9", draw_pixels(59), "negative")
+            elsewhere.add(f"y{number}", f"e{number}", draw_noise(40 + number), label, boxes)
+    elsewhere.add("y9", "e9", draw_noise(59), "negative")
     films = datalist.read_datalist(add(own, elsewhere).datalist)["external"]["films"]
     known = {film["image_id"]: film["boxes_known"] for film in films}
     assert known == {"y0": True, "y2": False, "y3": True, "y4": False, "y5": True, "y6": False, "y7": True, "y9": True}
@@ -209,7 +192,7 @@ def test_a_labelled_film_that_cannot_be_compared_is_refused(own: Films, elsewher
 
 def test_a_set_of_which_nothing_is_left_is_refused(own: Films, elsewhere: Films):
     elsewhere.rows.clear()
-    elsewhere.add("copy", "e0", draw_pixels(3))
+    elsewhere.add("copy", "e0", draw_noise(3))
     with pytest.raises(InputError, match="1 left out or refused, the first as same film in datalist"):
         add(own, elsewhere)
     assert not (own.folder.parent / "joined").exists()
@@ -309,7 +292,7 @@ def test_a_copied_film_that_was_slipped_in_is_refused_naming_both(joined: dict, 
         joined["external"]["films"][2]["label"] = 3
         with pytest.raises(InputError, match="the pair x22 and i3, which is one of them"):
             join(**write(joined, own), fold=0)
-    write_film(copy, draw_pixels(22))
+    write_film(copy, draw_noise(22))
     assert len(datalist.with_pseudo_labels(**places, fold=0)) > 3
 
 

@@ -30,10 +30,10 @@ def with_external_labels(
     Raises:
         InputError: as `training_films`, and where a film from elsewhere belongs to the datalist.
     """
-    films = training_films(datalist_file, dataset_dir, fold)
-    entries = [entry for entry in _read_external(datalist_file)["films"] if entry["label"] is not None]
+    films, datalist = training_films(datalist_file, dataset_dir, fold), read_datalist(datalist_file)
+    entries = [entry for entry in _take_external(datalist, datalist_file)["films"] if entry["label"] is not None]
     external = locate_films(entries, external_dir, "films from elsewhere with a label", datalist_file)
-    refuse_known_films(read_datalist(datalist_file), external, dataset_dir)
+    refuse_known_films(datalist, external, dataset_dir)
     return films + external
 
 
@@ -54,7 +54,8 @@ def with_pseudo_labels(
             or on another datalist, naming model and fold; where a film from elsewhere belongs to the datalist, naming
             both.
     """
-    datalist, external = read_with_fold(datalist_file, fold), _read_external(datalist_file)
+    datalist = read_with_fold(datalist_file, fold)
+    external = _take_external(datalist, datalist_file)
     probabilities = select_pseudo_labels(datalist, fold)
     films = training_films(datalist_file, dataset_dir, fold)
     located = locate_films(external["films"], external_dir, "films from elsewhere", datalist_file)
@@ -71,8 +72,9 @@ def select_pseudo_labels(datalist: Mapping[str, Any], fold: int) -> dict[str, Se
     found = [labels for labels in datalist["external"]["pseudo_labels"] if labels["fold"] == fold]
     if len(found) != 1 or not found[0]["models"]:
         raise InputError(f"pseudo-labels for fold {fold}, given by a model", "none", _LABEL_AGAIN)
+    labelled_hash = compute_labelled_hash(datalist)
     for model in found[0]["models"]:
-        refuse_knowing_model(model, fold, compute_labelled_hash(datalist))
+        refuse_knowing_model(model, fold, labelled_hash)
     return dict(found[0]["probabilities"])
 
 
@@ -134,8 +136,8 @@ def label_films(films: Iterable[Film], probabilities: Mapping[str, Sequence[floa
     return labelled
 
 
-def _read_external(datalist_file: str | Path) -> Mapping[str, Any]:
-    external = read_datalist(datalist_file).get("external")
+def _take_external(datalist: Mapping[str, Any], datalist_file: str | Path) -> Mapping[str, Any]:
+    external = datalist.get("external")
     if external is None:
         raise InputError("a datalist with films from elsewhere", f"none in {datalist_file}", _ADD_AGAIN)
     return external

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +61,7 @@ def choose_weights(probabilities: ArrayLike, labels: ArrayLike, min_gain: float 
 
 
 def cross_fit_weights(
-    probabilities: ArrayLike, labels: ArrayLike, groups: Sequence[str], num_parts: int = 5, seed: int = 0
+    probabilities: ArrayLike, labels: ArrayLike, groups: ArrayLike, num_parts: int = 5, seed: int = 0
 ) -> Blend:
     """Choose weights on all studies, and cross-fit them: each part is blended by weights chosen on the other parts.
 

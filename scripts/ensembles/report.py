@@ -14,9 +14,10 @@ from scripts.errors import InputError
 from scripts.labels import NONE, STUDY_CLASSES
 from scripts.metrics import Interval, Truth, read_truth
 from scripts.metrics.average_precision import average_precision_by_weights, rank_detections
-from scripts.metrics.bootstrap import ResampledScores, draw_weights
+from scripts.metrics.bootstrap import ResampledScores, weigh_groups
 from scripts.metrics.scores import check_ids
 from scripts.metrics.tabulation import align_columns, format_interval, format_number, judge_difference
+from scripts.metrics.truth import name_truth
 from scripts.outputs import read_predictions
 
 NEGATIVE = STUDY_CLASSES[0]
@@ -53,13 +54,11 @@ def report_none_blend(
     Raises:
         InputError: where a file is not there or not valid, ids do not fit together, or there are too few films.
     """
-    if num_resamples < 1:
-        raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
     known = read_truth(truth, fold)
     films = _collect_films(_read_confidences(Path(predictions)), known)
     _refuse_too_few(films, num_parts)
     fitted = cross_fit_none(films.negative, films.best, films.is_none, films.groups, num_parts, seed)
-    where = Path(truth).name if fold is None else f"{Path(truth).name}, fold {fold}"
+    where = name_truth(truth, fold)
     drawn = "studies" if known.patients is None else "patients"
     lines = [
         f"{Path(predictions).name} against {where}: {len(films.negative)} films, {films.is_none.sum()} of them none",
@@ -102,7 +101,7 @@ def _resample_gain(
     films: _Films, fitted: CrossFit, num_groups: int, num_resamples: int, seed: int
 ) -> dict[str, Interval]:
     """Average precisions before and after with their intervals, and of their difference."""
-    weights = np.concatenate([np.ones((1, num_groups)), draw_weights(num_groups, num_resamples, seed)])
+    weights = weigh_groups(num_groups, num_resamples, seed)
     truths = np.bincount(films.groups, films.is_none, minlength=num_groups)
     before, after = (
         average_precision_by_weights(rank_detections(each, films.is_none, films.groups, truths), weights)

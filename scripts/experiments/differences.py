@@ -7,7 +7,7 @@ spread between seeds, which all rows share, widens it by Student's t, as indepen
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,7 @@ from scipy import stats
 from scripts.experiments.rows import Row
 from scripts.metrics import Interval
 from scripts.metrics.average_precision import Floats
-from scripts.metrics.bootstrap import ResampledScores
-from scripts.metrics.scores import STUDY_MAP
+from scripts.metrics.bootstrap import summarise_values
 from scripts.metrics.tabulation import judge_difference
 
 
@@ -37,7 +36,7 @@ class Measured:
 
     @property
     def mean(self) -> Interval:
-        return ResampledScores({STUDY_MAP: self.values.mean(axis=0)}).summarise()[STUDY_MAP]
+        return summarise_values(self.values.mean(axis=0))
 
     @property
     def deviation(self) -> float:
@@ -76,9 +75,15 @@ def list_differences(measured: Sequence[Measured], level: float = 0.95) -> list[
 
 def pool_noise(measured: Sequence[Measured]) -> tuple[float, int]:
     """Standard deviation between seeds that all trained rows share, and its degrees of freedom; NaN with one seed."""
-    deviations = [each.deviation for each in measured if not each.row.seen and len(each.values) > 1]
-    freedom = sum(len(each.values) - 1 for each in measured if not each.row.seen)
-    return (math.sqrt(np.mean(np.square(deviations))), freedom) if deviations else (math.nan, 0)
+    return pool_deviations([each.values[:, 0].tolist() for each in measured if not each.row.seen])
+
+
+def pool_deviations(samples: Iterable[Sequence[float]]) -> tuple[float, int]:
+    """Standard deviation within samples, each about its own mean, and its degrees of freedom; NaN without any."""
+    repeated = [values for values in samples if len(values) > 1]
+    freedom = sum(len(values) - 1 for values in repeated)
+    squares = sum(float(np.var(values)) * len(values) for values in repeated)
+    return (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
 
 
 def widen_interval(patients: Interval, error: float, freedom: int, level: float = 0.95) -> Interval:
@@ -92,7 +97,7 @@ def widen_interval(patients: Interval, error: float, freedom: int, level: float 
 
 def _subtract(one: Measured, other: Measured, noise: float, freedom: int, level: float) -> Difference:
     each = one.values - other.values
-    patients = ResampledScores({STUDY_MAP: each.mean(axis=0)}).summarise(level)[STUDY_MAP]
+    patients = summarise_values(each.mean(axis=0), level)
     if one.row.trained == other.row.trained:  # the same weights, asked otherwise: only that difference varies
         freedom = len(each) - 1
         error = float(np.std(each[:, 0], ddof=1)) / math.sqrt(len(each)) if freedom else math.nan

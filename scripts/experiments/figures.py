@@ -8,13 +8,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from scripts.charts import COLOURS, GREY, save_figure
 from scripts.experiments.ledger import Entry, measure_gain, measure_noise
 from scripts.experiments.recording import BASELINE
-from scripts.files import replace_file
-
-#: Okabe and Ito's palette, told apart by the colour-blind too (jfly.uni-koeln.de/color).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_GREY = "#767676"
 
 History = Sequence[Mapping[str, float]]
 
@@ -43,7 +39,7 @@ def draw_losses(groups: Mapping[str, Sequence[History]], path: str | Path) -> No
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("loss (line: training, dashed: validation)")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
@@ -63,17 +59,17 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     panel = figure.subplots()
     for place, gain in enumerate(gains.values()):
         resolved = gain.verdict in ("better", "worse")
-        colour = (COLOURS[2] if gain.value > 0 else COLOURS[1]) if resolved else _GREY
+        colour = (COLOURS[2] if gain.value > 0 else COLOURS[1]) if resolved else GREY
         panel.errorbar(gain.value, place, xerr=gain.bound, fmt="o", color=colour, capsize=3)
         panel.annotate(
             gain.verdict, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
         )
-    panel.axvline(0, color=_GREY, linewidth=0.8)
+    panel.axvline(0, color=GREY, linewidth=0.8)
     panel.set_yticks(range(len(gains)), list(gains), fontsize=8)
     panel.set_ylim(-0.6, len(gains) - 0.4)
     panel.set_xlabel("study mAP minus baseline; bars: noise between seeds, 95 %")
     panel.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _count_ideas(entries: Sequence[Entry], settings: object) -> int:
@@ -88,8 +84,3 @@ def _take(history: History, name: str) -> tuple[list[float], list[float]]:
 def _take_ratio(history: History) -> float | None:
     rows = [row for row in history if "validation_loss" in row]
     return rows[-1]["validation_loss"] / rows[-1]["train_loss"] if rows else None
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, format="png")

@@ -13,6 +13,7 @@ from scipy import stats
 from torch.utils.tensorboard import SummaryWriter
 
 from scripts.errors import InputError
+from scripts.experiments.differences import pool_deviations
 from scripts.experiments.recording import BASELINE, DONE, RECORD, Record, read_history, read_record
 from scripts.files import write_csv, write_text
 from scripts.metrics.tabulation import align_columns
@@ -102,10 +103,7 @@ def measure_noise(entries: Sequence[Entry]) -> dict[tuple[tuple[str, str], ...],
         if entry.name == BASELINE:
             folds = {fold for fold, _ in entry.values}
             seeds = [[value for (each, _), value in entry.values.items() if each == fold] for fold in folds]
-            repeated = [values for values in seeds if len(values) > 1]
-            freedom = sum(len(values) - 1 for values in repeated)
-            squares = sum(np.var(values, ddof=1) * (len(values) - 1) for values in repeated)
-            noise[entry.settings] = (math.sqrt(squares / freedom), freedom) if freedom else (math.nan, 0)
+            noise[entry.settings] = pool_deviations(seeds)
     return noise
 
 

@@ -163,11 +163,16 @@ def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int |
         settings={name: value for name, value in sorted(options.items()) if name not in PLACES},
         fold=fold,
         seed=seed,
-        datalist_hash=str(json.loads(Path(datalist_file).read_text(encoding="utf-8")).get("content_hash", "")),
+        datalist_hash=read_datalist_hash(datalist_file),
         code=_read_commit(),
         machine=describe_machine(),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
+
+
+def read_datalist_hash(datalist_file: str | Path) -> str:
+    """The content hash that stands in a datalist; whoever reads its films checks it."""
+    return str(json.loads(Path(datalist_file).read_text(encoding="utf-8")).get("content_hash", ""))
 
 
 def read_options(arguments: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
-from scripts.experiments.recording import DONE, PLACES, RECORD, read_record
+from scripts.experiments.recording import DONE, PLACES, RECORD, read_datalist_hash, read_record
+from scripts.outputs.writer import DONE as WRITTEN
 
 WEIGHTS = "last.pt"
 
@@ -58,7 +59,7 @@ class Plan:
         Raises:
             InputError: where the evaluation fails.
         """
-        done = folder / "done.json"
+        done = folder / WRITTEN
         known = json.loads(done.read_text(encoding="utf-8"))["weights_sha256"] if done.is_file() else None
         if known is None or known not in read_record(weights.parent).weights_sha256.values():
             options = {**self.options, "fold": fold, "weights": weights, "overlays": 0}
@@ -71,7 +72,7 @@ class Plan:
         record = read_record(folder)
         if record.status != DONE:
             return False
-        datalist_hash = json.loads(self.datalist_file.read_text(encoding="utf-8"))["content_hash"]
+        datalist_hash = read_datalist_hash(self.datalist_file)
         asked = ([Path(file).name for file in files], fold, seed, datalist_hash, self._list_settings())
         names = [Path(file).name for file in record.overlays]
         found = (names, record.fold, record.seed, record.datalist_hash, record.settings)

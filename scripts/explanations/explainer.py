@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from monai.engines import IterationEvents
 from monai.networks import eval_mode
-from monai.utils import convert_to_tensor
 
 from scripts.boxes import as_boxes, fill_mask
 from scripts.errors import InputError
@@ -18,6 +17,7 @@ from scripts.explanations.figures import measure_pointing, measure_shares
 from scripts.explanations.maps import METHODS, compute_maps
 from scripts.explanations.records import Answer, ExplainedFilm
 from scripts.findings import paste_mask
+from scripts.inferers.views import stack_pictures
 from scripts.labels import STUDY_CLASSES
 
 Film = Mapping[str, Any]
@@ -61,7 +61,7 @@ class FilmExplainer:
 
     def __call__(self, engine: Any, batch: Sequence[Film]) -> list[ExplainedFilm]:
         prepared = [self.preparation(film) for film in batch]
-        pictures = _stack_pictures(prepared, engine.state.device)
+        pictures = stack_pictures(prepared).to(engine.state.device)
         probabilities = _predict(engine, pictures)
         classes = [self._choose_class(*pair) for pair in zip(batch, probabilities, strict=True)]
         maps = compute_maps(engine.network, pictures, torch.tensor(classes), self.method).cpu()
@@ -90,7 +90,7 @@ class FilmExplainer:
         for change in CHANGES:
             changed = [change_corners(*pair, change, self.corner_share) for pair in zip(films, donors, strict=True)]
             prepared = [self.preparation({**film, "image": new}) for film, new in zip(batch, changed, strict=True)]
-            after[change] = _predict_where_changed(engine, pictures, _stack_pictures(prepared), probabilities)
+            after[change] = _predict_where_changed(engine, pictures, stack_pictures(prepared), probabilities)
         return [{change: _name_classes(rows[place]) for change, rows in after.items()} for place in range(len(batch))]
 
     def _describe_film(
@@ -121,11 +121,6 @@ class FilmExplainer:
             pixels=pixels,
             heat=heat_in_film,
         )
-
-
-def _stack_pictures(prepared: Sequence[Film], device: torch.device | str = "cpu") -> torch.Tensor:
-    """The "image" of each film, prepared to one size, as plain tensors (B, C, H, W)."""
-    return torch.stack([convert_to_tensor(film["image"], track_meta=False) for film in prepared]).to(device)
 
 
 def _predict(engine: Any, pictures: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scripts.explanations.corners import CHANGES, UNTOUCHED
 from scripts.explanations.records import ExplainedFilm, find_top
 from scripts.metrics import Interval
-from scripts.metrics.bootstrap import ResampledScores, draw_weights
+from scripts.metrics.bootstrap import ResampledScores, weigh_groups
+from scripts.metrics.pooling import average_by_weights
 from scripts.metrics.tabulation import align_columns, format_interval, format_number
 
 Floats = NDArray[np.float64]
@@ -51,7 +52,7 @@ def summarise_explanations(films: Sequence[ExplainedFilm], num_resamples: int = 
     patients, groups = np.unique([film.patient for film in films], return_inverse=True)
     rows = [_list_figures(film) for film in films]
     values = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
-    weights = np.concatenate([np.ones((1, len(patients))), draw_weights(len(patients), num_resamples, seed)])
+    weights = weigh_groups(len(patients), num_resamples, seed)
     means = {name: _resample_mean(column, groups, weights) for name, column in values.items()}
     return Summary(
         num_films=len(films),
@@ -95,9 +96,7 @@ def _is_right(film: ExplainedFilm, change: str) -> float:
 def _resample_mean(values: Floats, groups: NDArray[np.int64], weights: Floats) -> Floats:
     """Mean of values `(N,)` with each row of group weights `(R, G)`, `(R,)`; NaN values are left out."""
     known = np.isfinite(values)
-    sums = np.bincount(groups[known], values[known], minlength=weights.shape[1])
-    drawn = weights @ np.bincount(groups[known], minlength=weights.shape[1])
-    return np.divide(weights @ sums, drawn, out=np.full(len(weights), np.nan), where=drawn > 0)
+    return average_by_weights(values[known], weights[:, groups[known]])
 
 
 def describe_summary(summary: Summary, title: str) -> str:

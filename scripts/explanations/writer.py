@@ -8,18 +8,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ignite.engine import Engine, Events
 
-from scripts.errors import InputError
 from scripts.explanations.corners import CHANGES
 from scripts.explanations.maps import TITLES
 from scripts.explanations.pictures import draw_explanation
 from scripts.explanations.records import ExplainedFilm
 from scripts.explanations.summary import describe_summary, list_film_figures, summarise_explanations
-from scripts.files import compute_sha256, write_csv, write_text
+from scripts.files import compute_sha256, replace_undefined, write_csv, write_text
 from scripts.labels import STUDY_CLASSES
+from scripts.outputs.writer import check_file_name
 
 SUMMARY = "summary.json"
 
@@ -65,8 +64,7 @@ class ExplanationsWriter:
     def _add_films(self, engine: Engine) -> None:
         for film in engine.state.output:  # type: ignore[union-attr]
             name = f"{film.image_id}.png"
-            if Path(name).name != name:
-                raise InputError("an image id that can be a file's name", repr(name[:80]), "prepare the datalist again")
+            check_file_name(name)
             if self.overlays < 0 or len(self.films) < self.overlays:
                 draw_explanation(film, self.output_dir / "overlays" / name, TITLES[self.method])
             self.films.append(film.drop_pictures())
@@ -82,7 +80,7 @@ class ExplanationsWriter:
             "method": self.method,
             "explained": self.explained,
             "weights_sha256": compute_sha256(self.weights) if self.weights else None,
-            **_drop_undefined(asdict(summary)),
+            **replace_undefined(asdict(summary)),
         }
         write_text(self.output_dir / SUMMARY, json.dumps(record, indent=1) + "\n")
         logging.getLogger(__name__).info("%s\nwrote explanations to %s", text, self.output_dir)
@@ -113,10 +111,3 @@ def _write_corners(films: Sequence[ExplainedFilm], path: Path) -> None:
 def _round(value: float) -> float | str:
     """Six places; nothing where a figure does not apply."""
     return "" if math.isnan(value) else round(value, 6)
-
-
-def _drop_undefined(content: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(content, dict):
-        return {name: _drop_undefined(value) for name, value in content.items()}
-    return None if isinstance(content, float) and math.isnan(content) else content

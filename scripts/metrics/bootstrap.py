@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scripts.errors import InputError
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.scores import measure_scores, rank_predictions
 from scripts.metrics.submission import Predictions
@@ -33,7 +34,7 @@ class ResampledScores:
 
     def summarise(self, level: float = 0.95) -> dict[str, Interval]:
         """Value and percentile interval of every score; resamples where a score is undefined are left out."""
-        return {name: _summarise_one(values, level) for name, values in self.values.items()}
+        return {name: summarise_values(values, level) for name, values in self.values.items()}
 
 
 def draw_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
@@ -46,6 +47,17 @@ def draw_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
     for row in weights:
         row[:] = np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups)
     return weights
+
+
+def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
+    """How often each patient counts, `(1 + num_resamples, num_groups)`: once, then as each resample draws it.
+
+    Raises:
+        InputError: where there is no resample: an interval needs them.
+    """
+    if num_resamples < 1:
+        raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
+    return np.concatenate([np.ones((1, num_groups)), draw_weights(num_groups, num_resamples, seed)])
 
 
 def bootstrap_scores(
@@ -91,12 +103,12 @@ def resample_scores(
     Raises:
         InputError: as `score_predictions`.
     """
-    ranking, num_groups = rank_predictions(predictions, truth), len(truth.groups)
-    weights = np.concatenate([np.ones((1, num_groups)), draw_weights(num_groups, num_resamples, seed)])
-    return ResampledScores(measure_scores(ranking, weights))
+    weights = weigh_groups(len(truth.groups), num_resamples, seed)
+    return ResampledScores(measure_scores(rank_predictions(predictions, truth), weights))
 
 
-def _summarise_one(values: Floats, level: float) -> Interval:
+def summarise_values(values: Floats, level: float = 0.95) -> Interval:
+    """Value and percentile interval of one score `(1 + R,)`: on all patients, then on each resample."""
     defined = values[1:][np.isfinite(values[1:])]
     if not len(defined):
         return Interval(float(values[0]), float("nan"), float("nan"))

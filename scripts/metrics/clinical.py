@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints
-from scripts.metrics.bootstrap import Interval, ResampledScores, draw_weights
+from scripts.metrics.bootstrap import Interval, ResampledScores, weigh_groups
 from scripts.metrics.submission import Predictions
 from scripts.metrics.truth import Truth
 
@@ -74,8 +74,7 @@ def measure_clinical_figures(
     chosen_for = TARGET_SENSITIVITY if threshold is None else None
     if threshold is None:
         threshold = _choose_threshold(studies, TARGET_SENSITIVITY)
-    num_groups = len(truth.groups)
-    weights = np.concatenate([np.ones((1, num_groups)), draw_weights(num_groups, num_resamples, seed)])
+    weights = weigh_groups(len(truth.groups), num_resamples, seed)
     figures = ResampledScores(_measure(studies, weights, threshold)).summarise(level)
     num_positive = int(studies.positive.sum())
     return ClinicalFigures(

@@ -12,6 +12,7 @@ from ignite.metrics import Metric
 
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.scores import STUDY_MAP, score_studies
+from scripts.metrics.studies import average_films
 
 #: Study id, label and probabilities of one film.
 _Film = tuple[str, int, tuple[float, ...]]
@@ -89,9 +90,8 @@ def average_films_of_studies(films: dict[str, _Film]) -> tuple[np.ndarray, np.nd
     if contradicting:
         raise ValueError(f"expected one label for study {contradicting[0]}, got several")
     studies, places = np.unique([study for study, _, _ in ordered], return_inverse=True)
-    sums = np.zeros((len(studies), len(STUDY_CLASSES)))
-    np.add.at(sums, places, np.array([row for _, _, row in ordered]))
-    return sums / np.bincount(places)[:, None], np.array([labels[study] for study in studies.tolist()])
+    means = average_films([row for _, _, row in ordered], places)
+    return means, np.array([labels[study] for study in studies.tolist()])
 
 
 def _as_probabilities(values: Any) -> np.ndarray:

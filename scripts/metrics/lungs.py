@@ -9,7 +9,6 @@ The CSV has one row a film, with the columns
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +20,10 @@ from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.metrics.localisation import LungFigures, measure_lung_boxes, measure_lung_overlaps
+from scripts.metrics.rows import expect_columns, read_rows
 from scripts.metrics.scores import check_ids
 from scripts.metrics.tabulation import tabulate_intervals
+from scripts.metrics.truth import name_truth
 
 #: So many of the worst films are named: enough to look at, and to see whether they are alike.
 NUM_WORST = 5
@@ -55,20 +56,18 @@ def report_lungs(
     Raises:
         InputError: where a file is not there or not valid, or ids do not fit together.
     """
-    if num_resamples < 1:
-        raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
     datalist = read_datalist(truth)
     films = {film["image_id"]: film for film in [*datalist["training"], *datalist["test"]]}
     drawn = {image: box for image, film in films.items() if (box := _find_drawn_box(film)) and _is_in(film, fold)}
     if not drawn:
-        found = f"none in {Path(truth).name}" + ("" if fold is None else f", fold {fold}")
+        found = f"none in {name_truth(truth, fold)}"
         raise InputError("films with a drawn lung box", found, "check --fold, or prepare with a table of lung boxes")
     rows = read_found_lungs(lungs_csv)
     check_ids("image", rows, drawn, frozenset(films))
     boxes = {image: (row.box, row.score) for image, row in rows.items()}
     patients = {image: films[image]["patient"] for image in drawn}
     figures = measure_lung_boxes(boxes, drawn, patients, num_resamples, seed)
-    where = Path(truth).name if fold is None else f"{Path(truth).name}, fold {fold}"
+    where = name_truth(truth, fold)
     counts = f"{len(drawn)} films with a drawn lung box, {len(set(patients.values()))} patients"
     head = f"{Path(lungs_csv).name} against {where}: {counts}"
     drawing = f"95 % intervals from {num_resamples} bootstrap resamples of patients"
@@ -102,22 +101,9 @@ def _is_in(film: Mapping[str, Any], fold: int | None) -> bool:
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Where a row stands, and its cells by column."""
-    if not path.is_file():
-        raise InputError("a table of lung boxes", f"no file {path}", "check the path")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            if tuple(next(reader, ())) != LUNG_TABLE_COLUMNS:
-                raise InputError(
-                    f"the columns {','.join(LUNG_TABLE_COLUMNS)}", f"others in {path.name}", "correct its first line"
-                )
-            for cells in reader:
-                where = f"{path.name} line {reader.line_num}"
-                if len(cells) != len(LUNG_TABLE_COLUMNS):
-                    raise InputError(f"{len(LUNG_TABLE_COLUMNS)} cells", f"{len(cells)} at {where}", "correct the row")
-                yield where, dict(zip(LUNG_TABLE_COLUMNS, map(str.strip, cells), strict=True))
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise InputError("comma-separated UTF-8 text", f"{path.name}: {error}", "write it again") from error
+    checked = expect_columns(LUNG_TABLE_COLUMNS, path)
+    for where, header, cells in read_rows(path, "a table of lung boxes", "check the path", checked):
+        yield where, dict(zip(header, map(str.strip, cells), strict=True))
 
 
 def _parse_row(cells: Mapping[str, str], where: str) -> FoundLungs:

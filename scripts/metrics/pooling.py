@@ -19,7 +19,7 @@ from scripts.metrics.average_precision import (
     match_detections,
     rank_detections,
 )
-from scripts.metrics.bootstrap import draw_weights
+from scripts.metrics.bootstrap import weigh_groups
 
 #: IoU > .50, .55 ... .95: the ten overlaps of COCO (Lin et al. 2014, arXiv:1405.0312). The area is VOC's, all points.
 IOU_THRESHOLDS: tuple[float, ...] = tuple((50 + 5 * step) / 100 for step in range(10))
@@ -63,7 +63,7 @@ class PooledBoxes:
 
     def draw_weights(self, num_resamples: int, seed: int) -> Floats:
         """Weights `(1 + R, G)`: all patients once, then each resample."""
-        return np.concatenate([np.ones((1, self.num_groups)), draw_weights(self.num_groups, num_resamples, seed)])
+        return weigh_groups(self.num_groups, num_resamples, seed)
 
 
 def split_rows(rows: Sequence[Sequence[float]]) -> tuple[Ints, Floats, Boxes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.errors import InputError
 from scripts.labels import NONE, OPACITY
 from scripts.metrics.bootstrap import Interval, resample_scores
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
@@ -23,7 +22,7 @@ from scripts.metrics.tabulation import (
     judge_difference,
     tabulate_intervals,
 )
-from scripts.metrics.truth import Truth, read_truth
+from scripts.metrics.truth import Truth, name_truth, read_truth
 
 _TITLES = {STUDY_MAP: "study mAP (4 classes)", CHALLENGE_MAP: "challenge mAP (6)"}
 
@@ -51,8 +50,6 @@ def report_score(
     Raises:
         InputError: where a file is not there or not valid, or ids do not fit together.
     """
-    if num_resamples < 1:
-        raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
     films, predictions = read_truth(truth, fold), read_submission(submission)
     resampled = resample_scores(predictions, films, num_resamples, seed)
     scores = resampled.summarise()
@@ -79,7 +76,7 @@ def _describe_task(
     num_resamples: int,
 ) -> str:
     patients = "patients not known" if films.patients is None else f"{len(films.groups)} patients"
-    where = truth.name if fold is None else f"{truth.name}, fold {_name_folds(fold)}"
+    where = name_truth(truth, fold)
     drawn = "studies, because this truth knows no patients" if films.patients is None else "patients"
     lines = [
         f"{submission.name} against {where}: "
@@ -91,10 +88,6 @@ def _describe_task(
     if studies or images:
         lines.append(f"left out, because another fold or without a label: {studies} studies and {images} images")
     return "\n".join(lines)
-
-
-def _name_folds(fold: int | Sequence[int]) -> str:
-    return str(fold) if isinstance(fold, int) else ", ".join(map(str, fold))
 
 
 def _tabulate_scores(scores: Mapping[str, Interval], films: Truth) -> str:

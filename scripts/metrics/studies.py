@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from scripts.labels import SCORED_CLASSES, STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints, rank_detections
-from scripts.metrics.bootstrap import draw_weights
+from scripts.metrics.bootstrap import weigh_groups
 from scripts.metrics.clinical import measure_auroc
 from scripts.metrics.pooling import average_by_weights
 from scripts.metrics.scores import STUDY_MAP, measure_scores
@@ -69,8 +69,7 @@ class JudgedStudies:
 
     def draw_weights(self, num_resamples: int, seed: int = 0) -> Floats:
         """How often each patient counts, `(1 + R, G)`: once, then as each resample draws it."""
-        drawn = draw_weights(self.num_groups, num_resamples, seed)
-        return np.concatenate([np.ones((1, self.num_groups)), drawn])
+        return weigh_groups(self.num_groups, num_resamples, seed)
 
     def measure(self, weights: Floats) -> dict[str, Floats]:
         """Study mAP, AUROC and accuracy `(R,)` under each row of weights `(R, G)`; NaN where not defined."""

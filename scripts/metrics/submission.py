@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from scripts.errors import InputError
 from scripts.labels import IMAGE_CLASSES, IMAGE_SUFFIX, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, UNIT_BOX
+from scripts.metrics.rows import expect_columns, read_rows
 
 HEADER: tuple[str, str] = ("id", "PredictionString")
 
@@ -63,20 +63,9 @@ def read_submission(path: str | Path) -> Predictions:
 
 def _read_rows(path: Path) -> Iterator[tuple[str, str, str]]:
     """Where a row stands, its id and its prediction string."""
-    if not path.is_file():
-        raise InputError("a submission.csv", f"no file {path}", "check the path")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            if tuple(next(reader, ())) != HEADER:
-                raise InputError(f"the columns {','.join(HEADER)}", f"others in {path.name}", "correct its first line")
-            for cells in reader:
-                where = f"{path.name} line {reader.line_num} ({cells[0][:80] if cells else 'empty'})"
-                if len(cells) != len(HEADER):
-                    raise InputError(f"{len(HEADER)} cells", f"{len(cells)} at {where}", "correct the row")
-                yield where, cells[0], cells[1]
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise InputError("comma-separated UTF-8 text", f"{path.name}: {error}", "write it again") from error
+    checked = expect_columns(HEADER, path)
+    for where, _, cells in read_rows(path, "a submission.csv", "check the path", checked, naming_first=True):
+        yield where, cells[0], cells[1]
 
 
 def _read_study(text: str, where: str) -> dict[str, float]:

@@ -94,6 +94,12 @@ def read_truth(path: str | Path, fold: int | Sequence[int] | None = None) -> Tru
     )
 
 
+def name_truth(path: str | Path, fold: int | Sequence[int] | None = None) -> str:
+    """How a report calls the truth that it scores against: its file, and the folds."""
+    folds = [fold] if isinstance(fold, int) else fold
+    return Path(path).name if folds is None else f"{Path(path).name}, fold {', '.join(map(str, folds))}"
+
+
 def _read_from_datalist(path: Path, fold: int | Sequence[int] | None) -> Truth:
     folds = [fold] if isinstance(fold, int) else fold
     datalist = read_datalist(path)

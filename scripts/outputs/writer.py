@@ -81,7 +81,7 @@ class FindingsWriter:
     def _write_films(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
             film = FilmFindings.from_result(item["image_id"], item["study_id"], output["result"])
-            _check_file_name(f"{film.image_id}.png")
+            check_file_name(f"{film.image_id}.png")
             if why := output["result"].get("out_of_scope"):
                 self.refused[film.image_id] = [film.image_id, film.study_id, "out_of_scope", str(item["path"]), why]
                 continue
@@ -150,6 +150,11 @@ def _hash_weights(weights: str | Path | Mapping[str, str | Path] | None) -> Any:
     return hashes
 
 
-def _check_file_name(name: str) -> None:
+def check_file_name(name: str) -> None:
+    """Refuse an image's name that would lead into another folder.
+
+    Raises:
+        InputError: where it does.
+    """
     if Path(name).name != name:
         raise InputError("an image id that can be a file's name", repr(name[:80]), "prepare the datalist again")

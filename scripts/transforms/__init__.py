@@ -1,8 +1,8 @@
 """The dictionary transforms that MONAI lacks: regions of a film, targets in their frame, augmentation with boxes."""
 
 from scripts.transforms.article import ArticleAugmentation
-from scripts.transforms.augmentation import RandHideLungsd, RandInvertd, RandWarpd
-from scripts.transforms.intensity import RandBrightnessContrastd, RandEqualizeTilesd, RandKernelBlurd
+from scripts.transforms.augmentation import RandHideLungsd, RandWarpd
+from scripts.transforms.intensity import RandBrightnessContrastd, RandEqualizeTilesd, RandInvertd, RandKernelBlurd
 from scripts.transforms.regions import BlackOutLungsd, CropToLungsd, KeepWholeFilmd, find_crop
 from scripts.transforms.soft_targets import AttachTargets, WeighByStudy, WeighMistakes
 from scripts.transforms.targets import BoxesToMaskd, MoveBoxesToRegiond

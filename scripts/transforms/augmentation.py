@@ -1,4 +1,4 @@
-"""Augmentations that MONAI lacks: boxes that follow their picture, films stored inverted, films without lungs.
+"""Augmentations that MONAI lacks: boxes that follow their picture, films without lungs.
 
 Each draws its random parameters in `randomize` and applies them apart from it.
 """
@@ -107,22 +107,6 @@ def warp_boxes(
 
 def _measure_areas(boxes: torch.Tensor) -> torch.Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
-
-
-class RandInvertd(RandomizableTransform, MapTransform):
-    """Swap black and white, as in a film whose photometric interpretation is wrong: [0, 1] -> [1, 0]."""
-
-    def __init__(self, keys: KeysCollection, prob: float = 0.1, allow_missing_keys: bool = False) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        out = dict(data)
-        self.randomize(None)
-        if self._do_transform:
-            for key in self.key_iterator(out):
-                out[key] = 1 - out[key]
-        return out
 
 
 class RandHideLungsd(RandomizableTransform, MapTransform):

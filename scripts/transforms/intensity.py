@@ -1,4 +1,4 @@
-"""Augmentations of grey values that MONAI lacks: brightness with contrast, tiles equalised, motion and box blur.
+"""Augmentations of grey values that MONAI lacks: films inverted, brightness, tiles equalised, motion and box blur.
 
 Each draws its random parameters in `randomize` and applies them apart from it; what goes in and comes out is in [0, 1].
 """
@@ -45,6 +45,16 @@ class _RandIntensityd(RandomizableTransform, MapTransform):
 
     def _change(self, picture: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
+
+
+class RandInvertd(_RandIntensityd):
+    """Swap black and white, as in a film whose photometric interpretation is wrong: [0, 1] -> [1, 0]."""
+
+    def __init__(self, keys: KeysCollection, prob: float = 0.1, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, prob, allow_missing_keys)
+
+    def _change(self, picture: torch.Tensor) -> torch.Tensor:
+        return 1 - picture
 
 
 class RandBrightnessContrastd(_RandIntensityd):

@@ -9,15 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scripts.files import replace_file
+from scripts.charts import COLOURS, GREY, save_figure
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.calibration import Reliability
 from scripts.metrics.trust.judging import ORACLE, RANDOM
 from scripts.metrics.trust.tables import name_order
-
-#: Told apart by eyes of every kind (Okabe and Ito).
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
-GREY = "#777777"
 
 #: Lines of the orders that no uncertainty makes.
 _PLAIN = {RANDOM: ":", ORACLE: "--"}
@@ -28,18 +24,18 @@ RESOLUTION = 110
 
 def draw_reliability(diagrams: Mapping[str, Reliability], path: str | Path) -> None:
     """Write reliability diagrams side by side as a PNG; bars are the intervals of `trace_reliability`."""
-    figure = Figure(figsize=(4.6 * len(diagrams), 5.1), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(diagrams), 5.1), dpi=RESOLUTION, layout="constrained")
     axes = figure.subplots(1, len(diagrams), sharey=True, squeeze=False)[0]
     for ax, (name, diagram), colour in zip(axes, diagrams.items(), COLOURS, strict=False):
         _draw_diagram(ax, diagram, colour)
         ax.set_title(f"{name} the temperature")
     axes[0].set_ylabel("share of studies that were right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_risk_coverage(curves: Mapping[str, Floats], path: str | Path) -> None:
     """Write risk-coverage curves, each `(S,)`, as a PNG: the mistakes among the studies that are not handed over."""
-    figure = Figure(figsize=(9.5, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.5, 4.6), dpi=RESOLUTION, layout="constrained")
     ax = figure.subplots()
     colours = iter(COLOURS)
     for name, risks in curves.items():
@@ -51,7 +47,7 @@ def draw_risk_coverage(curves: Mapping[str, Floats], path: str | Path) -> None:
     ax.set(xlim=(0, 1), ylim=(0, None))
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_diagram(ax: Axes, diagram: Reliability, colour: str) -> None:
@@ -61,8 +57,3 @@ def _draw_diagram(ax: Axes, diagram: Reliability, colour: str) -> None:
     ax.errorbar(*points, around, fmt="o-", color=colour, elinewidth=1, markersize=4)
     ax.set(xlabel="highest probability, mean of a bin", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     ax.grid(alpha=0.3)
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=RESOLUTION)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
-from scripts.files import write_text
+from scripts.files import replace_undefined, write_text
 from scripts.metrics.studies import JudgedStudies
 from scripts.metrics.subgroups import Subgroup, measure_subgroups
 from scripts.metrics.trust.figures import draw_reliability, draw_risk_coverage
@@ -58,8 +57,6 @@ def report_trust(
     Raises:
         InputError: where a file is not there or not valid, ids do not fit together, or there are too few patients.
     """
-    if num_resamples < 1:
-        raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
     films = gather_films(_split_paths(predictions), truth, _split_paths(members))
     table = None if facts is None else read_facts(facts)
     studies = films.judge_studies()
@@ -104,7 +101,7 @@ def _as_json(
 ) -> Any:
     """Everything that the report tells, and the curves; what is not defined is null."""
     fit = calibration.fit
-    return _replace_nan(
+    return replace_undefined(
         {
             "studies": len(films.truth.study_labels),
             "films": len(films.truth.image_boxes),
@@ -138,12 +135,3 @@ def _as_json(
 
 def _plain(intervals: Intervals) -> dict[str, dict[str, float]]:
     return {name: asdict(each) for name, each in intervals.items()}
-
-
-def _replace_nan(value: Any) -> Any:
-    """JSON has no NaN."""
-    if isinstance(value, Mapping):
-        return {key: _replace_nan(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_replace_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
+from scripts.metrics.rows import read_rows
 from scripts.metrics.subgroups import MIXED, UNSAID, cut_quartiles
 
 Film = Mapping[str, Any]
@@ -66,22 +66,16 @@ def read_facts(path: str | Path) -> dict[str, dict[str, str]]:
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Where a row stands, and its cells by column."""
-    if not path.is_file():
-        raise InputError("a table of facts", f"no file {path}", "check the path, or write it: python -m scripts facts")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            if "image_id" not in header or len(set(header) - {""}) < len(header):
-                expected = "the column image_id and others, each with a name of its own"
-                raise InputError(expected, f"another first line in {path.name}", "correct it")
-            for cells in reader:
-                where = f"{path.name} line {reader.line_num}"
-                if len(cells) != len(header):
-                    raise InputError(f"{len(header)} cells", f"{len(cells)} at {where}", "correct the row")
-                yield where, dict(zip(header, map(str.strip, cells), strict=True))
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise InputError("comma-separated UTF-8 text", f"{path.name}: {error}", "write it again") from error
+
+    def check(header: Sequence[str]) -> None:
+        names = [name.strip() for name in header]
+        if "image_id" not in names or len(set(names) - {""}) < len(names):
+            expected = "the column image_id and others, each with a name of its own"
+            raise InputError(expected, f"another first line in {path.name}", "correct it")
+
+    advice = "check the path, or write it: python -m scripts facts"
+    for where, header, cells in read_rows(path, "a table of facts", advice, check):
+        yield where, dict(zip(map(str.strip, header), map(str.strip, cells), strict=True))
 
 
 def _average_area(films: Sequence[Film]) -> float:
