@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format release environment clean
+.PHONY: help demo test lint types format release environment clean doors label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -18,7 +18,7 @@ TRAINING := --epochs 20 --val_interval 5
 RUN := $(BIN)/python -m monai.bundle run
 
 help: ## name the verbs
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
 
 demo: $(MADE) $(FILMS) ## drawn films from DICOM to score, submission and overlays, under runs/
 	@echo "== preparing: every film checked, folds by patient"
@@ -58,6 +58,40 @@ format: $(MADE) ## rewrite the code in ruff's format, imports sorted
 
 release: $(MADE) ## the bundle for the model zoo, under dist/, checked in a place of its own
 	$(BIN)/python -m scripts release
+
+# MONAI Label and MONAI Deploy want other versions than the bundle's own: an environment each, of their pins.
+PACKED := dist/chest_xray_covid19
+DOORS := runs/doors
+LABEL := .venv-label/bin/python
+DEPLOY := .venv-deploy/bin/python
+STUDIES ?= $(DOORS)/films
+
+doors: $(MADE) ## pack the bundle, and ask it about the films that every door is asked about
+	$(BIN)/python -m scripts release --checks=False
+	$(BIN)/python -m apps.doors ask --out $(DOORS)
+
+label: .venv-label/made ## MONAI Label on loopback: STUDIES=folder of films, or the URL of a DICOMweb server
+	$(LABEL) -m apps.label.serve --studies $(STUDIES)
+
+test-label: .venv-label/made doors ## MONAI Label: answers, corrections, training, browser; installs Orthanc and Chromium
+	apps/label/install.sh
+	$(LABEL) -m pytest -q apps/label $(PYTEST_OPTIONS)
+	$(BIN)/python -m apps.doors tell --out $(DOORS)
+
+deploy-demo: .venv-deploy/made doors ## MONAI Deploy: its app on drawn studies, results under runs/deploy
+	mkdir -p runs/deploy
+	ulimit -s 32768; $(DEPLOY) apps/deploy/app.py -i $(DOORS)/films -o runs/deploy -m $(PACKED)
+
+test-deploy: .venv-deploy/made doors ## MONAI Deploy: answers, results as DICOM objects, refusals
+	ulimit -s 32768; DOORS_OUT=$(DOORS) $(DEPLOY) -m pytest -q -p no:cacheprovider --rootdir apps/deploy apps/deploy $(PYTEST_OPTIONS)
+	$(BIN)/python -m apps.doors tell --out $(DOORS)
+
+.venv-label/made .venv-deploy/made: .venv-%/made: apps/%/requirements.txt apps/%/constraints.txt
+	@echo "== making the environment in .venv-$*: several minutes and 7 GB, once"
+	@"$(PYTHON)" -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
+		--constraint apps/$*/constraints.txt --requirement apps/$*/requirements.txt
+	@touch $@
 
 environment: $(MADE) ## .venv as pyproject.toml and constraints.txt say
 

@@ -52,6 +52,14 @@ def prepare(
     )
 
 
+def corrections(studies: str, out: str) -> str:
+    """Write what was saved in MONAI Label's folder of films as a CSV, which `prepare --tables` takes."""
+    from scripts.datalist import list_corrections
+
+    listed = list_corrections(studies, out)
+    return f"{listed.num_films} films with a corrected mask, {listed.num_without_class} without a class: {listed.table}"
+
+
 def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
     """Write a datalist with films of another one, of elsewhere; what is the same film, study or patient is left out."""
     from scripts.datalist import add_external as add_films
@@ -232,11 +240,13 @@ def export(out: str, config: str = "bundle/configs/inference.json", **changes: o
     return f"wrote {', '.join(measured)} as .ts and .onnx, and how far they differ as exports.json: {out}"
 
 
-def release(out: str = "dist", large_files_url: str | None = None) -> str:
+def release(out: str = "dist", large_files_url: str | None = None, checks: bool = True) -> str:
     """Pack the bundle for the model zoo, and check it unpacked elsewhere; each check stands in release.log."""
     from scripts.release import assemble_release, run_checks
 
     packed = assemble_release(".", out, large_files_url)
+    if not checks:
+        return f"{packed.folder}, {packed.archive}, not checked"
     said = run_checks(packed, ".", Path(out) / "release.log")
     return f"{said}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
 
@@ -253,6 +263,7 @@ if __name__ == "__main__":
     verbs = {
         "draw": draw,
         "prepare": prepare,
+        "corrections": corrections,
         "add_external": add_external,
         "label_external": label_external,
         "lungs": lungs,

@@ -28,7 +28,8 @@ class LogitsToFindingsd(MapTransform):
 
     Args:
         keys: dictionaries of logits, "study" (C,) and, where there is a decoder, "mask" (1, h, w), and of what else a
-            `FilmInferer` leaves: "lung_flags", of an opacity detector "boxes" (M, 4) in film pixels with "scores" (M,).
+            `FilmInferer` leaves: "study_views" (V, C), the same of each view, "lung_flags", of an opacity detector
+            "boxes" (M, 4) in film pixels with "scores" (M,).
         classes: names of the C classes.
         mask_threshold: pixels at or above it belong to the mask.
         box_threshold: pixels at or above it belong to a region of the mask.
@@ -38,9 +39,10 @@ class LogitsToFindingsd(MapTransform):
 
     That dictionary, or the item itself as the regions in `scripts.transforms` leave it, must hold `crop_box` (4,) and
     `film_size` (2,), and may hold `film_flags`, words separated by blanks. `result`:
-    {"probabilities": {class: float}, "none": float, "none_weight": float, "boxes": [[xmin, ymin, xmax, ymax]],
-    "scores": [float], "crop_box": [4], "flags": [str], "out_of_scope": str}; boxes in film pixels, best first;
-    "out_of_scope" says why a film is not scored, and is empty where it is.
+    {"probabilities": {class: float}, "views": [[float]], "none": float, "none_weight": float,
+    "boxes": [[xmin, ymin, xmax, ymax]], "scores": [float], "crop_box": [4], "flags": [str], "out_of_scope": str};
+    "views" are the probabilities of each view; boxes in film pixels, best first; "out_of_scope" says why a film is not
+    scored, and is empty where it is.
     """
 
     def __init__(
@@ -80,14 +82,15 @@ class LogitsToFindingsd(MapTransform):
         return out
 
     def _describe_film(self, found: Mapping[str, Any], crop_box: NDArray[Any]) -> dict[str, Any]:
-        logits = found["study"].float() / self.temperature
-        probabilities = dict(zip(self.classes, logits.softmax(dim=0).tolist(), strict=True))
+        logits, views = found["study"].float(), found.get("study_views", found["study"][None]).float()
+        probabilities = dict(zip(self.classes, (logits / self.temperature).softmax(dim=0).tolist(), strict=True))
         negative = probabilities["negative"]
         boxes, scores = self._find_boxes(found, crop_box)
         weighed = np.asarray(scores, dtype=float) * (1 - negative)
         order = np.argsort(-weighed, kind="stable")
         return {
             "probabilities": probabilities,
+            "views": (views / self.temperature).softmax(dim=1).tolist(),
             NONE: self.none_weight * negative + (1 - self.none_weight) * (1 - float(weighed.max(initial=0.0))),
             "none_weight": float(self.none_weight),
             "boxes": as_boxes(boxes)[order].round(3).tolist(),

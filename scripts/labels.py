@@ -5,6 +5,9 @@ from __future__ import annotations
 #: Study classes in the order of every probability vector (Litmanovich et al. 2020, doi:10.1097/RTI.0000000000000541).
 STUDY_CLASSES: tuple[str, ...] = ("negative", "typical", "indeterminate", "atypical")
 
+#: In place of a class's number: nobody knows it. Torch's losses pass over this number.
+UNKNOWN_CLASS = -100
+
 #: Column of `train_study_level.csv` for each study class.
 TABLE_COLUMNS: dict[str, str] = {
     "negative": "Negative for Pneumonia",

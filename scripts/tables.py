@@ -14,6 +14,9 @@ A CSV of one's own films has one row for each film, with the columns
     boxes      opacity boxes "xmin ymin xmax ymax", several separated by ";", in film pixels; empty for none
     patient    optional: anything that tells patients apart; it is not written anywhere
     lung_box   optional: "xmin ymin xmax ymax", one box round both lungs
+    mask       optional: a mask of the opacities, path relative to the tree (`scripts.masks`); trained on in place of
+               the boxes' rectangles
+    origin     optional: where the row comes from, in words; it is kept in the datalist
 """
 
 from __future__ import annotations
@@ -48,6 +51,8 @@ class ImageRow:
         where: file, line and id of the row, for messages.
         image: path relative to the tree, or None where the id names the file.
         patient: what tells patients apart, or None where the film itself does. Never written anywhere.
+        mask: path of a mask relative to the tree, or None.
+        origin: where the row comes from, in words, or None.
     """
 
     image_id: str
@@ -56,6 +61,8 @@ class ImageRow:
     where: str
     image: str | None = None
     patient: str | None = field(default=None, repr=False)
+    mask: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -180,8 +187,8 @@ def _read_own_table(path: Path) -> Tables:
         if label is None:
             unlabelled.add(study_id)
         boxes = tuple(_parse_box(text, row.at(image_id)) for text in row.cells["boxes"].split(";") if text.strip())
-        patient = (row.cells.get("patient") or "").strip() or None
-        images[image_id] = ImageRow(image_id, study_id, boxes, row.at(image_id), image, patient)
+        patient, mask, origin = (_take_optional(row, name) for name in ("patient", "mask", "origin"))
+        images[image_id] = ImageRow(image_id, study_id, boxes, row.at(image_id), image, patient, mask, origin)
         if (row.cells.get("lung_box") or "").strip():
             lung_boxes[image_id] = LungRow(_parse_box(row.cells["lung_box"], row.at(image_id)), row.at(image_id))
     return Tables(study_labels, images, lung_boxes, own=True)
@@ -226,6 +233,10 @@ def _take_id(row: _Row, column: str, suffix: str = "") -> str:
         ending = f" ending in {suffix}" if suffix else ""
         raise InputError(f"an id{ending}", f"{text!r} at {row.at(column)}", "correct it")
     return text.removesuffix(suffix)
+
+
+def _take_optional(row: _Row, column: str) -> str | None:
+    return (row.cells.get(column) or "").strip() or None
 
 
 def _refuse_repeated(name: str, seen: Mapping[str, object], row: _Row) -> None:

@@ -241,7 +241,7 @@ def run_writer(films: dict[str, Path], folder: Path, out_of_scope: str = "", **o
     def infer(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         whys = ["no chest" if item["image_id"] in out_of_scope.split() else "" for item in batch]
         results = [{**describe_result(), "out_of_scope": why} for why in whys]
-        return [{"pred": torch.from_numpy(draw_region())[None], "result": result} for result in results]
+        return [{"pred": torch.from_numpy(draw_region()).T, "result": result} for result in results]
 
     engine = Engine(infer)
     writer.attach(engine)

@@ -19,6 +19,8 @@ Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `
       lung_box       [xmin, ymin, xmax, ymax] or null
       height, width  pixels
       duplicate_of   image id of the same film that is trained on instead, or null
+      mask           where there is one: path of a mask of the opacities, relative to the tree; it goes before the boxes
+      origin         where it is known: where label and mask come from, in words
     external       films from elsewhere, never scored (`add_external`, `label_external`):
       matched_with   content hash of the datalist without this section: its films were compared with exactly these
       films          as above, relative to a tree of their own, without patient, fold and duplicate_of
@@ -36,6 +38,7 @@ Rules for films from elsewhere: none may be the datalist's, and fold k's labels 
 on this datalist with fold k held out. A training refuses a datalist that breaks them, whoever wrote it.
 """
 
+from scripts.datalist.corrections import Correction, find_correction, list_corrections, read_corrections
 from scripts.datalist.external import Added, add_external
 from scripts.datalist.facts import write_facts
 from scripts.datalist.joining import with_external_labels, with_pseudo_labels
@@ -46,10 +49,14 @@ from scripts.datalist.selection import find_films, test_films, training_films, v
 
 __all__ = [
     "Added",
+    "Correction",
     "Prepared",
     "add_external",
+    "find_correction",
     "find_films",
+    "list_corrections",
     "prepare",
+    "read_corrections",
     "read_datalist",
     "readable_films",
     "test_films",

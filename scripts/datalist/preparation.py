@@ -131,6 +131,7 @@ def _describe_films(films: Sequence[Film], pairs: Sequence[SameFilm], decisions:
             "height": film.height,
             "width": film.width,
             "duplicate_of": originals.get(film.image_id),
+            **{name: text for name in ("mask", "origin") if (text := getattr(film.source.row, name))},
         }
         for film, patient in zip(films, patients, strict=True)
     ]

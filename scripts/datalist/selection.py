@@ -126,11 +126,16 @@ def locate_films(
 
 def _convert_film(film: Mapping[str, Any], tree: Path) -> Film:
     lungs = film["lung_box"]
-    return {key: value for key, value in film.items() if value is not None} | {
-        "image": str(tree / film["image"]),
-        "boxes": np.asarray(film["boxes"], dtype=np.float32).reshape(-1, 4),
-        "lung_box": None if lungs is None else np.asarray(lungs, dtype=np.float32),
-    }
+    masks = {"mask": str(tree / film["mask"])} if "mask" in film else {}
+    return (
+        {key: value for key, value in film.items() if value is not None}
+        | masks
+        | {
+            "image": str(tree / film["image"]),
+            "boxes": np.asarray(film["boxes"], dtype=np.float32).reshape(-1, 4),
+            "lung_box": None if lungs is None else np.asarray(lungs, dtype=np.float32),
+        }
+    )
 
 
 def _is_candidate(path: Path, folder: Path) -> bool:

@@ -53,8 +53,10 @@ def list_own_films(tree: Path, tables: Tables) -> list[Source]:
     sources = []
     for row in tables.images.values():
         image = PurePosixPath(row.image or "")
-        if image.is_absolute() or ".." in image.parts or not (tree / image).is_file():
-            raise InputError("a film below the tree, by its relative path", f"none for {row.where}", "correct the path")
+        for what, path in (("film", image), ("mask", PurePosixPath(row.mask or image))):
+            if path.is_absolute() or ".." in path.parts or not (tree / path).is_file():
+                expected = f"a {what} below the tree, by its relative path"
+                raise InputError(expected, f"none for {row.where}", "correct the path")
         sources.append(Source(image.as_posix(), row, _number_label(tables, row.study_id)))
     return sorted(sources, key=lambda source: source.row.image_id)
 

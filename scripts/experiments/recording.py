@@ -171,7 +171,9 @@ def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int |
 
 
 def read_datalist_hash(datalist_file: str | Path) -> str:
-    """The content hash that stands in a datalist; whoever reads its films checks it."""
+    """The content hash that stands in a datalist; whoever reads its films checks it. "" without one (MONAI Label)."""
+    if not Path(datalist_file).is_file():
+        return ""
     return str(json.loads(Path(datalist_file).read_text(encoding="utf-8")).get("content_hash", ""))
 
 

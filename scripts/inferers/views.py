@@ -75,7 +75,8 @@ class ViewsInferer(AutocastInferer):
 
     Shape:
         image (B, C, H, W) -> {"study": (B, N) logs of mean softmax, "mask": (B, 1, H, W) logits of mean sigmoid}, so
-        that softmax and sigmoid give the mean probabilities back.
+        that softmax and sigmoid give the mean probabilities back, and "study_views" (B, V, N), logs of each view's
+        softmax: what the views disagree about is a measure of doubt.
     """
 
     def __init__(self, views: Sequence[str] = ("identity", "horizontal"), dtype: str | None = "bfloat16") -> None:
@@ -85,7 +86,9 @@ class ViewsInferer(AutocastInferer):
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Logits], *args: Any, **kwargs: Any) -> Logits:
         seen = [self._look(inputs, network, VIEWS[view], *args, **kwargs) for view in self.views]
         mean = {name: torch.stack([logits[name] for logits in seen]).mean(dim=0) for name in seen[0]}
-        out = {"study": mean["study"].clamp_min(torch.finfo(torch.float32).tiny).log()}
+        tiny = torch.finfo(torch.float32).tiny
+        views = torch.stack([logits["study"] for logits in seen], dim=1)
+        out = {"study": mean["study"].clamp_min(tiny).log(), "study_views": views.clamp_min(tiny).log()}
         if "mask" in mean:
             out["mask"] = torch.logit(mean["mask"], eps=1e-6)
         return out

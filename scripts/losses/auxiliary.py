@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from scripts.labels import UNKNOWN_CLASS
+
 
 class AuxiliaryMaskLoss(nn.Module):
-    """Classification loss + `mask_weight` x the sum of mask losses, the latter on films whose mask is known.
+    """Classification loss + `mask_weight` x the sum of mask losses, each on the films whose truth is known.
 
     A film of a positive study whose boxes stand on a near-duplicate has no known mask; taking it for an empty one
-    would teach the decoder that its opacities are none.
+    would teach the decoder that its opacities are none. A corrected mask may come without a class, `UNKNOWN_CLASS`.
 
     Args:
         classification: loss of (B, C) logits against (B,) class indices or (B, C) shares of the classes, cross entropy
@@ -37,13 +39,24 @@ class AuxiliaryMaskLoss(nn.Module):
 
     def forward(self, logits: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> torch.Tensor:
         weight = targets.get("weight")
-        loss = _average(self.classification, logits["study"], targets.get("soft_label", targets["label"]), weight)
+        loss = self._compute_study_loss(logits["study"], targets, weight)
         self.members = {"classification": loss.detach()}
         if "mask" not in logits or not self.mask:
             return loss
         mask_loss = self._compute_mask_loss(logits["mask"], targets["mask"], targets["boxes_known"].bool(), weight)
         self.members["mask"] = mask_loss.detach()
         return loss + self.mask_weight * mask_loss
+
+    def _compute_study_loss(
+        self, logits: torch.Tensor, targets: dict[str, torch.Tensor], weight: torch.Tensor | None
+    ) -> torch.Tensor:
+        truth = targets.get("soft_label", targets["label"])
+        known = torch.ones_like(truth[:, 0], dtype=torch.bool) if truth.ndim == 2 else truth != UNKNOWN_CLASS
+        if known.all():
+            return _average(self.classification, logits, truth, weight)
+        if not known.any():
+            return logits.sum() * 0.0
+        return _average(self.classification, logits[known], truth[known], None if weight is None else weight[known])
 
     def _compute_mask_loss(
         self, logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor, weight: torch.Tensor | None

@@ -10,7 +10,7 @@ import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
 
-from scripts.labels import STUDY_CLASSES
+from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 from scripts.metrics.scores import STUDY_MAP, score_studies
 from scripts.metrics.studies import average_films
 
@@ -44,6 +44,7 @@ class StudyMeanAveragePrecision(Metric):
     def reset(self) -> None:
         self.scores: dict[str, float] = {}
         self._films: dict[str, _Film] = {}
+        self._num_unknown = 0
 
     def update(self, output: Sequence[Any]) -> None:
         """Add the films of one batch.
@@ -58,15 +59,22 @@ class StudyMeanAveragePrecision(Metric):
             sizes = (len(rows), len(numbers), len(study_ids), len(image_ids))
             raise ValueError(f"expected as many probabilities as labels, study ids and image ids, got {sizes}")
         for row, label, study, image in zip(rows.tolist(), numbers, study_ids, image_ids, strict=True):
-            _add_film(self._films, str(image), (str(study), label, tuple(row)))
+            if label == UNKNOWN_CLASS:
+                self._num_unknown += 1
+            else:
+                _add_film(self._films, str(image), (str(study), label, tuple(row)))
 
     def compute(self) -> float:
-        """The score over every film of every process.
+        """The score over every film of every process whose class is known; NaN where films were seen, but none known.
 
         Raises:
             ValueError: where there is no film, or the films of one study have different labels.
         """
-        self.scores = score_studies(*average_films_of_studies(_gather_films(self._films)))
+        films = _gather_films(self._films)
+        if not films and self._num_unknown:
+            self.scores = dict.fromkeys((STUDY_MAP, *STUDY_CLASSES), float("nan"))
+        else:
+            self.scores = score_studies(*average_films_of_studies(films))
         return self.scores[STUDY_MAP]
 
     def completed(self, engine: Engine, name: str) -> None:

@@ -44,9 +44,9 @@ class FindingsWriter:
         InputError: where DICOM results are asked for without weights or version, or the operating point is malformed,
             or `dicom_results` is something else.
 
-    The engine's output is a list of items with "pred", the mask `(1, H, W)` in the film's frame, and "result"; its
-    batch is a list too, of items with `image_id`, `study_id` and `path`. A film that is out of scope by its result gets
-    a row of refused.csv, and no other.
+    The engine's output is a list of items with "pred", the mask `(W, H)` in the film's frame, x first as MONAI's own
+    writers take it, and "result"; its batch is a list too, of items with `image_id`, `study_id` and `path`. A film that
+    is out of scope by its result gets a row of refused.csv, and no other.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class FindingsWriter:
                 self.refused[film.image_id] = [film.image_id, film.study_id, "out_of_scope", str(item["path"]), why]
                 continue
             self.films[film.image_id], self.paths[film.image_id] = film, str(item["path"])
-            self._write_pictures(film, np.asarray(output["pred"][0]), item["path"])
+            self._write_pictures(film, np.asarray(output["pred"]).T, item["path"])
 
     def _write_pictures(self, film: FilmFindings, mask: np.ndarray, path: str) -> None:
         write_mask(mask, self.output_dir / "masks" / f"{film.image_id}.png")

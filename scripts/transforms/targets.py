@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
+from numpy.typing import ArrayLike, NDArray
 
 from scripts.boxes import compute_areas, fill_mask, move_into_crop
-from scripts.transforms.regions import CROP_BOX
+from scripts.masks import read_mask
+from scripts.transforms.regions import CROP_BOX, FILM_SIZE
 
 BOXES = "boxes"
 
@@ -18,9 +21,14 @@ BOXES = "boxes"
 class BoxesToMaskd(MapTransform):
     """Draw `boxes` (film pixels) as a filled mask in the frame of the cropped and resized picture.
 
+    Where a path stands under `mask_key`, the mask that a person drew there is cut and resized instead.
+
     Args:
         keys: pictures `(C, H, W)` that give the mask its size.
         mask_key: where the mask `(1, H, W)`, float32 zeros and ones, goes.
+
+    Raises:
+        InputError: where a drawn mask cannot be read, or is not of the film's size.
     """
 
     def __init__(self, keys: KeysCollection, mask_key: str = "mask", allow_missing_keys: bool = False) -> None:
@@ -31,9 +39,20 @@ class BoxesToMaskd(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             height, width = out[key].shape[1:]
-            boxes = move_into_crop(out[BOXES], out[CROP_BOX], height, width)
-            out[self.mask_key] = torch.from_numpy(fill_mask(boxes, height, width))[None]
+            if isinstance(out.get(self.mask_key), str):
+                drawn = read_mask(out[self.mask_key], [int(length) for length in out[FILM_SIZE]])
+                out[self.mask_key] = cut_mask(drawn, out[CROP_BOX], height, width)
+            else:
+                boxes = move_into_crop(out[BOXES], out[CROP_BOX], height, width)
+                out[self.mask_key] = torch.from_numpy(fill_mask(boxes, height, width))[None]
         return out
+
+
+def cut_mask(mask: NDArray[np.bool_], crop_box: ArrayLike, height: int, width: int) -> torch.Tensor:
+    """A mask `(H, W)` of a film -> `(1, height, width)` float32 zeros and ones of its crop, by the nearest pixel."""
+    xmin, ymin, xmax, ymax = (int(round(float(edge))) for edge in np.asarray(crop_box))
+    crop = torch.from_numpy(mask[ymin:ymax, xmin:xmax].astype(np.float32))[None, None]
+    return torch.nn.functional.interpolate(crop, size=(height, width), mode="nearest-exact")[0]
 
 
 class MoveBoxesToRegiond(MapTransform):

@@ -1,0 +1,125 @@
+"""The stock app for bundles, with one more order of work: the film first about which folds and views disagree most.
+
+`apps.label.serve` puts this file beside the stock app, whose `main.py` it finds as `stock.py`; MONAI Label starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import stock
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+
+logger = logging.getLogger(__name__)
+
+#: Name of the strategy and of the scoring method.
+UNCERTAINTY = "uncertainty"
+
+
+class MyApp(stock.MyApp, MONAILabelApp):
+    """The stock app; POST /scoring/uncertainty scores the films, POST /activelearning/uncertainty hands one out.
+
+    Its base class is named once more because MONAI Label looks for it among the direct ones.
+    """
+
+    @property
+    def scores(self) -> Path:
+        """Where the scores stand: a DICOMweb store keeps nothing about a film, and scoring is a process of its own."""
+        return Path(self.app_dir, "uncertainty.json")
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        return {**super().init_strategies(), UNCERTAINTY: MostUncertain(self.scores)}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        (infer,) = self._infers.values()  # one bundle is served
+        return {**super().init_scoring_methods(), UNCERTAINTY: Disagreement(infer, self.scores)}
+
+
+class MostUncertain(Strategy):
+    """The unlabelled film of the highest score; of films that were handed out before the least often first.
+
+    Args:
+        scores: file that `Disagreement` writes; a film that is not in it comes after all that are.
+    """
+
+    def __init__(self, scores: Path) -> None:
+        super().__init__("The film first about which folds and views disagree most")
+        self.scores = scores
+        self.handed_out: Counter[str] = Counter()
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
+        """The film's id and score; None where none is left."""
+        images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
+        if not images:
+            return None
+        known = read_scores(self.scores)
+        scores = {image: known.get(image, {}).get(UNCERTAINTY, -1.0) for image in images}
+        first = max(sorted(scores), key=lambda image: (-self.handed_out[image], scores[image]))
+        self.handed_out[first] += 1
+        return {"id": first, UNCERTAINTY: scores[first]}
+
+
+class Disagreement(ScoringMethod):
+    """How much folds and views disagree about a film's study class: the mutual information, in nats.
+
+    A member is every classifier that lies in the bundle as models/model*.pt; each is asked about every view that the
+    bundle's config names. With one member and one view there is nothing to disagree about, and all films score 0.
+
+    Args:
+        infer: the bundle's task, through which films are read and asked about as for an answer.
+        scores: file to write.
+    """
+
+    def __init__(self, infer: Any, scores: Path) -> None:
+        super().__init__("What folds and views disagree about (mutual information, nats)")
+        self.infer, self.scores = infer, scores
+
+    def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
+        """Score the films without a label that were not scored by these members before."""
+        start, members = time.monotonic(), self.list_members()
+        waiting, known = datastore.get_unlabeled_images(), read_scores(self.scores)
+        unscored = [image for image in waiting if known.get(image, {}).get("members") != members]
+        for image in unscored:
+            said = self.ask(datastore.get_image_uri(image), members, request.get("device", "cpu"))
+            known[image] = {UNCERTAINTY: self.measure(said), "members": members}
+            self.scores.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        seconds = round(time.monotonic() - start, 3)
+        return {"total": len(waiting), "executed": len(unscored), "members": members, "latency": seconds}
+
+    def list_members(self) -> list[str]:
+        """File names of the classifiers in the bundle."""
+        return sorted(path.name for path in Path(self.infer.bundle_path, "models").glob("model*.pt"))
+
+    def ask(self, path: str, members: list[str], device: str) -> list[list[float]]:
+        """Probabilities of each view of each member; of a film that is refused none, and the log says why."""
+        said: list[list[float]] = []
+        for member in members:
+            request = {"image": path, "device": device, "model_filename": member, "result_write_to_file": False}
+            try:
+                said += self.infer(request)[1]["views"]
+            except Exception as error:  # one film that cannot be read must not end the scoring of all others
+                logger.warning("not scored: %s (%s)", Path(path).name, error)
+                return []
+        return said
+
+    def measure(self, said: list[list[float]]) -> float:
+        """Mutual information of `(M, C)` probabilities; -1 of none, so that such a film comes last."""
+        sys.path.insert(0, self.infer.bundle_path)
+        try:
+            from scripts.metrics.selective import MUTUAL_INFORMATION, score_uncertainty
+        finally:
+            sys.path.remove(self.infer.bundle_path)
+        return float(score_uncertainty(said)[MUTUAL_INFORMATION]) if said else -1.0
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """Score and members of each film that was scored."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

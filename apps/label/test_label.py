@@ -1,0 +1,194 @@
+"""MONAI Label's door: the packed bundle, unchanged, in the stock app. `make test-label` runs it where Label lives."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import requests
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from apps.doors import compare_answers, write_cost
+from apps.label.conftest import BUNDLE, DOORS, ROOT, Server, serve
+from scripts.datalist import list_corrections, read_corrections
+from scripts.labels import STUDY_CLASSES
+from scripts.masks import read_mask
+
+
+def read_answer(server: Server, image: str, folder: Path) -> dict[str, Any]:
+    """An answer's JSON; its mask goes to folder/masks."""
+    answer, mask = server.infer(image), server.infer(image, "image")
+    assert answer.ok and mask.ok, (answer.text, mask.text[:300])
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
+    path = folder / "masks" / f"{image}.nrrd"
+    path.write_bytes(mask.content)
+    Image.fromarray(read_mask(path)).save(path.with_suffix(".png"))
+    return answer.json()
+
+
+def write_answers(answers: dict[str, dict[str, Any]], folder: Path) -> None:
+    """As a bundle run leaves them."""
+    films = [{"image_id": name, **answer} for name, answer in answers.items()]
+    (folder / "predictions.json").write_text(json.dumps({"films": films}))
+
+
+def test_the_answers_are_those_of_the_bundle_run(folder_server: Server, films: dict[str, Path]):
+    folder = DOORS / "label"
+    shutil.rmtree(folder, ignore_errors=True)
+    first = next(iter(films))
+    start = time.monotonic()
+    folder_server.infer(first)
+    first_seconds = time.monotonic() - start
+    answers = {name: read_answer(folder_server, name, folder) for name in films}
+    start = time.monotonic()
+    folder_server.infer(first)
+    cost = {
+        "seconds_to_start": round(folder_server.seconds, 1),
+        "seconds_for_the_first_answer": round(first_seconds, 1),
+    }
+    cost |= {"seconds_for_a_film": round(time.monotonic() - start, 2), "MB": round(folder_server.measure_memory())}
+    write_answers(answers, folder)
+    write_cost(DOORS, "label", **cost)
+    assert compare_answers(DOORS / "bundle_run", folder).agrees
+
+
+def test_an_answer_names_scores_boxes_and_flags(folder_server: Server, films: dict[str, Path]):
+    answer = folder_server.infer(next(iter(films))).json()
+    assert set(answer["probabilities"]) == {"negative", "typical", "indeterminate", "atypical"}
+    assert len(answer["boxes"]) == len(answer["scores"]) and "flags" in answer and "out_of_scope" in answer
+
+
+def test_a_film_that_is_refused_is_no_answer(folder_server: Server):
+    store = folder_server.log.parent / "studies"
+    (store / "broken.dcm").write_bytes(b"no film")
+    for _ in range(40):  # MONAI Label watches its folder
+        if "broken" in requests.get(f"{folder_server.url}/datastore/?output=all", timeout=30).text:
+            break
+        time.sleep(0.5)
+    answer = folder_server.infer("broken")
+    (store / "broken.dcm").unlink()
+    assert answer.status_code >= 500 and "probabilities" not in answer.text
+
+
+def test_renderings_are_served_where_they_are_accepted(films: dict[str, Path], tmp_path: Path):
+    (tmp_path / "studies").mkdir()
+    picture = Image.open(sorted((DOORS / "bundle_run" / "overlays").glob("*.png"))[0]).convert("L")
+    picture.save(tmp_path / "studies" / "rendering.png")
+    with serve(tmp_path / "studies", tmp_path, "--stock", "--accept_renderings") as server:
+        answer = server.infer("rendering")
+        assert answer.ok and sum(answer.json()["probabilities"].values()) > 0.999, answer.text
+
+
+def test_corrections_come_back_and_are_trained_on(folder_server: Server, films: dict[str, Path]):
+    """Masks and classes that were submitted: a table for `prepare`, and a training from Label's own endpoint."""
+    store, names = folder_server.log.parent / "studies", sorted(films)[:4]
+    said: list[dict[str, Any]] = [
+        {"study_class": "typical"},
+        {"study_class": "negative"},
+        {},
+        {"study_class": "typical"},
+    ]
+    for name, params in zip(names, said, strict=True):
+        answer = folder_server.infer(name).json()
+        mask = read_mask(DOORS / "label" / "masks" / f"{name}.nrrd")
+        mask[: len(mask) // 2] = False  # what a person takes away
+        picture = io.BytesIO()
+        Image.fromarray(mask.astype(np.uint8) * 255).save(picture, "PNG")
+        params = {**params, "lung_box": answer["crop_box"]} if name != names[0] else params
+        address = f"{folder_server.url}/datastore/label?image={name}&tag=final"
+        sent = {"label": ("mask.png", picture.getvalue())}
+        requests.put(address, data={"params": json.dumps(params)}, files=sent, timeout=60).raise_for_status()
+    listed = list_corrections(store, store.parent / "corrections.csv")
+    assert (listed.num_films, listed.num_without_class) == (4, 1)
+    rows = listed.table.read_text().splitlines()
+    assert all("MONAI Label, saved 2" in row and "labels/final/" in row for row in rows[1:])
+
+    request = {"model": BUNDLE, "device": "cpu", "max_epochs": 2, "val_split": 0.25, "multi_gpu": False}
+    requests.post(f"{folder_server.url}/train/{BUNDLE}", json=request, timeout=60).raise_for_status()
+    status: dict[str, Any] = {}
+    while status.get("status") not in ("DONE", "ERROR"):
+        time.sleep(2)
+        status = requests.get(f"{folder_server.url}/train/", timeout=60).json()
+    trained = ROOT / "runs" / "training" / "history.json"
+    assert status["status"] == "DONE", status["details"][-5:]
+    assert any("Epoch[2] Complete" in line for line in status["details"]) and trained.is_file()
+
+
+def test_a_person_corrects_a_mask_in_the_browser(
+    folder_server: Server, films: dict[str, Path], browser: webdriver.Chrome
+):
+    """Our page: film, mask, boxes and scores are there; a stroke of the brush and a class come back as a correction."""
+    name, store = sorted(films)[4], folder_server.log.parent / "studies"
+    browser.get(f"{folder_server.url}/review/?image={name}")
+    submit = browser.find_element(By.ID, "submit")
+    WebDriverWait(browser, 200).until(lambda _: submit.is_enabled())
+    told = browser.find_element(By.ID, "answer").text
+    assert all(study_class in told for study_class in STUDY_CLASSES) and told.count("0.") == len(STUDY_CLASSES) + 1
+    browser.save_screenshot(str(DOORS / "review.png"))
+    film = browser.find_element(By.ID, "marks")
+    ActionChains(browser).move_to_element(film).click_and_hold().move_by_offset(40, 0).release().perform()
+    Select(browser.find_element(By.ID, "class")).select_by_value("atypical")
+    submit.click()
+    WebDriverWait(browser, 60).until(lambda _: "submitted" in browser.find_element(By.ID, "said").text)
+    (correction,) = [each for each in read_corrections(store) if each.image_id == name]
+    before, after = read_mask(DOORS / "label" / "masks" / f"{name}.nrrd"), read_mask(correction.mask)
+    height, width = after.shape
+    assert correction.study_class == "atypical" and correction.lung_box is not None
+    assert after[height // 2, width // 2] and (after & ~before).sum() > 0 and not (before & ~after).any()
+
+
+def test_the_viewer_of_monai_label_lists_the_films(
+    dicomweb_server: Server, films: dict[str, Path], browser: webdriver.Chrome
+):
+    """OHIF as MONAI Label ships it; in its mode "MONAI Label" a single film stays black: `apps.label.review`."""
+    browser.get(f"{dicomweb_server.url}/ohif/")
+    page = browser.find_element(By.TAG_NAME, "body")
+    WebDriverWait(browser, 120).until(lambda _: all(f"DRAWN-{name}" in page.text for name in films))
+    browser.save_screenshot(str(DOORS / "ohif.png"))
+
+
+def test_a_dicomweb_store_gives_the_same_answers(dicomweb_server: Server, orthanc: str, films: dict[str, Path]):
+    series = {name: find_series(orthanc, name) for name in films}
+    folder = dicomweb_server.log.parent / "answers"
+    answers = {name: read_answer(dicomweb_server, uid, folder) for name, uid in series.items()}
+    for name, uid in series.items():
+        (folder / "masks" / f"{uid}.png").rename(folder / "masks" / f"{name}.png")
+    write_answers(answers, folder)
+    assert compare_answers(DOORS / "bundle_run", folder).agrees
+
+
+def find_series(orthanc: str, name: str) -> str:
+    """SeriesInstanceUID of a film by its patient's id, which `apps.films` made of its name."""
+    query = {"Level": "Series", "Query": {"PatientID": f"DRAWN-{name}"}, "Expand": True}
+    (series,) = requests.post(f"{orthanc}/tools/find", json=query, timeout=30).json()
+    return str(series["MainDicomTags"]["SeriesInstanceUID"])
+
+
+def test_the_film_comes_first_about_which_members_disagree_most(dicomweb_server: Server, films: dict[str, Path]):
+    scored = requests.post(f"{dicomweb_server.url}/scoring/uncertainty?run_sync=true", json={}, timeout=600)
+    assert scored.ok, scored.text
+    stored = json.loads((dicomweb_server.log.parent / "app" / "uncertainty.json").read_text())
+    scores = {image: entry["uncertainty"] for image, entry in stored.items()}
+    assert len(scores) == len(films) and max(scores.values()) > min(scores.values()) >= 0
+    assert scored.json()["members"] == sorted(path.name for path in (ROOT / "bundle/models").glob("model*.pt"))
+    address = f"{dicomweb_server.url}/activelearning/uncertainty"
+    given = [requests.post(address, json={}, timeout=60).json()["id"] for _ in scores]
+    assert given == sorted(scores, key=scores.__getitem__, reverse=True)
+
+
+def test_nothing_but_loopback_answers(folder_server: Server):
+    """Neither a listener on other interfaces, nor an answer to pages of other places."""
+    listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    port = f"{int(folder_server.url.rpartition(':')[2]):04X}"
+    hosts = {line.split()[1].split(":")[0] for line in listening if line.split()[1].endswith(f":{port}")}
+    answer = requests.get(f"{folder_server.url}/info/", headers={"Origin": "http://elsewhere.example"}, timeout=60)
+    assert hosts == {"0100007F"} and "access-control-allow-origin" not in answer.headers

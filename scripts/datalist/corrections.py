@@ -1,0 +1,167 @@
+"""What a person saved in MONAI Label: a mask for a film, its study's class where it was told, and where both come from.
+
+MONAI Label keeps them in a folder of films:
+    datastore_v2.json        for each image id: the film's suffix, and for each tag a label's suffix and what was said
+    labels/final/<id>.nrrd   the masks that were submitted
+
+What was said are the `params` of `PUT /datastore/label`. Of them `study_class` is read, one of `STUDY_CLASSES`, and
+`lung_box` or `crop_box`, film pixels, as an answer of the bundle has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.boxes import find_regions
+from scripts.datalist.selection import find_films
+from scripts.errors import InputError
+from scripts.files import compute_sha256, write_csv
+from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
+from scripts.masks import read_mask
+
+STORE, TAG = "datastore_v2.json", "final"
+
+#: As `scripts.tables` reads them.
+COLUMNS = ("study", "image", "label", "boxes", "lung_box", "mask", "origin")
+
+_ADVICE = "name the folder that MONAI Label serves"
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A film with the mask that was saved for it.
+
+    Args:
+        image_id: MONAI Label's.
+        image, mask: files.
+        study_class: one of `STUDY_CLASSES`, or None where nobody told it.
+        lung_box: `(xmin, ymin, xmax, ymax)` in film pixels, or None.
+        saved: when, UTC.
+    """
+
+    image_id: str
+    image: Path
+    mask: Path
+    study_class: str | None
+    lung_box: tuple[float, ...] | None
+    saved: str
+
+    @property
+    def label(self) -> int:
+        """Place in `STUDY_CLASSES`, or `UNKNOWN_CLASS`."""
+        return UNKNOWN_CLASS if self.study_class is None else STUDY_CLASSES.index(self.study_class)
+
+    def tell_origin(self) -> str:
+        """Where the mask comes from, and which one it is."""
+        return f"MONAI Label, saved {self.saved}, mask sha256 {compute_sha256(self.mask)}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What `list_corrections` wrote: the table, how many corrections stand in it, how many of them without a class."""
+
+    table: Path
+    num_films: int
+    num_without_class: int
+
+
+def list_corrections(store: str | Path, table: str | Path) -> Listed:
+    """Write what was saved in a folder of MONAI Label as a CSV of one's own films; `prepare --tables` takes it.
+
+    A film without a class is listed without a label: it is not trained on before somebody adds it.
+
+    Args:
+        store: the folder that MONAI Label serves; the tree of the table's paths.
+        table: the CSV to write.
+
+    Raises:
+        InputError: where nothing was saved there, or a mask cannot be read.
+    """
+    store = Path(store)
+    corrections = read_corrections(store)
+    studies = {Path(film["image"]): film["study_id"] for film in find_films(store)}
+    rows = [_describe_row(correction, store, studies) for correction in corrections]
+    write_csv(table, COLUMNS, rows)
+    return Listed(Path(table), len(rows), sum(correction.study_class is None for correction in corrections))
+
+
+def read_corrections(store: str | Path) -> list[Correction]:
+    """Everything that was submitted in a folder of MONAI Label, by image id.
+
+    Raises:
+        InputError: where the folder is none of MONAI Label, nothing was submitted, or a class is unknown.
+    """
+    path = Path(store) / STORE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        objects, labels_dir = content["objects"], content.get("labels_dir", "labels")
+        images_dir = content.get("images_dir", ".")
+    except OSError as error:
+        raise InputError(f"a folder with {STORE}", f"none at {path} ({error.strerror})", _ADVICE) from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"a {STORE} of MONAI Label", f"another content at {path}", _ADVICE) from None
+    folders = Path(store) / images_dir, Path(store) / labels_dir / TAG
+    found = [
+        _read_correction(image_id, entry, *folders)
+        for image_id, entry in sorted(objects.items())
+        if TAG in entry.get("labels", {})
+    ]
+    if not found:
+        raise InputError("at least one submitted label", f"none in {path}", "submit one in the viewer first")
+    return found
+
+
+def find_correction(image: str | Path, mask: str | Path) -> Correction:
+    """One film and its mask as MONAI Label's trainer hands them over, with what stands beside them in the store.
+
+    Raises:
+        InputError: where a class is unknown.
+    """
+    image, mask = Path(image), Path(mask)
+    store = next((folder for folder in mask.parents if (folder / STORE).is_file()), None)
+    known = {} if store is None else {each.mask.resolve(): each for each in read_corrections(store)}
+    nothing = Correction(image.stem, image, mask, None, None, "at an unknown time")
+    return known.get(mask.resolve(), nothing)
+
+
+def _read_correction(image_id: str, entry: Mapping[str, Any], images: Path, masks: Path) -> Correction:
+    label = entry["labels"][TAG]
+    said = label.get("info") or {}
+    study_class = said.get("study_class") or None
+    if study_class is not None and study_class not in STUDY_CLASSES:
+        expected = f"a study_class of {', '.join(STUDY_CLASSES)}"
+        raise InputError(expected, f"{str(study_class)[:40]!r} for {image_id}", "submit the label again")
+    box = said.get("lung_box") or said.get("crop_box")
+    seconds = said.get("ts")
+    return Correction(
+        image_id,
+        images / f"{image_id}{entry['image']['ext']}",
+        masks / f"{image_id}{label['ext']}",
+        study_class,
+        None if box is None else tuple(float(edge) for edge in box),
+        "at an unknown time" if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(),
+    )
+
+
+def _describe_row(correction: Correction, store: Path, studies: Mapping[Path, str]) -> list[object]:
+    boxes, _ = find_regions(read_mask(correction.mask).astype(np.float32), 0.5)
+    return [
+        studies.get(correction.image.resolve(), correction.image_id),
+        correction.image.relative_to(store).as_posix(),
+        correction.study_class or "",
+        "; ".join(_join(box) for box in boxes),
+        _join(correction.lung_box or ()),
+        correction.mask.relative_to(store).as_posix(),
+        correction.tell_origin(),
+    ]
+
+
+def _join(box: Any) -> str:
+    return " ".join(f"{float(edge):g}" for edge in box)
