@@ -1,0 +1,91 @@
+"""A record of MONAI Label becomes a prepared film; a film that was prepared passes through."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import nrrd
+import numpy as np
+import pytest
+import torch
+from configs import TRAIN, read_json
+from films import draw_values, make_film, write_film
+from monai.bundle import ConfigParser
+
+from scripts.errors import InputError
+from scripts.inferers import Lungs
+from scripts.inferers.corrections import PrepareCorrection
+from scripts.labels import UNKNOWN_CLASS
+
+SIZE, LUNGS = (96, 80), (10.0, 20.0, 70.0, 84.0)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, str]:
+    """A film and the mask of its right half."""
+    write_film(tmp_path / "film.dcm", make_film(draw_values(12, *SIZE)))
+    mask = np.zeros(SIZE[::-1], dtype=np.uint8)
+    mask[SIZE[1] // 2 :] = 1
+    (tmp_path / "labels" / "final").mkdir(parents=True)
+    path = tmp_path / "labels" / "final" / "film.nrrd"
+    nrrd.write(str(path), mask)
+    return {"image": str(tmp_path / "film.dcm"), "label": str(path)}
+
+
+def say(record: dict[str, str], **info: Any) -> None:
+    entry = {"image": {"ext": ".dcm"}, "labels": {"final": {"info": info, "ext": ".nrrd"}}}
+    store = Path(record["image"]).parent / "datastore_v2.json"
+    store.write_text(json.dumps({"objects": {"film": entry}}))
+
+
+def build_preparation() -> Any:
+    """The preparation of train.json."""
+    config = {**read_json(TRAIN), "image_size": 64}
+    return ConfigParser(config).get_parsed_content("train#preprocessing")
+
+
+def test_film_mask_and_class_are_prepared_as_the_datalists_films(record: dict[str, str]):
+    say(record, study_class="typical", lung_box=LUNGS)
+    film = PrepareCorrection(build_preparation())(record)
+    assert film["image"].shape == film["mask"].shape == (1, 64, 64) and film["label"] == 1
+    assert film["crop_box"].tolist() == list(LUNGS)
+    # the right half of the film begins in the middle of the lung box
+    columns = film["mask"][0].mean(dim=0)
+    assert torch.equal(columns, (torch.arange(64) >= 32).float())
+
+
+def test_without_a_class_it_is_unknown(record: dict[str, str]):
+    say(record, lung_box=LUNGS)
+    assert PrepareCorrection(build_preparation())(record)["label"] == UNKNOWN_CLASS
+
+
+def test_lungs_that_nobody_marked_are_looked_for(record: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[Any, ...]] = []
+
+    def read_finder(*places: Any) -> Any:
+        asked.append(places)
+        return lambda films: [Lungs(LUNGS, 0.9, 0.0, ()) for _ in films]
+
+    monkeypatch.setattr("scripts.inferers.corrections.read_lung_finder", read_finder)
+    prepare = PrepareCorrection(build_preparation(), "inference.json", "lungs.pt")
+    films = [prepare(record), prepare(record)]
+    assert [film["crop_box"].tolist() for film in films] == [list(LUNGS)] * 2
+    assert asked == [("inference.json", "lungs.pt")]  # the network is read once
+
+
+def test_without_a_finder_the_film_is_seen_whole(record: dict[str, str]):
+    assert PrepareCorrection(build_preparation())(record)["crop_box"].tolist() == [0, 0, SIZE[1], SIZE[0]]
+
+
+def test_a_prepared_film_passes_through():
+    film = {"image": torch.zeros(1, 4, 4), "label": torch.tensor(2)}
+    assert PrepareCorrection(pytest.fail)(film) is film
+
+
+def test_a_mask_of_another_film_is_told(record: dict[str, str]):
+    nrrd.write(record["label"], np.zeros((7, 7), dtype=np.uint8))
+    with pytest.raises((InputError, RuntimeError)) as told:
+        PrepareCorrection(build_preparation())(record)
+    assert "96 x 80" in str(told.value) or "96 x 80" in str(told.value.__cause__)
