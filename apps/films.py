@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from scripts.synthetic import FilmStyle, draw_chest, store_picture, write_film
 
 #: Name -> height, width, class, seed, style. The twins show one picture, once stored as its negative.
@@ -22,6 +24,8 @@ def draw_films(folder: str | Path) -> dict[str, Path]:
     written = {}
     for name, (height, width, study_class, seed, style) in FILMS.items():
         drawing = draw_chest(height, width, study_class, (seed, seed, seed))
-        values, style = store_picture(drawing.pixels, replace(style, patient_id=f"DRAWN-{name}"), "full")
+        # whole steps, so that a negative is stored without rounding
+        pixels = np.round(drawing.pixels * (top := 2**style.bits_stored - 1)) / top
+        values, style = store_picture(pixels, replace(style, patient_id=f"DRAWN-{name}"), "full")
         written[name] = write_film(Path(folder) / f"study-{name}" / "series" / f"{name}.dcm", values, style)
     return written

@@ -48,8 +48,18 @@ def test_the_sigmoid_of_what_is_returned_is_the_mean_sigmoid_of_the_views_mirror
 
 
 def test_the_order_of_the_views_does_not_matter():
-    for name, value in build(*VIEWS)(FILMS, look_pointwise).items():
-        torch.testing.assert_close(build(*reversed(VIEWS))(FILMS, look_pointwise)[name], value)
+    found, turned = (build(*views)(FILMS, look_pointwise) for views in (VIEWS, reversed(VIEWS)))
+    for name in ("study", "mask"):
+        torch.testing.assert_close(turned[name], found[name])
+
+
+def test_what_each_view_says_stands_beside_their_mean():
+    found = build(*VIEWS)(FILMS, look_pointwise)
+    assert found["study_views"].shape == (len(FILMS), len(VIEWS), 4)
+    torch.testing.assert_close(found["study_views"].exp().mean(dim=1), found["study"].exp())
+    for place, axes in enumerate(VIEWS.values()):
+        alone = look_pointwise(torch.flip(FILMS, axes))["study"].softmax(dim=1)
+        torch.testing.assert_close(found["study_views"][:, place].exp(), alone)
 
 
 def test_each_view_is_its_own_inverse():
@@ -58,7 +68,8 @@ def test_each_view_is_its_own_inverse():
 
 
 def test_a_network_without_a_mask_gives_none():
-    assert set(build("identity", "both")(FILMS, lambda image: {"study": look_pointwise(image)["study"]})) == {"study"}
+    found = build("identity", "both")(FILMS, lambda image: {"study": look_pointwise(image)["study"]})
+    assert set(found) == {"study", "study_views"}
 
 
 def test_certain_views_stay_finite():

@@ -13,6 +13,8 @@ import torch
 from configs import TRAIN, read_json
 from films import draw_values, make_film, write_film
 from monai.bundle import ConfigParser
+from monai.data import PersistentDataset
+from monai.data.utils import pickle_hashing
 
 from scripts.errors import InputError
 from scripts.inferers import Lungs
@@ -54,6 +56,16 @@ def test_film_mask_and_class_are_prepared_as_the_datalists_films(record: dict[st
     # the right half of the film begins in the middle of the lung box
     columns = film["mask"][0].mean(dim=0)
     assert torch.equal(columns, (torch.arange(64) >= 32).float())
+
+
+def test_what_is_prepared_is_plain_whether_new_or_from_a_cache_on_disk(record: dict[str, str], tmp_path: Path):
+    """MONAI's collation takes a batch for what its first film is: one MetaTensor before a plain one ends a training."""
+    say(record, study_class="typical", lung_box=LUNGS)
+    prepare = PrepareCorrection(build_preparation())
+    dataset = PersistentDataset([record], prepare, cache_dir=tmp_path / "cache", hash_transform=pickle_hashing)
+    new, cached = dataset[0], dataset[0]
+    for name in ("image", "mask", "crop_box", "film_size"):
+        assert type(new[name]) is type(cached[name]) is torch.Tensor, name
 
 
 def test_without_a_class_it_is_unknown(record: dict[str, str]):

@@ -168,7 +168,7 @@ def test_without_a_preparation_of_its_own_the_opacity_finder_sees_what_the_class
 
 def test_what_is_left_out_is_not_there():
     (found,) = infer(WIDE, opacity_finder=None, network=WhiteClassifier(has_mask=False))
-    assert set(found) == {"study", "crop_box", "film_size", "lung_flags"}
+    assert set(found) == {"study", "study_views", "crop_box", "film_size", "lung_flags"}
 
 
 DRAWN = (50.0, 40.0, 150.0, 90.0)

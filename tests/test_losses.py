@@ -12,6 +12,7 @@ from monai.losses import DiceLoss
 from numpy.typing import NDArray
 from torch import nn
 
+from scripts.labels import UNKNOWN_CLASS
 from scripts.losses import AuxiliaryMaskLoss, DetectionLoss, LungBoxLoss
 from scripts.networks import StudyClassifier
 from scripts.networks.lungs import average_places, measure_spread
@@ -91,6 +92,22 @@ def test_films_with_unknown_boxes_do_not_enter_the_mask_loss():
     touched = logits["mask"].grad.flatten(1).any(dim=1)
     assert touched.tolist() == targets["boxes_known"].tolist()
     assert logits["study"].grad.flatten(1).any(dim=1).all(), "they are classified all the same"
+
+
+def test_films_with_an_unknown_class_do_not_enter_the_study_loss():
+    logits, targets = draw_batch()
+    known = torch.arange(len(targets["label"])) % 2 == 0
+    told = {**targets, "label": torch.where(known, targets["label"], UNKNOWN_CLASS)}
+    loss = build_loss(mask=())
+    expected = loss({"study": logits["study"][known]}, {"label": targets["label"][known]})
+    torch.testing.assert_close(loss({"study": logits["study"]}, told), expected)
+
+
+def test_a_batch_without_a_known_class_teaches_the_decoder_alone():
+    logits, targets = draw_batch()
+    unknown = {**targets, "label": torch.full_like(targets["label"], UNKNOWN_CLASS)}
+    build_loss()(logits, unknown).backward()
+    assert logits["study"].grad is not None and not logits["study"].grad.any() and logits["mask"].grad.any()
 
 
 def test_what_an_unknown_mask_holds_changes_nothing():

@@ -13,6 +13,7 @@ from ignite.engine import Engine
 from monai.bundle import ConfigParser
 
 from scripts import metrics
+from scripts.labels import UNKNOWN_CLASS
 from scripts.metrics import StudyMeanAveragePrecision
 
 # Image id, study id, label, probabilities; study "two" has two films, in one batch or in two. The numbers are such that
@@ -68,6 +69,13 @@ def test_multi_image_studies_are_not_dropped_nor_counted_by_image():
     by_image = metrics.score_studies([film[3] for film in FILMS], [film[2] for film in FILMS])
     assert told != pytest.approx(run_metric(single, 2)[1]["study_map"])
     assert told != pytest.approx(by_image["study_map"])
+
+
+def test_films_of_an_unknown_class_are_not_scored():
+    strangers = [("s", "stranger", UNKNOWN_CLASS, (0.7, 0.1, 0.1, 0.1))]
+    assert run_metric([*strangers, *FILMS], 2)[0].scores == pytest.approx(EXPECTED, nan_ok=True)
+    told = run_metric(strangers, 1)[1]
+    assert math.isnan(told["study_map"]) and math.isnan(told["study_map_typical"])
 
 
 def test_a_film_seen_twice_counts_once_and_an_epoch_starts_anew():
