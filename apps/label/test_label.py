@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -126,6 +128,28 @@ def test_corrections_come_back_and_are_trained_on(folder_server: Server, films: 
     assert any("Epoch[2] Complete" in line for line in status["details"]) and trained.is_file()
 
 
+def test_corrections_are_trained_on_from_the_command_line(folder_server: Server, tmp_path: Path):
+    """The commands of the documentation, on what the test before has submitted."""
+    store = folder_server.log.parent / "studies"
+    table, datalist = tmp_path / "corrections.csv", tmp_path / "corrected" / "datalist.json"
+    run_module("scripts", "corrections", "--studies", store, "--out", table)
+    places = ("--tree", store, "--tables", table, "--out", datalist.parent)
+    run_module("scripts", "prepare", *places, "--num_folds", 2, "--workers", 1)
+    small = ("--image_size", 64, "--epochs", 1, "--val_interval", 1, "--batch_size", 2)
+    config = ("--config_file", "bundle/configs/train.json", "--dataset_dir", store, "--datalist_file", datalist)
+    run_module("monai.bundle", "run", "training", *config, "--output_dir", tmp_path / "training", *small)
+    films = json.loads(datalist.read_text())["training"]
+    assert len(films) == 3 and all(film["origin"].startswith("MONAI Label, saved 2") for film in films)
+    assert json.loads((tmp_path / "training" / "record.json").read_text())["status"] == "done"
+
+
+def run_module(*arguments: object) -> None:
+    """Run `python -m ...` from the repository's root, as the documentation says it."""
+    command = [sys.executable, "-W", "ignore", "-m", *map(str, arguments)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout[-500:] + ended.stderr[-1500:]
+
+
 def test_a_person_corrects_a_mask_in_the_browser(
     folder_server: Server, films: dict[str, Path], browser: webdriver.Chrome
 ):
@@ -182,7 +206,7 @@ def test_the_film_comes_first_about_which_members_disagree_most(dicomweb_server:
     stored = json.loads((dicomweb_server.log.parent / "app" / "uncertainty.json").read_text())
     scores = {image: entry["uncertainty"] for image, entry in stored.items()}
     assert len(scores) == len(films) and max(scores.values()) > min(scores.values()) >= 0
-    assert scored.json()["members"] == sorted(path.name for path in (ROOT / "bundle/models").glob("model*.pt"))
+    assert scored.json()["members"] == sorted(path.name for path in (ROOT / "dist/chest_xray_covid19/models").glob("model*.pt"))
     address = f"{dicomweb_server.url}/activelearning/uncertainty"
     given = [requests.post(address, json={}, timeout=60).json()["id"] for _ in scores]
     assert given == sorted(scores, key=scores.__getitem__, reverse=True)
