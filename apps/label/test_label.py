@@ -206,7 +206,9 @@ def test_the_film_comes_first_about_which_members_disagree_most(dicomweb_server:
     stored = json.loads((dicomweb_server.log.parent / "app" / "uncertainty.json").read_text())
     scores = {image: entry["uncertainty"] for image, entry in stored.items()}
     assert len(scores) == len(films) and max(scores.values()) > min(scores.values()) >= 0
-    assert scored.json()["members"] == sorted(path.name for path in (ROOT / "dist/chest_xray_covid19/models").glob("model*.pt"))
+    assert scored.json()["members"] == sorted(
+        path.name for path in (ROOT / "dist/chest_xray_covid19/models").glob("model*.pt")
+    )
     address = f"{dicomweb_server.url}/activelearning/uncertainty"
     given = [requests.post(address, json={}, timeout=60).json()["id"] for _ in scores]
     assert given == sorted(scores, key=scores.__getitem__, reverse=True)
