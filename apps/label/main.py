@@ -1,4 +1,4 @@
-"""The stock app for bundles, with one more order of work: the film first about which folds and views disagree most.
+"""The stock app for bundles, with one more order of work: the film first about which folds and views are least sure.
 
 `apps.label.serve` puts this file beside the stock app, whose `main.py` it finds as `stock.py`; MONAI Label starts it.
 """
@@ -40,18 +40,18 @@ class MyApp(stock.MyApp, MONAILabelApp):
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         (infer,) = self._infers.values()  # one bundle is served
-        return {**super().init_scoring_methods(), UNCERTAINTY: Disagreement(infer, self.scores)}
+        return {**super().init_scoring_methods(), UNCERTAINTY: Uncertainty(infer, self.scores)}
 
 
 class MostUncertain(Strategy):
     """The unlabelled film of the highest score; of films that were handed out before the least often first.
 
     Args:
-        scores: file that `Disagreement` writes; a film that is not in it comes after all that are.
+        scores: file that `Uncertainty` writes; a film that is not in it comes after all that are.
     """
 
     def __init__(self, scores: Path) -> None:
-        super().__init__("The film first about which folds and views disagree most")
+        super().__init__("The film first about which folds and views are least sure")
         self.scores = scores
         self.handed_out: Counter[str] = Counter()
 
@@ -67,11 +67,12 @@ class MostUncertain(Strategy):
         return {"id": first, UNCERTAINTY: scores[first]}
 
 
-class Disagreement(ScoringMethod):
-    """How much folds and views disagree about a film's study class: the mutual information, in nats.
+class Uncertainty(ScoringMethod):
+    """How unsure folds and views are together of a film's study class: the entropy of their mean, in nats.
 
     A member is every classifier that lies in the bundle as models/model*.pt; each is asked about every view that the
-    bundle's config names. With one member and one view there is nothing to disagree about, and all films score 0.
+    bundle's config names. What they disagree about (mutual information) orders mistakes no better than chance where it
+    was measured, and the entropy does: bundle/docs/results.md, "Trust in the numbers".
 
     Args:
         infer: the bundle's task, through which films are read and asked about as for an answer.
@@ -79,7 +80,7 @@ class Disagreement(ScoringMethod):
     """
 
     def __init__(self, infer: Any, scores: Path) -> None:
-        super().__init__("What folds and views disagree about (mutual information, nats)")
+        super().__init__("How unsure folds and views are together (entropy of their mean, nats)")
         self.infer, self.scores = infer, scores
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
@@ -111,13 +112,13 @@ class Disagreement(ScoringMethod):
         return said
 
     def measure(self, said: list[list[float]]) -> float:
-        """Mutual information of `(M, C)` probabilities; -1 of none, so that such a film comes last."""
+        """Entropy of the mean of `(M, C)` probabilities; -1 of none, so that such a film comes last."""
         sys.path.insert(0, self.infer.bundle_path)
         try:
-            from scripts.metrics.selective import MUTUAL_INFORMATION, score_uncertainty
+            from scripts.metrics.selective import ENTROPY, score_uncertainty
         finally:
             sys.path.remove(self.infer.bundle_path)
-        return float(score_uncertainty(said)[MUTUAL_INFORMATION]) if said else -1.0
+        return float(score_uncertainty(said)[ENTROPY]) if said else -1.0
 
 
 def read_scores(path: Path) -> dict[str, Any]:

@@ -200,7 +200,7 @@ def find_series(orthanc: str, name: str) -> str:
     return str(series["MainDicomTags"]["SeriesInstanceUID"])
 
 
-def test_the_film_comes_first_about_which_members_disagree_most(dicomweb_server: Server, films: dict[str, Path]):
+def test_the_film_comes_first_about_which_members_are_least_sure(dicomweb_server: Server, films: dict[str, Path]):
     scored = requests.post(f"{dicomweb_server.url}/scoring/uncertainty?run_sync=true", json={}, timeout=600)
     assert scored.ok, scored.text
     stored = json.loads((dicomweb_server.log.parent / "app" / "uncertainty.json").read_text())
