@@ -491,7 +491,8 @@ def test_an_ensemble_of_a_network_with_itself_says_what_the_network_says(
 ):
     files = f"['{INFERENCE}','{CONFIGS / 'inference_ensemble.json'}']"
     members = {name: str(trained / "last.pt") for name in ("one", "other")}
-    options = {**TINY, "dataset_dir": tree / "train", "overlays": 0, "members": members, "output_dir": tmp_path}
+    asked = {"members": members, "shares": [1, 3], "dataset_dir": tree / "train", "overlays": 0}
+    options = {**TINY, **asked, "output_dir": tmp_path}
     succeed(commands.run_bundle("inferring", files, **options))
     rows, alone = read_csv(tmp_path / "films.csv"), read_csv(inferred[0] / "films.csv")
     for row, film in zip(rows, alone, strict=True):

@@ -605,5 +605,5 @@ def test_an_ensemble_of_classifiers_without_mask_has_none():
 
 @pytest.mark.parametrize(("members", "shares"), [(0, None), (2, [1.0]), (2, [1.0, 0.0]), (2, [1.0, -1.0])])
 def test_an_ensemble_needs_members_and_a_share_for_each(members: int, shares: list[float] | None):
-    with pytest.raises(ValueError, match=f"a share above 0 for each of {members} members"):
+    with pytest.raises(InputError, match=f"a share above 0 for each of {members} members"):
         StudyEnsemble([Fixed([0.0] * 4) for _ in range(members)], shares)

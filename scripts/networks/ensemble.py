@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from scripts.errors import InputError
+
 
 class StudyEnsemble(nn.Module):
     """The weighted mean of its members' probabilities, as logits: softmax and sigmoid give the means back.
@@ -19,14 +21,15 @@ class StudyEnsemble(nn.Module):
         (B, C, H, W) -> {"study": (B, N), "mask": (B, 1, H, W)}, the latter where the members have it.
 
     Raises:
-        ValueError: where there is no member, or the shares are not one positive number for each.
+        InputError: where there is no member, or the shares are not one positive number for each.
     """
 
     def __init__(self, members: Sequence[nn.Module], shares: Sequence[float] | None = None) -> None:
         super().__init__()
         given = [1.0] * len(members) if shares is None else list(shares)
         if not members or len(given) != len(members) or min(given) <= 0:
-            raise ValueError(f"expected a share above 0 for each of {len(members)} members, got {given}")
+            expected = f"a share above 0 for each of {len(members)} members"
+            raise InputError(expected, str(given), "say one for each with --shares, or null for equal ones")
         self.members = nn.ModuleList(members)
         self.register_buffer("shares", torch.tensor(given) / sum(given), persistent=False)
 
