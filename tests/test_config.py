@@ -273,6 +273,7 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     changes = shrink(path, **places)
     if "members" in merge(stack(path)):
         changes["members"] = {"one": str(weights), "other": str(weights)}
+        changes["shares"] = [2, 1]
     workflow = ConfigWorkflow(
         [str(file) for file in stack(path)],
         meta_file=str(METADATA),
