@@ -92,6 +92,8 @@ class Workplace:
         kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         home, temporary = str(self.folder / "home"), str(self.folder / "temporary")
         environment = {**kept, "HOME": home, "TMPDIR": temporary, "PYTHONDONTWRITEBYTECODE": "1"}
+        # MONAI imports matplotlib where it is installed, and that makes a folder for its fonts
+        environment["MPLCONFIGDIR"] = str(self.folder / "out" / "matplotlib")
         if watched:
             environment["PYTHONPATH"] = str(self.bundle / "scripts" / "release" / "guard")
             environment["CHECK_FOLDERS"] = os.pathsep.join([str(self.folder / "out"), temporary])
