@@ -64,18 +64,21 @@ PACKED := dist/chest_xray_covid19
 DOORS := runs/doors
 LABEL := .venv-label/bin/python
 DEPLOY := .venv-deploy/bin/python
-STUDIES ?= $(DOORS)/films
 
 doors: $(MADE) ## pack the bundle, and ask it about the films that every door is asked about
 	$(BIN)/python -m scripts release --checks=False
 	$(BIN)/python -m apps.doors ask --out $(DOORS)
 
-label: .venv-label/made ## MONAI Label on loopback: STUDIES=folder of films, or the URL of a DICOMweb server
+$(PACKED): | $(MADE)
+	$(BIN)/python -m scripts release --checks=False
+
+label: .venv-label/made | $(PACKED) ## MONAI Label on loopback: STUDIES=folder of films, or the URL of a DICOMweb server
+	@[ -n "$(STUDIES)" ] || { echo 'error: expected STUDIES=FOLDER or a DICOMweb URL, found none; say make label STUDIES=...'; exit 1; }
 	$(LABEL) -m apps.label.serve --studies $(STUDIES)
 
 test-label: .venv-label/made doors ## MONAI Label: answers, corrections, training, browser; installs Orthanc and Chromium
 	apps/label/install.sh
-	$(LABEL) -m pytest -q apps/label $(PYTEST_OPTIONS)
+	DOORS=$(DOORS) $(LABEL) -m pytest -q apps/label $(PYTEST_OPTIONS)
 	$(BIN)/python -m apps.doors tell --out $(DOORS)
 
 deploy-demo: .venv-deploy/made doors ## MONAI Deploy: its app on drawn studies, results under runs/deploy
@@ -83,7 +86,7 @@ deploy-demo: .venv-deploy/made doors ## MONAI Deploy: its app on drawn studies, 
 	ulimit -s 32768; $(DEPLOY) apps/deploy/app.py -i $(DOORS)/films -o runs/deploy -m $(PACKED)
 
 test-deploy: .venv-deploy/made doors ## MONAI Deploy: answers, results as DICOM objects, refusals
-	ulimit -s 32768; DOORS_OUT=$(DOORS) $(DEPLOY) -m pytest -q -p no:cacheprovider --rootdir apps/deploy apps/deploy $(PYTEST_OPTIONS)
+	ulimit -s 32768; DOORS=$(DOORS) $(DEPLOY) -m pytest -q -p no:cacheprovider --rootdir apps/deploy apps/deploy $(PYTEST_OPTIONS)
 	$(BIN)/python -m apps.doors tell --out $(DOORS)
 
 .venv-label/made .venv-deploy/made: .venv-%/made: apps/%/requirements.txt apps/%/constraints.txt
@@ -95,8 +98,8 @@ test-deploy: .venv-deploy/made doors ## MONAI Deploy: answers, results as DICOM 
 
 environment: $(MADE) ## .venv as pyproject.toml and constraints.txt say
 
-clean: ## remove the environment and all caches; runs/ stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## remove the environments and all caches; runs/ stays
+	rm -rf .venv .venv-label .venv-deploy .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made anew where what it is made of has changed. Modules are compiled when they are first imported: most never are.

@@ -13,7 +13,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from scripts.errors import InputError, tell_in_one_line
 MAX_PROBABILITY, MAX_EDGE, MIN_MASK_IOU = 1e-4, 0.5, 0.999
 
 REFERENCE = "bundle_run"
-DOORS = {"bundle_run": "bundle run", "label": "MONAI Label", "deploy": "MONAI Deploy"}
+DOORS = {REFERENCE: "bundle run", "label": "MONAI Label", "deploy": "MONAI Deploy"}
 EXPORTS = {"torchscript": "TorchScript", "onnx": "ONNX Runtime"}
 
 
@@ -52,7 +51,7 @@ def compare_answers(reference: str | Path, answer: str | Path) -> Distance:
     Raises:
         InputError: where the films are not the same, or a film has another number of boxes.
     """
-    films, others = _read_films(Path(reference)), _read_films(Path(answer))
+    films, others = read_films(reference), read_films(answer)
     if films.keys() != others.keys():
         found = ", ".join(sorted(films.keys() ^ others.keys()))
         raise InputError("answers about the same films", f"only one knows {found}", "ask both again")
@@ -66,17 +65,18 @@ def compare_answers(reference: str | Path, answer: str | Path) -> Distance:
             found = f"{len(boxes)} and {len(other_boxes)} on {name}"
             raise InputError("the same boxes", found, "look at both answers")
         edge = max(edge, float(np.abs(boxes - other_boxes).max(initial=0.0)))
-        overlap = min(overlap, _overlap_masks(*(Path(each, "masks", f"{name}.png") for each in (reference, answer))))
+        overlap = min(overlap, overlap_masks(*(Path(each, "masks", f"{name}.png") for each in (reference, answer))))
     return Distance(len(films), probability, edge, overlap)
 
 
-def _read_films(folder: Path) -> dict[str, dict[str, Any]]:
-    content = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
+def read_films(answer: str | Path) -> dict[str, dict[str, Any]]:
+    """The films of an answer's predictions.json, by image id."""
+    content = json.loads(Path(answer, "predictions.json").read_text(encoding="utf-8"))
     return {film["image_id"]: film for film in content["films"]}
 
 
-def _overlap_masks(first: Path, second: Path) -> float:
-    """Intersection over union; two empty masks agree."""
+def overlap_masks(first: Path, second: Path) -> float:
+    """Intersection over union of two masks of one size, PNG files; two empty masks agree."""
     one, other = (np.asarray(Image.open(path)) > 0 for path in (first, second))
     union = (one | other).sum()
     return float((one & other).sum() / union) if union else 1.0
@@ -99,6 +99,12 @@ def run_bundle(films: str | Path, out: str | Path, release: str | Path) -> None:
 def write_cost(out: str | Path, door: str, **cost: Any) -> None:
     """Note what a door took: seconds to start and for a film, megabytes, and the like."""
     Path(out, f"{door}.json").write_text(json.dumps(cost, indent=1) + "\n", encoding="utf-8")
+
+
+def read_cost(out: str | Path, door: str) -> dict[str, Any]:
+    """What `write_cost` noted; nothing where nobody did."""
+    path = Path(out, f"{door}.json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def ask(out: str = "runs/doors", release: str = "dist/chest_xray_covid19") -> str:
@@ -132,27 +138,18 @@ def tell(out: str = "runs/doors") -> str:
         distance = compare_answers(folder / REFERENCE, folder / door)
         if not distance.agrees:
             raise InputError("one answer through every door", f"{name}: {distance}", "find out which door is wrong")
-        cost = _tell_cost(
-            json.loads((folder / f"{door}.json").read_text()) if (folder / f"{door}.json").is_file() else {}
-        )
+        cost = ", ".join(f"{what.replace('_', ' ')} {value}" for what, value in read_cost(folder, door).items())
         figures = f"{distance.films} | {distance.probability:.1e} | {distance.edge:.3f} | {distance.mask_iou:.4f}"
         rows.append(f"| {name} | {figures} | {cost} |")
     for export, name in EXPORTS.items():
-        if (folder / f"{export}.json").is_file():
-            found = {
-                key: value
-                for key, value in json.loads((folder / f"{export}.json").read_text()).items()
-                if value is not None
-            }
-            if found and max(found.values()) > MAX_PROBABILITY:
-                raise InputError("networks' tensors within 1e-4", f"{name}: {found}", "find out which network")
-            worst = f"tensors {max(found.values()):.1e}" if found else "not compared"
-            rows.append(f"| {name} | | {worst} | | | {', '.join(found)} |")
+        if not (distances := read_cost(folder, export)):
+            continue
+        compared = {network: value for network, value in distances.items() if value is not None}
+        if max(compared.values(), default=0.0) > MAX_PROBABILITY:
+            raise InputError("networks' tensors within 1e-4", f"{name}: {compared}", "find out which network")
+        worst = f"tensors {max(compared.values()):.1e}" if compared else "not compared"
+        rows.append(f"| {name} | | {worst} | | | {', '.join(compared)} |")
     return "\n".join(rows)
-
-
-def _tell_cost(cost: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in cost.items())
 
 
 if __name__ == "__main__":

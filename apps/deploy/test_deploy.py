@@ -5,7 +5,7 @@ Run in the Deploy environment, from the repository's root, with `dist/` assemble
     ulimit -s 32768
     .venv-deploy/bin/python -m pytest -q -p no:cacheprovider apps/deploy
 
-Where DOORS_OUT names a folder, `deploy/` and `deploy.json` in it are what `python -m apps.doors tell` looks for.
+Where DOORS names a folder, `deploy/` and `deploy.json` in it are what `python -m apps.doors tell` looks for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread, uid
 
-from apps.doors import compare_answers, run_bundle, write_cost
+from apps.doors import compare_answers, overlap_masks, read_films, run_bundle, write_cost
 from apps.films import FILMS, draw_films
 from scripts.synthetic import FilmStyle, draw_chest, store_picture, write_broken_film
 
@@ -60,8 +60,7 @@ class Run:
     def read_films(self) -> dict[str, dict[str, Any]]:
         """The films of predictions.json by image id."""
         assert self.status == 0, self.said
-        films = json.loads((self.folder / "predictions.json").read_text())["films"]
-        return {film["image_id"]: film for film in films}
+        return read_films(self.folder)
 
     def read_mask(self, image_id: str) -> NDArray[np.bool_]:
         """A film's mask `(H, W)`."""
@@ -155,7 +154,7 @@ def test_every_film_gets_tables_mask_overlay_and_dicom_results(deployed: Run) ->
 def test_two_doors_give_one_answer(deployed: Run, bundled: Path) -> None:
     distance = compare_answers(bundled, deployed.folder)
     assert distance.films == len(FILMS) and distance.agrees, distance
-    others = {film["image_id"]: film for film in json.loads((bundled / "predictions.json").read_text())["films"]}
+    others = read_films(bundled)
     for name, film in deployed.read_films().items():
         assert film["study_id"] == others[name]["study_id"] and film["flags"] == others[name]["flags"]
         assert [film["none"], *film["scores"]] == pytest.approx(
@@ -168,7 +167,8 @@ def test_inverse_stored_twins_get_one_answer(deployed: Run) -> None:
     first, second = films["cr-monochrome1"], films["cr-monochrome2"]
     assert first["probabilities"] == pytest.approx(second["probabilities"], abs=1e-4)
     np.testing.assert_allclose(first["boxes"], second["boxes"], atol=0.5)
-    assert compute_mask_iou(*map(deployed.read_mask, ("cr-monochrome1", "cr-monochrome2"))) >= 0.999
+    masks = (deployed.folder / "masks" / f"{name}.png" for name in ("cr-monochrome1", "cr-monochrome2"))
+    assert overlap_masks(*masks) >= 0.999
 
 
 def test_other_modalities_are_left_out_and_told(deployed: Run) -> None:
@@ -213,7 +213,7 @@ def test_a_missing_folder_ends_with_one_line(missing: str, tmp_path: Path) -> No
 
 
 def test_figures_are_recorded(films: Path, deployed: Run, tmp_path: Path) -> None:
-    """Start-up, seconds a film and memory in a run of many films; answers and figures go where DOORS_OUT says."""
+    """Start-up, seconds a film and memory in a run of many films; answers and figures go where DOORS says."""
     for number in range(COPIES):
         shutil.copytree(films, tmp_path / "many" / f"{number}")
     start = time.time()
@@ -227,17 +227,10 @@ def test_figures_are_recorded(films: Path, deployed: Run, tmp_path: Path) -> Non
         "seconds_per_film": round((done - ready) / num_films, 2),
         "peak_memory_mib": round(run.memory_mib),
     }
-    if out := os.environ.get("DOORS_OUT"):
+    if out := os.environ.get("DOORS"):
         shutil.rmtree(Path(out, "deploy"), ignore_errors=True)
         shutil.copytree(deployed.folder, Path(out, "deploy"))
         write_cost(out, "deploy", **figures)
-
-
-def compute_mask_iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """IoU of two masks of one shape; 1 where both are empty."""
-    assert first.shape == second.shape
-    union = np.logical_or(first, second).sum()
-    return float(np.logical_and(first, second).sum() / union) if union else 1.0
 
 
 def read_refused(run: Run) -> list[dict[str, str]]:

@@ -19,10 +19,11 @@ import requests
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from apps.label.serve import BUNDLE
+
 ROOT = Path(__file__).parents[2]
 DOORS = Path(os.environ.get("DOORS", ROOT / "runs" / "doors")).resolve()
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-BUNDLE = "chest_xray_covid19"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def orthanc(films: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def dicomweb_server(orthanc: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Our app, the stock one with one more order of work, on Orthanc; a second member stands beside the classifier."""
+    """Our app, the stock one with one more order of work, on Orthanc."""
     with serve(f"{orthanc}/dicom-web", tmp_path_factory.mktemp("dicomweb")) as server:
         yield server
 

@@ -88,10 +88,13 @@ class Uncertainty(ScoringMethod):
         start, members = time.monotonic(), self.list_members()
         waiting, known = datastore.get_unlabeled_images(), read_scores(self.scores)
         unscored = [image for image in waiting if known.get(image, {}).get("members") != members]
-        for image in unscored:
-            said = self.ask(datastore.get_image_uri(image), members, request.get("device", "cpu"))
-            known[image] = {UNCERTAINTY: self.measure(said), "members": members}
-            self.scores.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        paths = {image: datastore.get_image_uri(image) for image in unscored}
+        said: dict[str, list[list[float]]] = {image: [] for image in unscored}
+        for member in members:  # the outer loop: MONAI Label keeps one network loaded
+            for image, path in paths.items():
+                said[image] += self.ask(path, member, request.get("device", "cpu"))
+        known |= {image: {UNCERTAINTY: self.measure(each), "members": members} for image, each in said.items()}
+        self.scores.write_text(json.dumps(known, indent=1), encoding="utf-8")
         seconds = round(time.monotonic() - start, 3)
         return {"total": len(waiting), "executed": len(unscored), "members": members, "latency": seconds}
 
@@ -99,17 +102,14 @@ class Uncertainty(ScoringMethod):
         """File names of the classifiers in the bundle."""
         return sorted(path.name for path in Path(self.infer.bundle_path, "models").glob("model*.pt"))
 
-    def ask(self, path: str, members: list[str], device: str) -> list[list[float]]:
-        """Probabilities of each view of each member; of a film that is refused none, and the log says why."""
-        said: list[list[float]] = []
-        for member in members:
-            request = {"image": path, "device": device, "model_filename": member, "result_write_to_file": False}
-            try:
-                said += self.infer(request)[1]["views"]
-            except Exception as error:  # one film that cannot be read must not end the scoring of all others
-                logger.warning("not scored: %s (%s)", Path(path).name, error)
-                return []
-        return said
+    def ask(self, path: str, member: str, device: str) -> list[list[float]]:
+        """Probabilities of each view of a member; of a film that is refused none, and the log says why."""
+        request = {"image": path, "device": device, "model_filename": member, "result_write_to_file": False}
+        try:
+            return self.infer(request)[1]["views"]
+        except Exception as error:  # one film that cannot be read must not end the scoring of all others
+            logger.warning("not scored: %s (%s)", Path(path).name, error)
+            return []
 
     def measure(self, said: list[list[float]]) -> float:
         """Entropy of the mean of `(M, C)` probabilities; -1 of none, so that such a film comes last."""

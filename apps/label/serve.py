@@ -51,6 +51,9 @@ def build_app(release: str | Path, app: str | Path, stock: bool = False) -> Path
     shutil.rmtree(app, ignore_errors=True)
     shutil.copytree(template, app)
     shutil.copytree(release, app / "model" / BUNDLE)
+    # MONAI Label tells the networks of a bundle apart by the time of their files, and an unpacked zip has one for all
+    for number, weights in enumerate(sorted((app / "model" / BUNDLE / "models").glob("*.pt"))):
+        os.utime(weights, (number, number))
     if not stock:
         (app / "main.py").rename(app / "stock.py")
         shutil.copy(Path(__file__).with_name("main.py"), app / "main.py")

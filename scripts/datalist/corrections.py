@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from scripts.boxes import find_regions
-from scripts.datalist.selection import find_films
+from scripts.datalist.selection import name_study
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_csv
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
@@ -86,8 +86,7 @@ def list_corrections(store: str | Path, table: str | Path) -> Listed:
     """
     store = Path(store)
     corrections = read_corrections(store)
-    studies = {Path(film["image"]): film["study_id"] for film in find_films(store)}
-    rows = [_describe_row(correction, store, studies) for correction in corrections]
+    rows = [_describe_row(correction, store) for correction in corrections]
     write_csv(table, COLUMNS, rows)
     return Listed(Path(table), len(rows), sum(correction.study_class is None for correction in corrections))
 
@@ -98,23 +97,11 @@ def read_corrections(store: str | Path) -> list[Correction]:
     Raises:
         InputError: where the folder is none of MONAI Label, nothing was submitted, or a class is unknown.
     """
-    path = Path(store) / STORE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        objects, labels_dir = content["objects"], content.get("labels_dir", "labels")
-        images_dir = content.get("images_dir", ".")
-    except OSError as error:
-        raise InputError(f"a folder with {STORE}", f"none at {path} ({error.strerror})", _ADVICE) from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"a {STORE} of MONAI Label", f"another content at {path}", _ADVICE) from None
-    folders = Path(store) / images_dir, Path(store) / labels_dir / TAG
-    found = [
-        _read_correction(image_id, entry, *folders)
-        for image_id, entry in sorted(objects.items())
-        if TAG in entry.get("labels", {})
-    ]
+    found = [_read_correction(*each) for each in _list_submitted(Path(store))]
     if not found:
-        raise InputError("at least one submitted label", f"none in {path}", "submit one in the viewer first")
+        raise InputError(
+            "at least one submitted label", f"none in {Path(store) / STORE}", "submit one in the viewer first"
+        )
     return found
 
 
@@ -122,13 +109,28 @@ def find_correction(image: str | Path, mask: str | Path) -> Correction:
     """One film and its mask as MONAI Label's trainer hands them over, with what stands beside them in the store.
 
     Raises:
-        InputError: where a class is unknown.
+        InputError: where its class is unknown.
     """
     image, mask = Path(image), Path(mask)
     store = next((folder for folder in mask.parents if (folder / STORE).is_file()), None)
-    known = {} if store is None else {each.mask.resolve(): each for each in read_corrections(store)}
-    nothing = Correction(image.stem, image, mask, None, None, "at an unknown time")
-    return known.get(mask.resolve(), nothing)
+    for image_id, entry, images, masks in [] if store is None else _list_submitted(store):
+        if masks / f"{image_id}{entry['labels'][TAG]['ext']}" == mask:
+            return _read_correction(image_id, entry, images, masks)
+    return Correction(image.stem, image, mask, None, None, "at an unknown time")
+
+
+def _list_submitted(store: Path) -> list[tuple[str, Mapping[str, Any], Path, Path]]:
+    """Image id and entry of every film with a submitted label, with the folders of films and masks."""
+    path = store / STORE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images, masks = store / content.get("images_dir", "."), store / content.get("labels_dir", "labels") / TAG
+        entries = sorted(content["objects"].items())
+    except OSError as error:
+        raise InputError(f"a folder with {STORE}", f"none at {path} ({error.strerror})", _ADVICE) from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"a {STORE} of MONAI Label", f"another content at {path}", _ADVICE) from None
+    return [(image_id, entry, images, masks) for image_id, entry in entries if TAG in entry.get("labels", {})]
 
 
 def _read_correction(image_id: str, entry: Mapping[str, Any], images: Path, masks: Path) -> Correction:
@@ -150,10 +152,10 @@ def _read_correction(image_id: str, entry: Mapping[str, Any], images: Path, mask
     )
 
 
-def _describe_row(correction: Correction, store: Path, studies: Mapping[Path, str]) -> list[object]:
+def _describe_row(correction: Correction, store: Path) -> list[object]:
     boxes, _ = find_regions(read_mask(correction.mask).astype(np.float32), 0.5)
     return [
-        studies.get(correction.image.resolve(), correction.image_id),
+        name_study(correction.image, store),
         correction.image.relative_to(store).as_posix(),
         correction.study_class or "",
         "; ".join(_join(box) for box in boxes),

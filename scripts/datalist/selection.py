@@ -126,16 +126,12 @@ def locate_films(
 
 def _convert_film(film: Mapping[str, Any], tree: Path) -> Film:
     lungs = film["lung_box"]
-    masks = {"mask": str(tree / film["mask"])} if "mask" in film else {}
-    return (
-        {key: value for key, value in film.items() if value is not None}
-        | masks
-        | {
-            "image": str(tree / film["image"]),
-            "boxes": np.asarray(film["boxes"], dtype=np.float32).reshape(-1, 4),
-            "lung_box": None if lungs is None else np.asarray(lungs, dtype=np.float32),
-        }
-    )
+    return {
+        **{key: value for key, value in film.items() if value is not None},
+        **{key: str(tree / film[key]) for key in ("image", "mask") if key in film},
+        "boxes": np.asarray(film["boxes"], dtype=np.float32).reshape(-1, 4),
+        "lung_box": None if lungs is None else np.asarray(lungs, dtype=np.float32),
+    }
 
 
 def _is_candidate(path: Path, folder: Path) -> bool:
@@ -148,7 +144,7 @@ def _describe_found(path: Path, folder: Path, names: Mapping[str, int]) -> Film:
     name = _name_film(path)
     unique = names[name] == 1 and _PLAIN_NAME.fullmatch(name)
     image_id = name if unique else _hash_text(path.relative_to(folder).as_posix())
-    return {"image": str(path.resolve()), "image_id": image_id, "study_id": _name_study(path, folder), "lung_box": None}
+    return {"image": str(path.resolve()), "image_id": image_id, "study_id": name_study(path, folder), "lung_box": None}
 
 
 def _name_film(path: Path) -> str:
@@ -156,7 +152,8 @@ def _name_film(path: Path) -> str:
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
-def _name_study(path: Path, folder: Path) -> str:
+def name_study(path: Path, folder: Path) -> str:
+    """The study of a film below a folder, as `find_films` names it."""
     parts = path.relative_to(folder).parts
     if len(parts) < 3:
         return _hash_text(_read_study_uid(path) or "/".join(parts))

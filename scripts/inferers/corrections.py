@@ -66,8 +66,7 @@ class PrepareCorrection(Transform):
         if self.config_file is None:
             return None
         pixels = read_radiograph(find_film(correction.image)).pixels
-        box = self._lung_finder([torch.from_numpy(pixels)])[0].box
-        return None if box is None else tuple(float(edge) for edge in box)
+        return self._lung_finder([torch.from_numpy(pixels)])[0].box
 
     @cached_property
     def _lung_finder(self) -> LungFinder:
