@@ -3,14 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format release environment clean doors label test-label deploy-demo test-deploy
+.PHONY: help demo test lint types format release environment clean integrations label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 MADE := .venv/made
 
-# The demo is small: with the environment under six minutes on two cores. It shows the way; its score is of drawn films.
-FILMS := runs/films
+# The demo is small: with the environment under six minutes on two cores. It shows the way; its score is of synthetic images.
+IMAGES := runs/images
 PREPARED := runs/prepared
 DRAWING := --num_studies 320 --num_test_studies 24 --size 256
 SMALL := --image_size 96
@@ -20,28 +20,28 @@ RUN := $(BIN)/python -m monai.bundle run
 help: ## name the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
 
-demo: $(MADE) $(FILMS) ## drawn films from DICOM to score, submission and overlays, under runs/
-	@echo "== preparing: every film checked, folds by patient"
-	$(BIN)/python -m scripts prepare --tree $(FILMS) --out $(PREPARED)
+demo: $(MADE) $(IMAGES) ## synthetic images from DICOM to score, submission and overlays, under runs/
+	@echo "== preparing: every image checked, folds by patient"
+	$(BIN)/python -m scripts prepare --tree $(IMAGES) --out $(PREPARED)
 	@echo "== training on four folds"
 	$(RUN) training --config_file bundle/configs/train.json $(SMALL) $(TRAINING)
 	@echo "== evaluating on the fifth fold"
 	$(RUN) evaluating --config_file "['bundle/configs/train.json','bundle/configs/evaluate.json']" $(SMALL)
-	@echo "== inferring on films without labels"
+	@echo "== inferring on images without labels"
 	$(RUN) inferring --config_file bundle/configs/inference.json --weights runs/training/last.pt $(SMALL)
 	@echo "== scoring the fifth fold"
-	$(BIN)/python -m scripts score runs/evaluation/submission.csv --truth $(PREPARED)/datalist.json --fold 0 \
+	$(BIN)/python -m scripts score runs/evaluation/submission.csv --ground_truth $(PREPARED)/datalist.json --fold 0 \
 		| tee runs/evaluation/score.txt
 	@echo
-	@echo "score        runs/evaluation/score.txt, of the fifth fold, drawn films"
+	@echo "score        runs/evaluation/score.txt, of the fifth fold, synthetic images"
 	@echo "submissions  runs/evaluation/submission.csv and runs/inference/submission.csv"
 	@echo "overlays     runs/evaluation/overlays and runs/inference/overlays"
 	@echo "TensorBoard  $(BIN)/tensorboard --logdir runs"
 
 # A tree appears whole or not at all; one that stands there is kept. Order-only: a newer environment draws nothing anew.
-$(FILMS): | $(MADE)
-	@echo "== drawing films"
-	$(BIN)/python -m scripts draw --out $(FILMS) $(DRAWING)
+$(IMAGES): | $(MADE)
+	@echo "== drawing images"
+	$(BIN)/python -m scripts generate-synthetic --out $(IMAGES) $(DRAWING)
 
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
@@ -61,33 +61,33 @@ release: $(MADE) ## the bundle for the model zoo, under dist/, checked in a plac
 
 # MONAI Label and MONAI Deploy want other versions than the bundle's own: an environment each, of their pins.
 PACKED := dist/chest_xray_covid19
-DOORS := runs/doors
+INTEGRATIONS := runs/integrations
 LABEL := .venv-label/bin/python
 DEPLOY := .venv-deploy/bin/python
 
-doors: $(MADE) ## pack the bundle, and ask it about the films that every door is asked about
+integrations: $(MADE) ## pack the bundle, and ask it about the images that every entry point is asked about
 	$(BIN)/python -m scripts release --checks=False
-	$(BIN)/python -m apps.doors ask --out $(DOORS)
+	$(BIN)/python -m apps.integrations ask --out $(INTEGRATIONS)
 
 $(PACKED): | $(MADE)
 	$(BIN)/python -m scripts release --checks=False
 
-label: .venv-label/made | $(PACKED) ## MONAI Label on loopback: STUDIES=folder of films, or the URL of a DICOMweb server
+label: .venv-label/made | $(PACKED) ## MONAI Label on loopback: STUDIES=folder of images, or the URL of a DICOMweb server
 	@[ -n "$(STUDIES)" ] || { echo 'error: expected STUDIES=FOLDER or a DICOMweb URL, found none; say make label STUDIES=...'; exit 1; }
 	$(LABEL) -m apps.label.serve --studies $(STUDIES)
 
-test-label: .venv-label/made doors ## MONAI Label: answers, corrections, training, browser; installs Orthanc and Chromium
+test-label: .venv-label/made integrations ## MONAI Label: answers, corrections, training, browser; installs Orthanc and Chromium
 	apps/label/install.sh
-	DOORS=$(DOORS) $(LABEL) -m pytest -q apps/label $(PYTEST_OPTIONS)
-	$(BIN)/python -m apps.doors tell --out $(DOORS)
+	INTEGRATIONS=$(INTEGRATIONS) $(LABEL) -m pytest -q apps/label $(PYTEST_OPTIONS)
+	$(BIN)/python -m apps.integrations report --out $(INTEGRATIONS)
 
-deploy-demo: .venv-deploy/made doors ## MONAI Deploy: its app on drawn studies, results under runs/deploy
+deploy-demo: .venv-deploy/made integrations ## MONAI Deploy: its app on synthetic studies, results under runs/deploy
 	mkdir -p runs/deploy
-	ulimit -s 32768; $(DEPLOY) apps/deploy/app.py -i $(DOORS)/films -o runs/deploy -m $(PACKED)
+	ulimit -s 32768; $(DEPLOY) apps/deploy/app.py -i $(INTEGRATIONS)/images -o runs/deploy -m $(PACKED)
 
-test-deploy: .venv-deploy/made doors ## MONAI Deploy: answers, results as DICOM objects, refusals
-	ulimit -s 32768; DOORS=$(DOORS) $(DEPLOY) -m pytest -q -p no:cacheprovider --rootdir apps/deploy apps/deploy $(PYTEST_OPTIONS)
-	$(BIN)/python -m apps.doors tell --out $(DOORS)
+test-deploy: .venv-deploy/made integrations ## MONAI Deploy: answers, results as DICOM objects, rejections
+	ulimit -s 32768; INTEGRATIONS=$(INTEGRATIONS) $(DEPLOY) -m pytest -q -p no:cacheprovider --rootdir apps/deploy apps/deploy $(PYTEST_OPTIONS)
+	$(BIN)/python -m apps.integrations report --out $(INTEGRATIONS)
 
 .venv-label/made .venv-deploy/made: .venv-%/made: apps/%/requirements.txt apps/%/constraints.txt
 	@echo "== making the environment in .venv-$*: several minutes and 7 GB, once"

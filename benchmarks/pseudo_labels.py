@@ -1,13 +1,13 @@
 """What pseudo-labels are worth, and what a leak looks like: `python -m benchmarks.pseudo_labels`.
 
-A patient-disjoint third of the labelled films hides its labels and plays the films from elsewhere. Of the rest, folds 0
+A patient-disjoint third of the labelled images hides its labels and plays the external images. Of the rest, folds 0
 to 3 are trained on, and fold 4 by nobody. Teachers hold out one of folds 0 to 3 each; students hold out fold 0, and
 learn from the hidden third too, under labels of
     honest    the teacher of fold 0
-    leaking   the mean of all teachers: three of them know the films of fold 0
-    truth     the readers
-A leak lifts the score of fold 0 more than that of the untouched films. A student takes more steps an epoch, so one row
-without films from elsewhere takes as many.
+    leaking   the mean of all teachers: three of them know the images of fold 0
+    ground truth     the readers
+A leak lifts the score of fold 0 more than that of the untouched images. A student takes more steps an epoch, so one row
+without external images takes as many.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from typing import Any
 import fire
 import numpy as np
 
-from scripts.datalist import add_external, read_datalist, training_films, write_datalist
-from scripts.datalist.joining import label_films
-from scripts.datalist.selection import Film, locate_films
-from scripts.errors import tell_in_one_line
+from scripts.datalist import add_external, read_datalist, training_images, write_datalist
+from scripts.datalist.joining import label_images
+from scripts.datalist.selection import Image, locate_images
+from scripts.errors import report_input_errors
 from scripts.experiments import Plan
 from scripts.files import write_text
 from scripts.folds import assign_folds
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import Interval, read_submission, read_truth, score_studies
+from scripts.metrics import Interval, read_ground_truth, read_submission, score_studies
 from scripts.metrics.bootstrap import resample_scores, summarise_values
 from scripts.metrics.scores import STUDY_MAP
 from scripts.metrics.tabulation import align_columns, format_interval, format_number
@@ -44,15 +44,15 @@ EXPERIMENTS = CONFIGS / "experiments"
 #: The fold of the students, the folds that teachers hold out, and the one that nobody trains on.
 FOLD, TEACHERS, UNTOUCHED = 0, (0, 1, 2, 3), 4
 
-NONE, LONGER = "no films from elsewhere", "the same, as many steps"
-ROWS = (NONE, LONGER, "honest", "leaking", "truth")
+NONE, LONGER = "no external images", "the same, as many steps"
+ROWS = (NONE, LONGER, "honest", "leaking", "ground_truth")
 
 Runs = Mapping[str, Path]
 
 
 def measure(
     datalist: str = "runs/prepared/datalist.json",
-    tree: str = "runs/films",
+    tree: str = "runs/images",
     out: str = "runs/pseudo_labels_compared",
     seeds: Sequence[int] = (0,),
     num_resamples: int = 1000,
@@ -63,7 +63,7 @@ def measure(
 
     Args:
         datalist: with five folds.
-        tree: of its films.
+        tree: of its images.
         out: folder of everything.
         seeds: of the trainings; scores are averaged over them.
         num_resamples: resamples of patients.
@@ -71,34 +71,34 @@ def measure(
         options: of every training, such as `image_size`.
     """
     folder = Path(out)
-    parts = split_films(read_datalist(datalist), folder)
+    parts = split_images(read_datalist(datalist), folder)
     if not (folder / "joined" / "datalist.json").is_file():
         add_external(parts["labelled"], tree, parts["hidden"], tree, folder / "joined")
     plan = Plan(parts["labelled"], Path(tree), {**options, "epochs": epochs})
     labels = read_study_labels(datalist)
-    told, scored = [], []
+    reported, scored = [], []
     for seed in seeds:
         runs, quality = train_all(plan, parts, folder / f"seed{seed}", seed, labels)
         scored.append({row: score_run(plan, parts, run, num_resamples) for row, run in runs.items()})
-        told.append(f"study mAP of the labels themselves, seed {seed}: {quality}")
+        reported.append(f"study mAP of the labels themselves, seed {seed}: {quality}")
     values = {row: [np.mean([each[row][place] for each in scored], axis=0) for place in range(2)] for row in scored[0]}
-    table = "\n".join([describe_parts(parts), *told, "", tabulate(values, len(seeds), num_resamples)])
+    table = "\n".join([describe_parts(parts), *reported, "", tabulate(values, len(seeds), num_resamples)])
     write_text(folder / "table.txt", table + "\n")
     return table
 
 
-def split_films(datalist: Mapping[str, Any], folder: Path) -> dict[str, Path]:
-    """Datalists of the labelled films (folds 0 to 3), of the untouched ones (fold 4), and of the hidden third."""
-    studies = {film["study_id"]: film for film in datalist["training"]}
+def split_images(datalist: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Datalists of the labelled images (folds 0 to 3), of the untouched ones (fold 4), and of the hidden third."""
+    studies = {image["study_id"]: image for image in datalist["training"]}
     names = sorted(studies)
     thirds = assign_folds([studies[n]["label"] for n in names], [studies[n]["patient"] for n in names], num_folds=3)
     third = dict(zip(names, thirds.tolist(), strict=True))
-    rest = [film for film in datalist["training"] if third[film["study_id"]] != 0]
+    rest = [image for image in datalist["training"] if third[image["study_id"]] != 0]
     unknown = {"label": None, "fold": None, "boxes": []}
     parts = {
-        "labelled": ([film for film in rest if film["fold"] != UNTOUCHED], []),
-        "untouched": ([film for film in rest if film["fold"] == UNTOUCHED], []),
-        "hidden": ([], [film | unknown for film in datalist["training"] if third[film["study_id"]] == 0]),
+        "labelled": ([image for image in rest if image["fold"] != UNTOUCHED], []),
+        "untouched": ([image for image in rest if image["fold"] == UNTOUCHED], []),
+        "hidden": ([], [image | unknown for image in datalist["training"] if third[image["study_id"]] == 0]),
     }
     for name, (training, test) in parts.items():
         write_datalist(folder / f"{name}.json", training, test, datalist["num_folds"], datalist["seed"])
@@ -107,7 +107,7 @@ def split_films(datalist: Mapping[str, Any], folder: Path) -> dict[str, Path]:
 
 def read_study_labels(datalist: str) -> dict[str, int]:
     """Place in `STUDY_CLASSES` of each study."""
-    return {film["study_id"]: film["label"] for film in read_datalist(datalist)["training"]}
+    return {image["study_id"]: image["label"] for image in read_datalist(datalist)["training"]}
 
 
 def train_all(
@@ -122,11 +122,11 @@ def train_all(
         for fold, weights in teachers.items()
     }
     label_external(joined, [predicted[FOLD]], [teachers[FOLD].parent], folder / "honest")
-    write_truth(joined, folder / "truth" / "datalist.json", labels)
-    leaking = write_leaking_overlay(folder / "leaking" / "leaking.json", list(predicted.values()))
+    write_ground_truth(joined, folder / "ground_truth" / "datalist.json", labels)
+    leaking = write_leaking_override(folder / "leaking" / "leaking.json", list(predicted.values()))
     students = replace(plan, options={**plan.options, "external_dir": plan.dataset_dir})
     honest = replace(students, datalist_file=folder / "honest" / "datalist.json")
-    truth = replace(students, datalist_file=folder / "truth" / "datalist.json")
+    ground_truth = replace(students, datalist_file=folder / "ground_truth" / "datalist.json")
     pseudo, own = ([TRAIN, str(EXPERIMENTS / f"{name}.json")] for name in ("pseudo_labels", "external_data"))
     leaky = replace(students, datalist_file=joined)
     runs = {
@@ -134,47 +134,52 @@ def train_all(
         LONGER: _take_as_many_steps(plan, joined).train([TRAIN], folder / "longer", FOLD, seed),
         "honest": honest.train(pseudo, folder / "honest" / "student", FOLD, seed),
         "leaking": leaky.train([*pseudo, str(leaking)], folder / "leaking" / "student", FOLD, seed),
-        "truth": truth.train(own, folder / "truth" / "student", FOLD, seed),
+        "ground_truth": ground_truth.train(own, folder / "ground_truth" / "student", FOLD, seed),
     }
-    said = {"honest": average_predictions([predicted[FOLD]]), "leaking": average_predictions(list(predicted.values()))}
-    return runs, ", ".join(f"{name} {_score_labels(each, labels):.4f}" for name, each in said.items())
+    reported = {
+        "honest": average_predictions([predicted[FOLD]]),
+        "leaking": average_predictions(list(predicted.values())),
+    }
+    return runs, ", ".join(f"{name} {_score_labels(each, labels):.4f}" for name, each in reported.items())
 
 
-def write_truth(joined: Path, path: Path, labels: Mapping[str, int]) -> None:
+def write_ground_truth(joined: Path, path: Path, labels: Mapping[str, int]) -> None:
     """The joined datalist with the readers' labels, and like the others without their boxes."""
     content = read_datalist(joined)
-    films = [film | {"label": labels[film["study_id"]], "boxes_known": False} for film in content["external"]["films"]]
-    external = content["external"] | {"films": films}
+    images = [
+        image | {"label": labels[image["study_id"]], "boxes_known": False} for image in content["external"]["images"]
+    ]
+    external = content["external"] | {"images": images}
     write_datalist(path, content["training"], content["test"], content["num_folds"], content["seed"], external)
 
 
-def write_leaking_overlay(path: Path, predictions: Sequence[Path]) -> Path:
-    """What the project's own overlay refuses: over pseudo_labels.json, labels by all teachers."""
+def write_leaking_override(path: Path, predictions: Sequence[Path]) -> Path:
+    """What the project's own overlay rejects: over pseudo_labels.json, labels by all teachers."""
     names = ("datalist_file", "dataset_dir", "external_dir", "fold")
-    source = {"_target_": "benchmarks.pseudo_labels.list_leaking_films", **{name: f"@{name}" for name in names}}
+    source = {"_target_": "benchmarks.pseudo_labels.list_leaking_images", **{name: f"@{name}" for name in names}}
     overlay = {"train#prepared#data": {**source, "predictions": [str(each) for each in predictions]}}
     write_text(path, json.dumps(overlay, indent=4) + "\n")
     return path
 
 
-def list_leaking_films(
+def list_leaking_images(
     datalist_file: str, dataset_dir: str, external_dir: str, fold: int, predictions: Sequence[str]
-) -> list[Film]:
-    """The films of a training as the article had them: every fold gets the mean of all models."""
-    entries = read_datalist(datalist_file)["external"]["films"]
-    located = locate_films(entries, external_dir, "films from elsewhere", datalist_file)
+) -> list[Image]:
+    """The images of a training as the 17th-place solution had them: every fold gets the mean of all models."""
+    entries = read_datalist(datalist_file)["external"]["images"]
+    located = locate_images(entries, external_dir, "external images", datalist_file)
     labels = average_predictions([Path(each) for each in predictions])
-    return training_films(datalist_file, dataset_dir, fold) + label_films(located, labels)
+    return training_images(datalist_file, dataset_dir, fold) + label_images(located, labels)
 
 
 def average_predictions(predictions: Sequence[Path]) -> dict[str, list[float]]:
     """Mean probabilities `(4,)` of each study."""
-    said = [average_studies(read_predictions(path)) for path in predictions]
-    return {study: np.mean([list(each[study].values()) for each in said], axis=0).tolist() for study in said[0]}
+    reported = [average_studies(read_predictions(path)) for path in predictions]
+    return {study: np.mean([list(each[study].values()) for each in reported], axis=0).tolist() for study in reported[0]}
 
 
 def score_run(plan: Plan, parts: Mapping[str, Path], weights: Path, num_resamples: int) -> list[np.ndarray]:
-    """Study mAP `(1 + R,)` on fold 0 and on the untouched films: of all patients, then of each resample.
+    """Study mAP `(1 + R,)` on fold 0 and on the untouched images: of all patients, then of each resample.
 
     Rows are paired, as they share the seed of the resamples; the two sets have seeds of their own.
     """
@@ -183,37 +188,37 @@ def score_run(plan: Plan, parts: Mapping[str, Path], weights: Path, num_resample
         asked = replace(plan, datalist_file=parts[name])
         predicted = asked.evaluate_fold([TRAIN], weights, weights.parent / name, fold)
         submission = read_submission(predicted.with_name("submission.csv"))
-        scores = resample_scores(submission, read_truth(parts[name], fold), num_resamples, seed=place)
+        scores = resample_scores(submission, read_ground_truth(parts[name], fold), num_resamples, seed=place)
         values.append(scores.values[STUDY_MAP])
     return values
 
 
 def describe_parts(parts: Mapping[str, Path]) -> str:
-    """How many films each part has."""
+    """How many images each part has."""
     counts = {name: read_datalist(path) for name, path in parts.items()}
-    told = (f"{len(each['training']) + len(each['test'])} {name}" for name, each in counts.items())
-    return f"films: {', '.join(told)}"
+    reported = (f"{len(each['training']) + len(each['test'])} {name}" for name, each in counts.items())
+    return f"images: {', '.join(reported)}"
 
 
 def tabulate(values: Mapping[str, Sequence[np.ndarray]], num_seeds: int, num_resamples: int) -> str:
     """Both scores of each row, what each gained over the first, and how much more it gained on fold 0."""
     lines = [f"study mAP, mean of {num_seeds} seeds; 95 % intervals from {num_resamples} resamples of patients"]
-    rows = [(row, *(_tell(summarise_values(each))[:2] for each in values[row])) for row in values]
+    rows = [(row, *(_format(summarise_values(each))[:2] for each in values[row])) for row in values]
     lines.append(align_columns(("labels", "fold 0", "", "untouched", ""), [(r, *a, *b) for r, a, b in rows]))
     gains = []
     for row in list(values)[1:]:
         fold0, untouched = (each - base for each, base in zip(values[row], values[NONE], strict=True))
-        told = (_tell(summarise_values(each), "+.4f") for each in (fold0, untouched, fold0 - untouched))
-        gains.append((row, *(cell for pair in told for cell in pair)))
+        reported = (_format(summarise_values(each), "+.4f") for each in (fold0, untouched, fold0 - untouched))
+        gains.append((row, *(cell for pair in reported for cell in pair)))
     header = (f"minus {NONE}", "fold 0", "", "untouched", "", "fold 0 more than untouched", "")
     return "\n".join([*lines, "", align_columns(header, gains)])
 
 
 def _take_as_many_steps(plan: Plan, joined: Path) -> Plan:
-    """Epochs of the labelled films alone that hold as many films as those of a student."""
+    """Epochs of the labelled images alone that hold as many images as those of a student."""
     content = read_datalist(joined)
-    labelled = sum(film["fold"] != FOLD and film["duplicate_of"] is None for film in content["training"])
-    factor = 1 + len(content["external"]["films"]) / labelled
+    labelled = sum(image["fold"] != FOLD and image["duplicate_of"] is None for image in content["training"])
+    factor = 1 + len(content["external"]["images"]) / labelled
     return replace(plan, options={**plan.options, "epochs": round(plan.options["epochs"] * factor)})
 
 
@@ -222,10 +227,10 @@ def _score_labels(probabilities: Mapping[str, Sequence[float]], labels: Mapping[
     return score_studies(rows, [labels[study] for study in probabilities])[STUDY_MAP]
 
 
-def _tell(interval: Interval, form: str = ".4f") -> tuple[str, str]:
+def _format(interval: Interval, form: str = ".4f") -> tuple[str, str]:
     return format_number(interval.value, form), format_interval(interval, form)
 
 
 if __name__ == "__main__":
-    tell_in_one_line()
+    report_input_errors()
     fire.Fire(measure)

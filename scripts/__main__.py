@@ -1,16 +1,36 @@
-"""The door: `python -m scripts <verb>`. Arguments only, no logic; `--help` after a verb tells its arguments."""
+"""The entry point: `python -m scripts <verb>`. Arguments only, no logic; `--help` after a verb reports its arguments."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
 
-from scripts.errors import tell_in_one_line
+from scripts.errors import InputError, report_input_errors
+
+#: Verbs before version 0.4.0, with the names that they have now.
+RENAMED_VERBS = {
+    "draw": "generate-synthetic",
+    "corrections": "export-corrections",
+    "lungs": "find-lungs",
+    "score_lungs": "evaluate-lungs",
+    "blend": "fit-none",
+    "trust": "evaluate-reliability",
+    "facts": "extract-metadata",
+    "crossvalidate": "cross-validate",
+    "ablation": "run-ablation",
+    "experiments": "list-experiments",
+    "losses": "plot-losses",
+    "ensemble": "evaluate-ensemble",
+    "ship": "export-weights",
+    "export": "export-networks",
+}
 
 
-def draw(
+def generate_synthetic(
     out: str,
     num_studies: int = 60,
     num_test_studies: int = 12,
@@ -20,10 +40,10 @@ def draw(
     broken: bool = False,
     sheet: str | None = None,
 ) -> str:
-    """Draw a tree of synthetic chest films with the challenge's tables, and a contact sheet of it by option."""
-    from scripts.synthetic import draw_contact_sheet, draw_tree
+    """Draw a tree of synthetic chest radiographs with the challenge's tables, and a contact sheet of it by option."""
+    from scripts.synthetic import draw_contact_sheet, generate_tree
 
-    draw_tree(out, num_studies, num_test_studies, size, seed, workers, broken)
+    generate_tree(out, num_studies, num_test_studies, size, seed, workers, broken)
     if sheet is not None:
         draw_contact_sheet(out, sheet)
     return f"drew {num_studies} studies with labels and {num_test_studies} without under {out}"
@@ -39,7 +59,7 @@ def prepare(
     accept_secondary_capture: bool = False,
     accept_renderings: bool = False,
 ) -> str:
-    """Read and check a tree of films and its tables; write datalist.json and decisions.csv."""
+    """Read and check a tree of images and its tables; write datalist.json and decisions.csv."""
     from scripts.datalist import prepare as prepare_datalist
 
     prepared = prepare_datalist(
@@ -47,38 +67,40 @@ def prepare(
     )
     decisions = ", ".join(f"{name} {count}" for name, count in prepared.num_decisions.items()) or "none"
     return (
-        f"{prepared.num_training} films with label of {prepared.num_patients} patients, {prepared.num_test} without: "
+        f"{prepared.num_training} images with label of {prepared.num_patients} patients, {prepared.num_test} without: "
         f"{prepared.datalist}\ndecisions ({decisions}): {prepared.decisions}"
     )
 
 
-def corrections(studies: str, out: str) -> str:
-    """Write what was saved in MONAI Label's folder of films as a CSV, which `prepare --tables` takes."""
+def export_corrections(studies: str, out: str) -> str:
+    """Write what was saved in MONAI Label's folder of images as a CSV, which `prepare --tables` takes."""
     from scripts.datalist import list_corrections
 
     listed = list_corrections(studies, out)
-    return f"{listed.num_films} films with a corrected mask, {listed.num_without_class} without a class: {listed.table}"
+    return (
+        f"{listed.num_images} images with a corrected mask, {listed.num_without_class} without a class: {listed.table}"
+    )
 
 
 def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
-    """Write a datalist with films of another one, of elsewhere; what is the same film, study or patient is left out."""
-    from scripts.datalist import add_external as add_films
+    """Write a datalist with images of another one, of elsewhere; what is the same image, study or patient is left out."""
+    from scripts.datalist import add_external as add_images
 
-    added = add_films(datalist, tree, external, external_tree, out, workers)
+    added = add_images(datalist, tree, external, external_tree, out, workers)
     decisions = ", ".join(f"{name} {count}" for name, count in added.num_decisions.items()) or "none"
-    return f"{added.num_films} films from elsewhere: {added.datalist}\nleft out ({decisions}): {added.decisions}"
+    return f"{added.num_images} external images: {added.datalist}\nleft out ({decisions}): {added.decisions}"
 
 
 def label_external(datalist: str, predictions: str | list[str], runs: str | list[str], out: str) -> str:
-    """Label films from elsewhere, each fold by the runs that held it out; several are written "['a','b']"."""
-    from scripts.pseudo_labels import label_external as label_films
+    """Label external images, each fold by the runs that held it out; several are written "['a','b']"."""
+    from scripts.pseudo_labels import label_external as label_images
 
-    labelled = label_films(datalist, _list(predictions), _list(runs), out)
+    labelled = label_images(datalist, _list(predictions), _list(runs), out)
     folds = ", ".join(f"{fold} by {len(models)} models" for fold, models in labelled.items())
     return f"labels for fold {folds}: {out}/datalist.json"
 
 
-def lungs(
+def find_lungs(
     datalist: str,
     tree: str,
     out: str,
@@ -87,34 +109,34 @@ def lungs(
     config: str = "bundle/configs/inference.json",
     sheet: str | None = None,
 ) -> str:
-    """Find the lungs of a fold, and of the films without label; write a datalist with their boxes, and lungs.csv.
+    """Find the lungs of a fold, and of the images without label; write a datalist with their boxes, and lungs.csv.
 
-    --sheet draws the films on which found and drawn boxes differ most; it shows films, so keep it where they are.
+    --sheet draws the images on which found and annotated boxes differ most; it shows images, so keep it where they are.
     """
-    from scripts.inferers.datalists import find_lungs, read_lung_finder
+    from scripts.inferers.datalists import find_lungs, read_lung_inferer
 
-    found = find_lungs(read_lung_finder(config, weights), datalist, tree, out, fold, sheet)
+    found = find_lungs(read_lung_inferer(config, weights), datalist, tree, out, fold, sheet)
     flagged = sum(bool(each.flags) for each in found.values())
-    return f"found the lungs of {len(found)} films, {flagged} flagged: {out}/datalist.json, {out}/lungs.csv"
+    return f"found the lungs of {len(found)} images, {flagged} flagged: {out}/datalist.json, {out}/lungs.csv"
 
 
-def score_lungs(lungs: str, truth: str, fold: int | None = None) -> str:
+def evaluate_lungs(lungs: str, ground_truth: str, fold: int | None = None) -> str:
     """Compare the boxes of lungs.csv with the drawn ones of a datalist."""
     from scripts.metrics import report_lungs
 
-    return report_lungs(lungs, truth, fold)
+    return report_lungs(lungs, ground_truth, fold)
 
 
-def blend(predictions: str, truth: str, fold: int | None = None) -> str:
-    """Fit the weight of p(negative) in the class none on the predictions.json of films that were not trained on."""
+def fit_none(predictions: str, ground_truth: str, fold: int | None = None) -> str:
+    """Fit the weight of p(negative) in the class none on the predictions.json of images that were not trained on."""
     from scripts.ensembles import report_none_blend
 
-    return report_none_blend(predictions, truth, fold)
+    return report_none_blend(predictions, ground_truth, fold)
 
 
 def score(
     submission: str,
-    truth: str,
+    ground_truth: str,
     fold: int | None = None,
     against: str | None = None,
     num_resamples: int = 1000,
@@ -123,45 +145,45 @@ def score(
     """Score a submission against a datalist or a folder of tables; --against another one for paired differences."""
     from scripts.metrics import report_score
 
-    return report_score(submission, truth, fold, against, num_resamples, threshold)
+    return report_score(submission, ground_truth, fold, against, num_resamples, threshold)
 
 
-def trust(
+def evaluate_reliability(
     *predictions: str,
-    truth: str,
+    ground_truth: str,
     out: str,
     members: str | list[str] = (),  # type: ignore[assignment]
-    facts: str | None = None,
+    metadata: str | None = None,
     num_resamples: int = 1000,
 ) -> str:
     """Calibration, uncertainty, selective prediction and subgroups of predictions.json, one of each fold; two PNGs.
 
-    --members A,B: predictions of the same films by other seeds or networks, for what they disagree about. --facts FILE:
-    a CSV with the column image_id and any others, for more subgroups.
+    --members A,B: predictions of the same images by other seeds or networks, for what they disagree about. --metadata
+    FILE: a CSV with the column image_id and any others, for more subgroups.
     """
-    from scripts.metrics.trust import report_trust
+    from scripts.metrics.reliability import report_reliability
 
-    return report_trust(predictions, truth, out, members, facts, num_resamples=num_resamples)
-
-
-def facts(datalist: str, tree: str, out: str) -> str:
-    """Write what the films of a datalist say about themselves as a CSV for `trust`; nothing that tells who it is."""
-    from scripts.datalist import write_facts
-
-    written, refused = write_facts(datalist, tree, out)
-    return f"wrote the facts of {written} films, {refused} say none: {out}"
+    return report_reliability(predictions, ground_truth, out, members, metadata, num_resamples=num_resamples)
 
 
-def crossvalidate(
+def extract_metadata(datalist: str, tree: str, out: str) -> str:
+    """Write what the images of a datalist say about themselves as a CSV for `reliability`; nothing that reports who it is."""
+    from scripts.datalist import write_metadata_table
+
+    written, rejected = write_metadata_table(datalist, tree, out)
+    return f"wrote the metadata of {written} images, {rejected} say none: {out}"
+
+
+def cross_validate(
     config: str | list[str] = "bundle/configs/train.json",
     out: str = "runs/crossvalidation",
     folds: int | list[int] = (0, 1, 2, 3, 4),  # type: ignore[assignment]
     seed: int = 0,
     datalist: str = "runs/prepared/datalist.json",
-    tree: str = "runs/films",
+    tree: str = "runs/images",
     **options: object,
 ) -> str:
-    """Train each fold of a configuration, and score all films by networks that did not see them; resumes.
+    """Train each fold of a configuration, and score all images by networks that did not see them; resumes.
 
     Further options go to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
     """
@@ -171,40 +193,40 @@ def crossvalidate(
     return crossvalidate(plan, _list(config), Path(out), _list(folds), seed)
 
 
-def ablation(
+def run_ablation(
     out: str = "runs/ablation",
-    rows: str | list[str] | None = None,
+    experiments: str | list[str] | None = None,
     folds: int | list[int] = 0,
     seeds: int | list[int] = (0, 1, 2),  # type: ignore[assignment]
     datalist: str = "runs/prepared/datalist.json",
-    tree: str = "runs/films",
+    tree: str = "runs/images",
     **options: object,
 ) -> str:
-    """What each idea is worth, with its noise: trains what is missing, then compares; resumes.
+    """What each experiment is worth, with its noise: trains what is missing, then compares; resumes.
 
-    Rows are overlays of experiments/, joined by "+": --rows baseline,whole_film,whole_film+no_auxiliary. Further
-    options go to every run.
+    Rows are overlays of experiments/, joined by "+": --experiments baseline,whole_image,whole_image+no_auxiliary.
+    Further options go to every run.
     """
-    from scripts.experiments import ROWS, Plan, ablate
+    from scripts.experiments import COMBINATIONS, Plan, ablate
 
     plan = Plan(Path(datalist), Path(tree), options)
-    return ablate(plan, Path(out), _list(rows or ROWS), _list(folds), _list(seeds))
+    return ablate(plan, Path(out), _list(experiments or COMBINATIONS), _list(folds), _list(seeds))
 
 
-def experiments(*runs: str, out: str = "runs/ledger", leaderboard: str | None = None) -> str:
-    """The ledger of all runs below the folders: experiments.csv, a picture of the gains, and TensorBoard's files.
+def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | None = None) -> str:
+    """The experiment registry of all runs below the folders: experiments.csv, a picture of the gains, and TensorBoard's files.
 
     --leaderboard FILE: a CSV with the columns name and score.
     """
-    from scripts.experiments import draw_gains, find_records, group_runs, read_leaderboard, write_ledger
+    from scripts.experiments import draw_gains, find_records, group_runs, read_leaderboard, write_registry
 
     found = find_records(*(runs or ("runs",)))
-    told = write_ledger(found, out, read_leaderboard(leaderboard) if leaderboard else None)
+    reported = write_registry(found, out, read_leaderboard(leaderboard) if leaderboard else None)
     draw_gains(group_runs(list(found.values())), Path(out) / "gains.png")
-    return f"{told}\n\n{out}: experiments.csv, gains.png, tensorboard"
+    return f"{reported}\n\n{out}: experiments.csv, gains.png, tensorboard"
 
 
-def losses(out: str, **groups: object) -> str:
+def plot_losses(out: str, **groups: object) -> str:
     """Draw training and validation loss of runs: --with_mask "[runs/a,runs/b]" --without "[runs/c,runs/d]"."""
     from scripts.experiments import draw_losses, read_history
 
@@ -213,15 +235,17 @@ def losses(out: str, **groups: object) -> str:
     return f"drew {sum(map(len, named.values()))} runs: {out}"
 
 
-def ensemble(truth: str, fold: int | list[int] | None = None, out: str | None = None, **members: object) -> str:
+def evaluate_ensemble(
+    ground_truth: str, fold: int | list[int] | None = None, out: str | None = None, **members: object
+) -> str:
     """What averaging networks gains: --NAME predictions.json for each member, a list of files for several folds."""
     from scripts.ensembles import report_ensemble
 
     named = {name: [str(path) for path in _list(paths)] for name, paths in members.items()}
-    return report_ensemble(named, truth, fold, out)
+    return report_ensemble(named, ground_truth, fold, out)
 
 
-def ship(checkpoint: str, out: str = "bundle/models/model.pt") -> str:
+def export_weights(checkpoint: str, out: str = "bundle/models/model.pt") -> str:
     """Write the network of a training's checkpoint in half precision, with its SHA-256 beside it."""
     from scripts.checkpoints import ship_weights
 
@@ -229,7 +253,7 @@ def ship(checkpoint: str, out: str = "bundle/models/model.pt") -> str:
     return f"wrote {out} ({Path(out).stat().st_size / 1e6:.1f} MB)"
 
 
-def export(out: str, config: str = "bundle/configs/inference.json", **changes: object) -> str:
+def export_networks(out: str, config: str = "bundle/configs/inference.json", **changes: object) -> str:
     """Write the three networks as TorchScript and ONNX, each compared with the eager one; --weights FILE and the like.
 
     ONNX is compared where onnxruntime is installed.
@@ -247,8 +271,20 @@ def release(out: str = "dist", large_files_url: str | None = None, checks: bool 
     packed = assemble_release(".", out, large_files_url)
     if not checks:
         return f"{packed.folder}, {packed.archive}, not checked"
-    said = run_checks(packed, ".", Path(out) / "release.log")
-    return f"{said}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
+    reported = run_checks(packed, ".", Path(out) / "release.log")
+    return f"{reported}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
+
+
+def reject_renamed_verb(arguments: Sequence[str]) -> None:
+    """Answer a verb's former name with the present one.
+
+    Raises:
+        InputError: where the first argument is a name from before version 0.4.0.
+    """
+    old = arguments[0].replace("-", "_") if arguments else ""
+    if old in RENAMED_VERBS:
+        new = RENAMED_VERBS[old]
+        raise InputError(f"the verb {new}", f"{arguments[0]}, its former name", f"run python -m scripts {new}")
 
 
 def _list(value: Any) -> list[Any]:
@@ -259,26 +295,27 @@ def _list(value: Any) -> list[Any]:
 
 
 if __name__ == "__main__":
-    tell_in_one_line()
+    report_input_errors()
+    reject_renamed_verb(sys.argv[1:])
     verbs = {
-        "draw": draw,
+        "generate_synthetic": generate_synthetic,
         "prepare": prepare,
-        "corrections": corrections,
+        "export_corrections": export_corrections,
         "add_external": add_external,
         "label_external": label_external,
-        "lungs": lungs,
-        "score_lungs": score_lungs,
+        "find_lungs": find_lungs,
+        "evaluate_lungs": evaluate_lungs,
         "score": score,
-        "blend": blend,
-        "trust": trust,
-        "facts": facts,
-        "crossvalidate": crossvalidate,
-        "ablation": ablation,
-        "experiments": experiments,
-        "losses": losses,
-        "ensemble": ensemble,
-        "ship": ship,
-        "export": export,
+        "fit_none": fit_none,
+        "evaluate_reliability": evaluate_reliability,
+        "extract_metadata": extract_metadata,
+        "cross_validate": cross_validate,
+        "run_ablation": run_ablation,
+        "list_experiments": list_experiments,
+        "plot_losses": plot_losses,
+        "evaluate_ensemble": evaluate_ensemble,
+        "export_weights": export_weights,
+        "export_networks": export_networks,
         "release": release,
     }
     fire.Fire(verbs, name="python -m scripts")

@@ -62,23 +62,23 @@ def scale_boxes(boxes: ArrayLike, scale_y: float, scale_x: float) -> Boxes:
     return as_boxes(boxes) * [scale_x, scale_y, scale_x, scale_y]
 
 
-def move_into_crop(boxes_in_film: ArrayLike, crop_box: ArrayLike, height: int, width: int) -> Boxes:
-    """Film boxes -> boxes in a crop that was resized to `height` x `width`, clipped to the crop's own size.
+def move_into_crop(boxes_in_image: ArrayLike, crop_box: ArrayLike, height: int, width: int) -> Boxes:
+    """Image boxes -> boxes in a crop that was resized to `height` x `width`, clipped to the crop's own size.
 
     Args:
-        boxes_in_film: `(N, 4)`, film pixels.
-        crop_box: `(4,)`, film pixels: what was cut out.
+        boxes_in_image: `(N, 4)`, image pixels.
+        crop_box: `(4,)`, image pixels: what was cut out.
         height, width: the size in pixels that the crop was resized to.
     """
     xmin, ymin, xmax, ymax = as_boxes([crop_box])[0]
-    shifted = as_boxes(boxes_in_film) - [xmin, ymin, xmin, ymin]
+    shifted = as_boxes(boxes_in_image) - [xmin, ymin, xmin, ymin]
     # Published solutions clipped with the absolute xmax, ymax here: the crop's own size is what bounds its boxes.
     clipped = clip_boxes(shifted, ymax - ymin, xmax - xmin)
     return scale_boxes(clipped, height / (ymax - ymin), width / (xmax - xmin))
 
 
 def move_out_of_crop(boxes_in_crop: ArrayLike, crop_box: ArrayLike, height: int, width: int) -> Boxes:
-    """Boxes in a crop resized to `height` x `width` -> film boxes: the way back of `move_into_crop`."""
+    """Boxes in a crop resized to `height` x `width` -> image boxes: the way back of `move_into_crop`."""
     xmin, ymin, xmax, ymax = as_boxes([crop_box])[0]
     scaled = scale_boxes(boxes_in_crop, (ymax - ymin) / height, (xmax - xmin) / width)
     return scaled + [xmin, ymin, xmin, ymin]
@@ -123,7 +123,7 @@ def find_regions(probabilities: ArrayLike, threshold: float, min_area: int = 1) 
 def fuse_boxes(
     boxes: ArrayLike, scores: ArrayLike, num_sources: int, iou_threshold: float = 0.55
 ) -> tuple[Boxes, NDArray[np.float64]]:
-    """Weighted boxes fusion of one class: boxes of several views or models of one film become one box a finding.
+    """Weighted boxes fusion of one class: boxes of several flips or models of one image become one box a finding.
 
     By falling score, a box joins the cluster whose fused box it overlaps best, or founds one. The fused box is the
     score-weighted mean of the corners. The fused score is the mean score, lowered where fewer boxes than sources agree:
@@ -134,7 +134,7 @@ def fuse_boxes(
     Args:
         boxes: `(N, 4)`, pooled over the sources, all in one frame.
         scores: `(N,)`, positive. Equal ones are taken in the order given.
-        num_sources: the views or models that were asked, also those that found nothing.
+        num_sources: the flips or models that were asked, also those that found nothing.
         iou_threshold: overlap that a box must exceed to join.
 
     Returns:
@@ -150,13 +150,13 @@ def fuse_boxes(
         raise ValueError(f"expected at least one source, got {num_sources}")
     fused, totals, members = np.zeros_like(boxes), np.zeros(len(boxes)), np.zeros(len(boxes), dtype=np.int64)
     count = 0
-    for place in np.argsort(-scores, kind="stable"):
-        cluster = _find_cluster(boxes[place], fused[:count], iou_threshold)
+    for index in np.argsort(-scores, kind="stable"):
+        cluster = _find_cluster(boxes[index], fused[:count], iou_threshold)
         count = max(count, cluster + 1)
-        totals[cluster] += scores[place]
+        totals[cluster] += scores[index]
         members[cluster] += 1
         # A running mean: the first box of a cluster is kept as it is, to the last bit.
-        fused[cluster] += (boxes[place] - fused[cluster]) * (scores[place] / totals[cluster])
+        fused[cluster] += (boxes[index] - fused[cluster]) * (scores[index] / totals[cluster])
     means = totals[:count] / members[:count]
     lowered = means * np.minimum(members[:count], num_sources) / num_sources
     order = np.argsort(-lowered, kind="stable")

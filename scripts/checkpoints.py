@@ -95,7 +95,7 @@ def ship_weights(checkpoint: str | Path, path: str | Path) -> None:
     save_weights({k: v.half() if v.is_floating_point() else v for k, v in network.items()}, path)
 
 
-class CheckpointKeeper:
+class SafeCheckpointSaver:
     """Keeps a training's last two epochs and its best one; nothing good is removed before its successor is on disk.
 
     Args:

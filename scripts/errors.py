@@ -1,4 +1,4 @@
-"""The few exceptions that a caller may catch, and how they are told to a person: one line, no traceback."""
+"""The few exceptions that a caller may catch, and how they are reported to a person: one line, no traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-#: Reason codes of refused films. They are stable: tables, logs and servers may rely on them.
+#: Reason codes of rejected images. They are stable: tables, logs and servers may rely on them.
 REASONS: dict[str, str] = {
     "unreadable": "the file cannot be opened",
     "not_dicom": "the file is not a DICOM file",
@@ -20,14 +20,14 @@ REASONS: dict[str, str] = {
     "bad_geometry": "rows, columns, bits or the pixel data's length are out of bounds or contradict each other",
     "too_large": "the file, or what it inflates to, is larger than allowed",
     "decode_error": "the decoder failed, ran out of memory or ran out of time",
-    "bad_lookup": "a rescale or lookup table of the film is malformed",
+    "bad_lookup": "a rescale or lookup table of the image is malformed",
     "bad_values": "the pixels are constant or not finite",
-    "out_of_scope": "the film is readable but not an adult frontal chest film for presentation",
+    "out_of_scope": "the image is readable but not an adult frontal chest radiograph for presentation",
 }
 
-#: The table of refused films.
-REFUSED_FILE = "refused.csv"
-REFUSED_COLUMNS: tuple[str, ...] = ("image_id", "study_id", "reason", "path", "detail")
+#: The table of rejected images.
+REJECTED_FILE = "rejected.csv"
+REJECTED_COLUMNS: tuple[str, ...] = ("image_id", "study_id", "reason", "path", "detail")
 
 
 class InputError(Exception):
@@ -47,8 +47,8 @@ class InputError(Exception):
         return " ".join(f"expected {self.expected}, found {self.found}; {self.advice}".split())
 
 
-class RefusedFilm(InputError):
-    """One film that is not read.
+class RejectedImage(InputError):
+    """One image that is not read.
 
     Args:
         reason: a key of `REASONS`.
@@ -75,7 +75,7 @@ def find_input_error(error: BaseException | None) -> InputError | None:
     return None
 
 
-def tell_in_one_line() -> None:
+def report_input_errors() -> None:
     """Print bad input as one line instead of a traceback, also out of `python -m monai.bundle run`; exit status 1."""
 
     def excepthook(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -30,7 +30,7 @@ NETWORKS: dict[str, tuple[str, str]] = {
     "opacity_detector": ("opacity_detector", "opacity_image_size"),
 }
 
-#: The largest difference between an export and the eager network that is believed to be rounding.
+#: The largest difference between an export and the eager network that is accepted to be rounding.
 TOLERANCE = 1e-4
 
 #: The highest opset that onnxruntime and TensorRT of the last years know alike.

@@ -1,4 +1,4 @@
-"""What the networks say of one film, in the film's own frame: class probabilities, mask, boxes, none.
+"""What the networks say of one image, in the image's own frame: class probabilities, mask, boxes, none.
 
 The reason for a room of its own: bundle runs, MONAI Label and MONAI Deploy all take their answer from this transform.
 """
@@ -19,30 +19,30 @@ from scripts.labels import NONE, STUDY_CLASSES
 
 
 class LogitsToFindingsd(MapTransform):
-    """What was found on one film -> a mask in its frame under the same key, and a plain `result` for tables and JSON.
+    """What was found on one image -> a mask in its frame under the same key, and a plain `result` for tables and JSON.
 
     Boxes are those of the opacity detector or, without one, the connected regions of the mask, with their mean mask
-    probability for a score. Either score is multiplied by the probability that the film is not negative, so that a film
-    which the classifier finds clean does not rank its faint boxes high. `none` blends the probability of negative with
-    1 - the best box.
+    probability for a score. Either score is multiplied by the probability that the image is not negative, so that an
+    image which the classifier finds clean does not rank its faint boxes high. `none` blends the probability of negative
+    with 1 - the best box.
 
     Args:
         keys: dictionaries of logits, "study" (C,) and, where there is a decoder, "mask" (1, h, w), and of what else a
-            `FilmInferer` leaves: "study_views" (V, C), the same of each view, "lung_flags", of an opacity detector
-            "boxes" (M, 4) in film pixels with "scores" (M,).
+            `ImageInferer` leaves: "study_tta" (V, C), the same of each flip, "lung_flags", of an opacity detector
+            "boxes" (M, 4) in image pixels with "scores" (M,).
         classes: names of the C classes.
         mask_threshold: pixels at or above it belong to the mask.
         box_threshold: pixels at or above it belong to a region of the mask.
-        min_area: smallest region that becomes a box, as a share of the network's input.
-        none_weight: weight of the probability of negative in `none`; `python -m scripts blend` fits it.
-        temperature: the study logits are divided by it; `python -m scripts trust` fits it.
+        min_area: smallest region that becomes a box, as a fraction of the network's input.
+        none_weight: weight of the probability of negative in `none`; `python -m scripts fit-none` fits it.
+        temperature: the study logits are divided by it; `python -m scripts evaluate-reliability` fits it.
 
     That dictionary, or the item itself as the regions in `scripts.transforms` leave it, must hold `crop_box` (4,) and
-    `film_size` (2,), and may hold `film_flags`, words separated by blanks. `result`:
-    {"probabilities": {class: float}, "views": [[float]], "none": float, "none_weight": float,
+    `original_size` (2,), and may hold `image_flags`, words separated by blanks. `result`:
+    {"probabilities": {class: float}, "tta_probabilities": [[float]], "none": float, "none_weight": float,
     "boxes": [[xmin, ymin, xmax, ymax]], "scores": [float], "crop_box": [4], "flags": [str], "out_of_scope": str};
-    "views" are the probabilities of each view; boxes in film pixels, best first; "out_of_scope" says why a film is not
-    scored, and is empty where it is.
+    "tta_probabilities" are the probabilities of each flip; boxes in image pixels, best first; "out_of_scope" says why
+    an image is not scored, and is empty where it is.
     """
 
     def __init__(
@@ -67,22 +67,25 @@ class LogitsToFindingsd(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             found, frame = out[key], {**out, **out[key]}
-            crop_box, film_size = np.asarray(frame["crop_box"], dtype=float), [int(n) for n in frame["film_size"]]
-            flags = _gather_flags(frame, crop_box, film_size)
+            crop_box, original_size = (
+                np.asarray(frame["crop_box"], dtype=float),
+                [int(n) for n in frame["original_size"]],
+            )
+            flags = _gather_flags(frame, crop_box, original_size)
             out["result"] = {
-                **self._describe_film(found, crop_box),
+                **self._describe_image(found, crop_box),
                 "crop_box": crop_box.tolist(),
                 "flags": flags,
-                "out_of_scope": weigh_scope(flags),
+                "out_of_scope": explain_out_of_scope(flags),
             }
-            mask = torch.zeros(1, *film_size)
+            mask = torch.zeros(1, *original_size)
             if "mask" in found:
-                mask = paste_mask(found["mask"].float().sigmoid(), crop_box, film_size) >= self.mask_threshold
+                mask = paste_mask(found["mask"].float().sigmoid(), crop_box, original_size) >= self.mask_threshold
             out[key] = mask.to(torch.uint8)
         return out
 
-    def _describe_film(self, found: Mapping[str, Any], crop_box: NDArray[Any]) -> dict[str, Any]:
-        logits, views = found["study"].float(), found.get("study_views", found["study"][None]).float()
+    def _describe_image(self, found: Mapping[str, Any], crop_box: NDArray[Any]) -> dict[str, Any]:
+        logits, tta_probabilities = found["study"].float(), found.get("study_tta", found["study"][None]).float()
         probabilities = dict(zip(self.classes, (logits / self.temperature).softmax(dim=0).tolist(), strict=True))
         negative = probabilities["negative"]
         boxes, scores = self._find_boxes(found, crop_box)
@@ -90,7 +93,7 @@ class LogitsToFindingsd(MapTransform):
         order = np.argsort(-weighed, kind="stable")
         return {
             "probabilities": probabilities,
-            "views": (views / self.temperature).softmax(dim=1).tolist(),
+            "tta_probabilities": (tta_probabilities / self.temperature).softmax(dim=1).tolist(),
             NONE: self.none_weight * negative + (1 - self.none_weight) * (1 - float(weighed.max(initial=0.0))),
             "none_weight": float(self.none_weight),
             "boxes": as_boxes(boxes)[order].round(3).tolist(),
@@ -107,29 +110,31 @@ class LogitsToFindingsd(MapTransform):
         return move_out_of_crop(regions, crop_box, *mask.shape), scores
 
 
-def weigh_scope(flags: Sequence[str]) -> str:
-    """Why a film that could be read is not scored after all; "" where it is.
+def explain_out_of_scope(flags: Sequence[str]) -> str:
+    """Why an image that could be read is not scored after all; "" where it is.
 
-    A wrong body part alone does not refuse a film, portables are often mislabelled; without lungs in it, it does.
+    A wrong body part alone does not reject an image, portables are often mislabelled; without lungs in it, it does.
     """
     if {"body_part", "no_lungs"} <= set(flags):
         return "the body part is not the chest, and no lungs were found"
     return ""
 
 
-def paste_mask(mask: torch.Tensor, crop_box: Sequence[float] | NDArray[Any], film_size: Sequence[int]) -> torch.Tensor:
-    """A mask `(1, h, w)` of a crop -> `(1, H, W)` of the film: resized to the crop, zeros around it."""
+def paste_mask(
+    mask: torch.Tensor, crop_box: Sequence[float] | NDArray[Any], original_size: Sequence[int]
+) -> torch.Tensor:
+    """A mask `(1, h, w)` of a crop -> `(1, H, W)` of the image: resized to the crop, zeros around it."""
     xmin, ymin, xmax, ymax = (int(round(float(edge))) for edge in crop_box)
     resized = torch.nn.functional.interpolate(
         mask[None].cpu(), size=(ymax - ymin, xmax - xmin), mode="bilinear", align_corners=False
     )
-    film = torch.zeros(1, *film_size)
-    film[:, ymin:ymax, xmin:xmax] = resized[0]
-    return film
+    image = torch.zeros(1, *original_size)
+    image[:, ymin:ymax, xmin:xmax] = resized[0]
+    return image
 
 
-def _gather_flags(found: Mapping[str, Any], crop_box: NDArray[Any], film_size: Sequence[int]) -> list[str]:
-    """What a reader should know of a film: its reader's flags, those of its lungs, and whether it was seen whole."""
-    whole = np.array_equal(crop_box, [0, 0, film_size[1], film_size[0]])
-    film_flags, lung_flags = str(found.get("film_flags", "")).split(), found.get("lung_flags", ())
-    return sorted({*film_flags, *lung_flags, *(["whole_film"] if whole else [])})
+def _gather_flags(found: Mapping[str, Any], crop_box: NDArray[Any], original_size: Sequence[int]) -> list[str]:
+    """What a reader should know of an image: its reader's flags, those of its lungs, and whether it was seen whole."""
+    whole = np.array_equal(crop_box, [0, 0, original_size[1], original_size[0]])
+    image_flags, lung_flags = str(found.get("image_flags", "")).split(), found.get("lung_flags", ())
+    return sorted({*image_flags, *lung_flags, *(["whole_image"] if whole else [])})

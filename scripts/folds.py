@@ -1,4 +1,4 @@
-"""Cross-validation folds: stratified by label, grouped by patient, and a guard that refuses a leak."""
+"""Cross-validation folds: stratified by label, grouped by patient, and a guard that rejects a leak."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def assign_folds(labels: Sequence[int], groups: Sequence[str], num_folds: int = 
     if num_folds < 2 or min(num_groups, num_common) < num_folds:
         raise InputError(
             f"at least 2 folds, and as many patients and studies of a class as the {num_folds} folds asked for",
-            f"{num_groups} patients with labelled films, {num_common} studies of the commonest class",
-            "ask for fewer folds, or tell patients apart in the column patient of a table of one's own",
+            f"{num_groups} patients with labelled images, {num_common} studies of the commonest class",
+            "ask for fewer folds, or report patients apart in the column patient of a table of one's own",
         )
     folds = np.zeros(len(labels), dtype=np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
@@ -39,24 +39,24 @@ def assign_folds(labels: Sequence[int], groups: Sequence[str], num_folds: int = 
     return folds
 
 
-def refuse_leaks(films: Iterable[Mapping[str, Any]], keys: Sequence[str] = ("patient", "study_id", "film")) -> None:
-    """Refuse films of which one patient, study or film stands on both sides of a fold.
+def reject_leaks(images: Iterable[Mapping[str, Any]], keys: Sequence[str] = ("patient", "study_id", "image")) -> None:
+    """Reject images of which one patient, study or image stands on both sides of a fold.
 
     Args:
-        films: each with "fold" and "image_id", and what `keys` name; a key that is absent or None is not compared.
-            "film" is a name that copies of one film share (a digest of its pixels, or its cluster of duplicates).
+        images: each with "fold" and "image_id", and what `keys` name; a key that is absent or None is not compared.
+            "image" is a name that copies of one image share (a digest of its pixels, or its cluster of duplicates).
 
     Raises:
-        InputError: naming two films and their folds.
+        InputError: naming two images and their folds.
     """
     seen: dict[tuple[str, Any], Mapping[str, Any]] = {}
-    for film in films:
+    for image in images:
         for key in keys:
-            if film.get(key) is None:
+            if image.get(key) is None:
                 continue
-            other = seen.setdefault((key, film[key]), film)
-            if other["fold"] != film["fold"]:
-                places = f"{other['fold']} and {film['fold']} (films {other['image_id']} and {film['image_id']})"
+            other = seen.setdefault((key, image[key]), image)
+            if other["fold"] != image["fold"]:
+                places = f"{other['fold']} and {image['fold']} (images {other['image_id']} and {image['image_id']})"
                 raise InputError(
                     f"every {key.removesuffix('_id')} in one fold",
                     f"one in folds {places}",

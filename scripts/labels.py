@@ -19,7 +19,7 @@ TABLE_COLUMNS: dict[str, str] = {
 OPACITY = "opacity"
 NONE = "none"
 
-#: Image classes of the challenge: a film holds opacity boxes, or "none".
+#: Image classes of the challenge: an image holds opacity boxes, or "none".
 IMAGE_CLASSES: tuple[str, ...] = (OPACITY, NONE)
 
 #: The six classes whose plain mean of average precisions is the challenge's score.
@@ -31,5 +31,5 @@ UNIT_BOX: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 STUDY_SUFFIX = "_study"
 IMAGE_SUFFIX = "_image"
 
-#: Columns of a table of found lungs: a row a film, no edge where there is no box, flags separated by blanks.
+#: Columns of a table of detected lungs: a row an image, no edge where there is no box, flags separated by blanks.
 LUNG_TABLE_COLUMNS: tuple[str, ...] = ("image_id", "xmin", "ymin", "xmax", "ymax", "score", "flags")

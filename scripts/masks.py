@@ -1,4 +1,4 @@
-"""A mask that somebody drew on a film, from the files that annotation tools write."""
+"""A mask that somebody drew on an image, from the files that annotation tools write."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from scripts.errors import InputError
 SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".png")
 
 
-def read_mask(path: str | Path, film_size: Sequence[int] | None = None) -> NDArray[np.bool_]:
-    """A drawn mask `(H, W)`: whatever is not zero, in the film's own pixels.
+def read_mask(path: str | Path, original_size: Sequence[int] | None = None) -> NDArray[np.bool_]:
+    """An annotated mask `(H, W)`: whatever is not zero, in the image's own pixels.
 
     Args:
         path: an NRRD, NIfTI or PNG file.
-        film_size: height and width that the mask must have.
+        original_size: height and width that the mask must have.
 
     Raises:
-        InputError: where it cannot be read, is no plane, or is of another size than its film.
+        InputError: where it cannot be read, is no plane, or is of another size than its image.
     """
     path = Path(path)
     if not path.name.lower().endswith(SUFFIXES):
@@ -37,10 +37,10 @@ def read_mask(path: str | Path, film_size: Sequence[int] | None = None) -> NDArr
     if plane.ndim != 2:
         raise InputError("a mask of one plane", f"{plane.ndim} dimensions in {path.name}", "save one segment")
     mask = (plane != 0).T
-    if film_size is not None and mask.shape != tuple(film_size):
+    if original_size is not None and mask.shape != tuple(original_size):
         found = f"{mask.shape[0]} x {mask.shape[1]} in {path.name}"
-        expected = f"a mask of the film's {film_size[0]} x {film_size[1]} pixels (rows x columns)"
-        raise InputError(expected, found, "draw it on the film itself, not on a resized or cut copy")
+        expected = f"a mask of the image's {original_size[0]} x {original_size[1]} pixels (rows x columns)"
+        raise InputError(expected, found, "draw it on the image itself, not on a resized or cut copy")
     return mask
 
 

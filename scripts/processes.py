@@ -24,9 +24,9 @@ def is_first_process() -> bool:
 
 
 def gather_items(items: Mapping[str, T]) -> dict[str, T]:
-    """What all processes hold, in every process, each name once; the first process that holds it is believed.
+    """What all processes hold, in every process, each name once; the first process that holds it is accepted.
 
-    Items are taken from the processes in turn, as `DistributedSampler` deals films out: the order is that of one
+    Items are taken from the processes in turn, as `DistributedSampler` deals images out: the order is that of one
     process that saw them all.
     """
     if count_processes() == 1:
@@ -40,10 +40,10 @@ def gather_items(items: Mapping[str, T]) -> dict[str, T]:
     return joined
 
 
-def share_network(network: nn.Module, device: torch.device) -> DistributedDataParallel:
+def distribute_network(network: nn.Module, device: torch.device) -> DistributedDataParallel:
     """A network that is trained by all processes together, begun with the weights of the first.
 
-    Batch norm looks at the films of all processes on GPUs only: torch has no other one on a CPU.
+    Batch norm looks at the images of all processes on GPUs only: torch has no other one on a CPU.
     """
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cuda":
@@ -57,7 +57,7 @@ def take_inner_network(member: Any) -> Any:
 
 
 @torch.no_grad()
-def spread_buffers(network: nn.Module) -> None:
+def broadcast_buffers(network: nn.Module) -> None:
     """Give all processes the first one's running statistics, so that they judge by one network."""
     if count_processes() > 1:
         for buffer in network.buffers():

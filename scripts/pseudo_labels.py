@@ -1,8 +1,8 @@
-"""Trained models label films from elsewhere, each for the one fold that was held out while it was trained.
+"""Trained models label external images, each for the one fold that was held out while it was trained.
 
 The reason for a room of its own: it joins what a model was trained on (`experiments`), what it said (`outputs`), and
 where that is kept (`datalist`). There is no other scheme here: the mean of all folds' models, given to every fold,
-teaches each model what the others learnt from its own validation films.
+teaches each model what the others learnt from its own validation images.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.datalist import read_datalist, write_datalist
-from scripts.datalist.external import refuse_overwriting
-from scripts.datalist.joining import refuse_knowing_model
+from scripts.datalist.external import reject_overwriting
+from scripts.datalist.joining import reject_knowing_model
 from scripts.datalist.preparation import DATALIST
 from scripts.datalist.schema import compute_labelled_hash
 from scripts.errors import InputError
@@ -58,15 +58,16 @@ Labels = dict[Model, NDArray[np.float64]]
 def label_external(
     datalist_file: str | Path, predictions: Sequence[str | Path], runs: Sequence[str | Path], out: str | Path
 ) -> dict[int, list[Model]]:
-    """Write the datalist with labels for its films from elsewhere, as `datalist.json` in `out`; earlier ones go.
+    """Write the datalist with labels for its external images, as `datalist.json` in `out`; earlier ones go.
 
-    A fold's labels are the mean of its models, each the mean of a study's films.
+    A fold's labels are the mean of its models, each the mean of a study's images.
 
     Args:
         datalist_file: made by `add_external`.
-        predictions: a predictions.json of each model, on the films from elsewhere, with its done.json beside it; what
-            it says of films that were left out is not used.
-        runs: folders of trainings, with record.json and weights. Which run predicted is told by its weights' SHA-256.
+        predictions: a predictions.json of each model, on the external images, with its done.json beside it; what
+            it says of images that were left out is not used.
+        runs: folders of trainings, with record.json and weights. Which run predicted is reported by its weights'
+            SHA-256.
         out: folder; another one than that of the datalist.
 
     Returns:
@@ -74,20 +75,20 @@ def label_external(
 
     Raises:
         InputError: where a run has no record, is not of this datalist, or held no fold out; weights were changed; a
-            model labels twice, or leaves out a film.
+            model labels twice, or leaves out an image.
     """
     datalist, out = read_datalist(datalist_file), Path(out)
-    refuse_overwriting(datalist_file, out)
+    reject_overwriting(datalist_file, out)
     if "external" not in datalist:
-        advice = "add them with python -m scripts add_external"
-        raise InputError("a datalist with films from elsewhere", f"none in {datalist_file}", advice)
-    films = datalist["external"]["films"]
-    said = _gather_labels(predictions, {model.weights_sha256: model for model in map(read_model, runs)}, datalist)
-    pseudo_labels = [_average_models(fold, said[fold], _list_studies(films)) for fold in sorted(said)]
+        advice = "add them with python -m scripts add-external"
+        raise InputError("a datalist with external images", f"none in {datalist_file}", advice)
+    images = datalist["external"]["images"]
+    predicted = _gather_labels(predictions, {model.weights_sha256: model for model in map(read_model, runs)}, datalist)
+    pseudo_labels = [_average_models(fold, predicted[fold], _list_studies(images)) for fold in sorted(predicted)]
     external = datalist["external"] | {"pseudo_labels": pseudo_labels}
     settings = (datalist["num_folds"], datalist["seed"], external)
     write_datalist(out / DATALIST, datalist["training"], datalist["test"], *settings)
-    return {fold: list(said[fold]) for fold in sorted(said)}
+    return {fold: list(predicted[fold]) for fold in sorted(predicted)}
 
 
 def read_model(run: str | Path) -> Model:
@@ -107,35 +108,35 @@ def read_model(run: str | Path) -> Model:
     return Model(record.name, record.fold, recorded, record.datalist_hash)
 
 
-def read_labels(path: str | Path, films: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
-    """Probabilities `(S, 4)` of the studies of these films, in the order of their ids.
+def read_labels(path: str | Path, images: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """Probabilities `(S, 4)` of the studies of these images, in the order of their ids.
 
     Raises:
-        InputError: where a film has no prediction.
+        InputError: where an image has no prediction.
     """
-    predicted = {film.image_id: film for film in read_predictions(path)}
-    missing = [film["image_id"] for film in films if film["image_id"] not in predicted]
+    predicted = {image.image_id: image for image in read_predictions(path)}
+    missing = [image["image_id"] for image in images if image["image_id"] not in predicted]
     if missing:
         found = f"none in {path} for {len(missing)}, first {missing[0]}"
-        raise InputError("a prediction for every film from elsewhere", found, "predict them too")
-    means = average_studies([predicted[film["image_id"]] for film in films])
-    return np.array([[means[study][name] for name in STUDY_CLASSES] for study in _list_studies(films)])
+        raise InputError("a prediction for every external image", found, "predict them too")
+    means = average_studies([predicted[image["image_id"]] for image in images])
+    return np.array([[means[study][name] for name in STUDY_CLASSES] for study in _list_studies(images)])
 
 
 def _gather_labels(
     predictions: Sequence[str | Path], models: Mapping[str, Model], datalist: Mapping[str, Any]
 ) -> dict[int, Labels]:
     """What each model says, by the fold that it may label for."""
-    said: defaultdict[int, Labels] = defaultdict(dict)
+    predicted: defaultdict[int, Labels] = defaultdict(dict)
     for path in map(Path, predictions):
         model = _find_model(path, models)
         fold = _name_fold(model, datalist)
-        if model in said[fold]:
+        if model in predicted[fold]:
             raise InputError("each model's labels once", f"model {model.name} of fold {fold} twice", "name it once")
-        said[fold][model] = read_labels(path, datalist["external"]["films"])
-    if not said:
-        raise InputError("predictions of at least one model", "none", "predict the films from elsewhere first")
-    return said
+        predicted[fold][model] = read_labels(path, datalist["external"]["images"])
+    if not predicted:
+        raise InputError("predictions of at least one model", "none", "predict the external images first")
+    return predicted
 
 
 def _average_models(fold: int, labels: Labels, studies: Sequence[str]) -> dict[str, Any]:
@@ -145,8 +146,8 @@ def _average_models(fold: int, labels: Labels, studies: Sequence[str]) -> dict[s
     return {"fold": fold, "models": models, "probabilities": dict(zip(studies, means, strict=True))}
 
 
-def _list_studies(films: Sequence[Mapping[str, Any]]) -> list[str]:
-    return sorted({film["study_id"] for film in films})
+def _list_studies(images: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({image["study_id"] for image in images})
 
 
 def _find_model(predictions: Path, models: Mapping[str, Model]) -> Model:
@@ -165,7 +166,7 @@ def _find_model(predictions: Path, models: Mapping[str, Model]) -> Model:
 def _name_fold(model: Model, datalist: Mapping[str, Any]) -> int:
     """The fold that a model may label for."""
     if model.fold is None:
-        found = f"model {model.name} ({model.weights_sha256[:12]}), trained on all films"
+        found = f"model {model.name} ({model.weights_sha256[:12]}), trained on all images"
         raise InputError("models that were trained with a fold held out", found, "train it with a fold")
-    refuse_knowing_model(asdict(model), model.fold, compute_labelled_hash(datalist))
+    reject_knowing_model(asdict(model), model.fold, compute_labelled_hash(datalist))
     return model.fold

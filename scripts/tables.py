@@ -1,18 +1,18 @@
-"""The challenge's tables, or a CSV of one's own films, as typed records; a bad row is named by file, line and id.
+"""The challenge's tables, or a CSV of one's own images, as typed records; a bad row is named by file, line and id.
 
 The challenge's folder holds
     train_study_level.csv    id, one 0/1 column for each study class
     train_image_level.csv    id, label ("opacity 1 xmin ymin xmax ymax ..." or "none 1 0 0 1 1"), StudyInstanceUID
     train_lung_boxes.csv     image, xmin, ymin, xmax, ymax   (optional, one box round both lungs)
-    test_lung_boxes.csv      the same for films without labels (optional)
+    test_lung_boxes.csv      the same for images without labels (optional)
 
-A CSV of one's own films has one row for each film, with the columns
+A CSV of one's own images has one row for each image, with the columns
     study      id of the study
-    image      the film: path relative to the tree, its stem is the image id
+    image      the image: path relative to the tree, its stem is the image id
     label      the study's class: negative, typical, indeterminate or atypical (or the challenge's spelling);
-               empty for a film without label, which is predicted but not learnt from
-    boxes      opacity boxes "xmin ymin xmax ymax", several separated by ";", in film pixels; empty for none
-    patient    optional: anything that tells patients apart; it is not written anywhere
+               empty for an image without label, which is predicted but not learnt from
+    boxes      opacity boxes "xmin ymin xmax ymax", several separated by ";", in image pixels; empty for none
+    patient    optional: anything that reports patients apart; it is not written anywhere
     lung_box   optional: "xmin ymin xmax ymax", one box round both lungs
     mask       optional: a mask of the opacities, path relative to the tree (`scripts.masks`); trained on in place of
                the boxes' rectangles
@@ -36,21 +36,21 @@ STUDY_TABLE = "train_study_level.csv"
 IMAGE_TABLE = "train_image_level.csv"
 LUNG_TABLES = ("train_lung_boxes.csv", "test_lung_boxes.csv")
 
-#: Boxes may leave their film by so many pixels: tables round, and are clipped. Beyond, the row is refused.
+#: Boxes may leave their image by so many pixels: tables round, and are clipped. Beyond, the row is rejected.
 BOX_TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One film of the tables.
+    """One image of the tables.
 
     Args:
-        image_id: the film's id.
+        image_id: the image's id.
         study_id: the study it belongs to.
-        boxes: opacity boxes in film pixels, xmin, ymin, xmax, ymax.
+        boxes: opacity boxes in image pixels, xmin, ymin, xmax, ymax.
         where: file, line and id of the row, for messages.
         image: path relative to the tree, or None where the id names the file.
-        patient: what tells patients apart, or None where the film itself does. Never written anywhere.
+        patient: what reports patients apart, or None where the image itself does. Never written anywhere.
         mask: path of a mask relative to the tree, or None.
         origin: where the row comes from, in words, or None.
     """
@@ -67,7 +67,7 @@ class ImageRow:
 
 @dataclass(frozen=True)
 class LungRow:
-    """One lung box of the tables, in film pixels, and where it stands."""
+    """One lung box of the tables, in image pixels, and where it stands."""
 
     box: Box
     where: str
@@ -79,9 +79,9 @@ class Tables:
 
     Args:
         study_labels: class name of each labelled study.
-        images: row of each film by image id; without a label in `study_labels` for the films to predict.
-        lung_boxes: lung box by image id, of labelled and unlabelled films.
-        own: whether this is a CSV of one's own films, which then names every film there is.
+        images: row of each image by image id; without a label in `study_labels` for the images to predict.
+        lung_boxes: lung box by image id, of labelled and unlabelled images.
+        own: whether this is a CSV of one's own images, which then names every image there is.
     """
 
     study_labels: Mapping[str, str]
@@ -101,7 +101,7 @@ class _Row:
 
 
 def read_tables(path: str | Path) -> Tables:
-    """The challenge's tables of a folder, or a CSV of one's own films.
+    """The challenge's tables of a folder, or a CSV of one's own images.
 
     Raises:
         InputError: where a table, column or id is missing or a cell is wrong.
@@ -113,14 +113,14 @@ def read_tables(path: str | Path) -> Tables:
 
 
 def fit_boxes(boxes: Sequence[Box], height: int, width: int, where: str) -> tuple[Box, ...]:
-    """Boxes clipped to their film of `height` x `width` pixels.
+    """Boxes clipped to their image of `height` x `width` pixels.
 
     Args:
-        boxes: xmin, ymin, xmax, ymax in film pixels.
+        boxes: xmin, ymin, xmax, ymax in image pixels.
         where: file, line and id of the row, for the message.
 
     Raises:
-        InputError: where a box leaves the film by more than `BOX_TOLERANCE` pixels, or is empty.
+        InputError: where a box leaves the image by more than `BOX_TOLERANCE` pixels, or is empty.
     """
     bounds = (width, height, width, height)
     fitted = []
@@ -129,9 +129,9 @@ def fit_boxes(boxes: Sequence[Box], height: int, width: int, where: str) -> tupl
         too_far = any(abs(value - inside) > BOX_TOLERANCE for value, inside in zip(box, clipped, strict=True))
         if too_far or clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
             raise InputError(
-                f"boxes inside the film of {width} x {height} pixels (x, y)",
+                f"boxes inside the image of {width} x {height} pixels (x, y)",
                 f"{' '.join(f'{value:g}' for value in box)} at {where}",
-                "correct the row: xmin ymin xmax ymax in pixels of the film",
+                "correct the row: xmin ymin xmax ymax in pixels of the image",
             )
         fitted.append((clipped[0], clipped[1], clipped[2], clipped[3]))
     return tuple(fitted)
@@ -141,18 +141,18 @@ def _read_challenge_tables(folder: Path) -> Tables:
     study_labels: dict[str, str] = {}
     for row in _read_rows(folder / STUDY_TABLE, ("id", *TABLE_COLUMNS.values())):
         study_id = _take_id(row, "id", STUDY_SUFFIX)
-        _refuse_repeated(study_id, study_labels, row)
+        _reject_repeated(study_id, study_labels, row)
         study_labels[study_id] = _parse_one_hot(row)
     images: dict[str, ImageRow] = {}
     for row in _read_rows(folder / IMAGE_TABLE, ("id", "label", "StudyInstanceUID")):
         image_id = _take_id(row, "id", IMAGE_SUFFIX)
-        _refuse_repeated(image_id, images, row)
+        _reject_repeated(image_id, images, row)
         study_id = row.cells["StudyInstanceUID"].strip()
         if study_id not in study_labels:
             raise InputError(f"a study of {STUDY_TABLE}", f"study {study_id} at {row.at(image_id)}", "add its row")
         boxes = _parse_image_label(row, image_id)
         images[image_id] = ImageRow(image_id, study_id, boxes, row.at(image_id))
-    _refuse_empty_studies(study_labels, images)
+    _reject_empty_studies(study_labels, images)
     return Tables(study_labels, images, _read_lung_boxes(folder))
 
 
@@ -162,7 +162,7 @@ def _read_lung_boxes(folder: Path) -> dict[str, LungRow]:
         if (folder / name).is_file():
             for row in _read_rows(folder / name, ("image", "xmin", "ymin", "xmax", "ymax")):
                 image_id = _take_id(row, "image")
-                _refuse_repeated(image_id, lung_boxes, row)
+                _reject_repeated(image_id, lung_boxes, row)
                 text = " ".join(row.cells[column] for column in ("xmin", "ymin", "xmax", "ymax"))
                 lung_boxes[image_id] = LungRow(_parse_box(text, row.at(image_id)), row.at(image_id))
     return lung_boxes
@@ -176,7 +176,7 @@ def _read_own_table(path: Path) -> Tables:
     for row in _read_rows(path, ("study", "image", "label", "boxes")):
         image = _take_id(row, "image")
         image_id, study_id = PurePosixPath(image).stem, _take_id(row, "study")
-        _refuse_repeated(image_id, images, row)
+        _reject_repeated(image_id, images, row)
         label = _parse_class(row, image_id)
         if (
             (label is None and study_id in study_labels)
@@ -195,13 +195,13 @@ def _read_own_table(path: Path) -> Tables:
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
-    """Rows with their line numbers; refuses a missing file, column, cell, or a table without rows."""
+    """Rows with their line numbers; rejects a missing file, column, cell, or a table without rows."""
     if not path.is_file():
         raise InputError(f"a table with the columns {', '.join(columns)}", f"no file {path}", "check the path")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            _refuse_missing_columns(path, columns, reader.fieldnames or ())
+            _reject_missing_columns(path, columns, reader.fieldnames or ())
             number = 0
             for number, cells in enumerate(reader, start=1):  # noqa: B007
                 if None in cells or any(cells[column] is None for column in columns):
@@ -217,7 +217,7 @@ def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
         raise InputError("at least one row", f"none in {path.name}", "check the table")
 
 
-def _refuse_missing_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
+def _reject_missing_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
     missing = [column for column in columns if column not in found]
     if missing:
         raise InputError(
@@ -239,12 +239,12 @@ def _take_optional(row: _Row, column: str) -> str | None:
     return (row.cells.get(column) or "").strip() or None
 
 
-def _refuse_repeated(name: str, seen: Mapping[str, object], row: _Row) -> None:
+def _reject_repeated(name: str, seen: Mapping[str, object], row: _Row) -> None:
     if name in seen:
         raise InputError("each id once", f"a second row at {row.at(name)}", "remove one of the rows")
 
 
-def _refuse_empty_studies(study_labels: Mapping[str, str], images: Mapping[str, ImageRow]) -> None:
+def _reject_empty_studies(study_labels: Mapping[str, str], images: Mapping[str, ImageRow]) -> None:
     empty = sorted(set(study_labels) - {row.study_id for row in images.values()})
     if empty:
         raise InputError(

@@ -14,7 +14,7 @@ METADATA = CONFIGS / "metadata.json"
 FILES = sorted(CONFIGS.rglob("*.json"))
 
 
-def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def reject_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     keys = [key for key, _ in pairs]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
@@ -23,7 +23,7 @@ def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=refuse_duplicates)
+    return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=reject_duplicates)
 
 
 def read_unless_broken(path: Path) -> dict[str, Any]:
@@ -41,10 +41,10 @@ LUNGS = CONFIGS / "lungs.json"
 
 
 def write_first_run(datalist_file: Path, folder: Path) -> Path:
-    """What just_train_twice.json reads: predictions of all training films, "negative" whatever they show."""
-    films = json.loads(datalist_file.read_text(encoding="utf-8"))["training"]
-    shares = {name: float(name == STUDY_CLASSES[0]) for name in STUDY_CLASSES}
-    content = {"films": [{"image_id": film["image_id"], "probabilities": shares} for film in films]}
+    """What just_train_twice.json reads: predictions of all training images, "negative" whatever they show."""
+    images = json.loads(datalist_file.read_text(encoding="utf-8"))["training"]
+    fractions = {name: float(name == STUDY_CLASSES[0]) for name in STUDY_CLASSES}
+    content = {"images": [{"image_id": image["image_id"], "probabilities": fractions} for image in images]}
     (folder / "predictions.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
 

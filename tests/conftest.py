@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a drawn tree, its datalist, and the real films where they are."""
+"""What tests of several rooms share: a synthetic tree, its datalist, and the real images where they are."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ import pytest
 import torch
 
 from scripts.datalist import add_external, prepare, read_datalist, write_datalist
-from scripts.synthetic import draw_tree
+from scripts.synthetic import generate_tree
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree of 24 drawn studies with labels and 4 without, 96 pixels; tests read it only."""
-    tree = tmp_path_factory.mktemp("drawn") / "films"
-    draw_tree(tree, num_studies=24, num_test_studies=4, size=96, workers=1)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of 24 synthetic studies with labels and 4 without, 96 pixels; tests read it only."""
+    tree = tmp_path_factory.mktemp("synthetic") / "images"
+    generate_tree(tree, num_studies=24, num_test_studies=4, size=96, workers=1)
     return tree
 
 
 @pytest.fixture(scope="session")
-def datalist_file(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The datalist of `films`, in three folds: with 24 studies each class is in each of them."""
-    return prepare(films, tmp_path_factory.mktemp("prepared"), num_folds=3, workers=1).datalist
+def datalist_file(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The datalist of `images`, in three folds: with 24 studies each class is in each of them."""
+    return prepare(images, tmp_path_factory.mktemp("prepared"), num_folds=3, workers=1).datalist
 
 
 @pytest.fixture(scope="session")
-def external_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree of 8 other drawn studies with labels, and one without."""
-    tree = tmp_path_factory.mktemp("elsewhere") / "films"
-    draw_tree(tree, num_studies=8, num_test_studies=1, size=96, seed=7, workers=1)
+def external_images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of 8 other synthetic studies with labels, and one without."""
+    tree = tmp_path_factory.mktemp("external_set") / "images"
+    generate_tree(tree, num_studies=8, num_test_studies=1, size=96, seed=7, workers=1)
     return tree
 
 
 @pytest.fixture(scope="session")
 def joined_datalist_file(
-    films: Path, datalist_file: Path, external_films: Path, tmp_path_factory: pytest.TempPathFactory
+    images: Path, datalist_file: Path, external_images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """`datalist_file` with `external_films`, labelled for each fold as by a model that held it out."""
+    """`datalist_file` with `external_images`, labelled for each fold as by a model that held it out."""
     out = tmp_path_factory.mktemp("joined")
-    elsewhere = prepare(external_films, out / "elsewhere", num_folds=2, workers=1).datalist
-    joined = read_datalist(add_external(datalist_file, films, elsewhere, external_films, out, workers=1).datalist)
-    studies = {film["study_id"] for film in joined["external"]["films"]}
+    external_set = prepare(external_images, out / "external_set", num_folds=2, workers=1).datalist
+    joined = read_datalist(add_external(datalist_file, images, external_set, external_images, out, workers=1).datalist)
+    studies = {image["study_id"] for image in joined["external"]["images"]}
     labelled_hash = read_datalist(datalist_file)["content_hash"]
     pseudo_labels = [
         {
             "fold": fold,
-            "models": [{"name": "drawn", "fold": fold, "weights_sha256": "0" * 64, "datalist_hash": labelled_hash}],
+            "models": [{"name": "synthetic", "fold": fold, "weights_sha256": "0" * 64, "datalist_hash": labelled_hash}],
             "probabilities": {study: [0.2, 0.5, 0.2, 0.1] for study in studies},
         }
         for fold in range(joined["num_folds"])
@@ -60,10 +60,10 @@ def joined_datalist_file(
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The challenge's labelled films at 256 pixels; a test that asks for them is skipped where they are absent."""
+    """The challenge's labelled images at 256 pixels; a test that asks for them is skipped where they are absent."""
     folder = ROOT.parent / "shared" / "data" / "siim-covid19-256"
     if not folder.is_dir():
-        pytest.skip("needs the real films in ../shared/data/siim-covid19-256")
+        pytest.skip("needs the real images in ../shared/data/siim-covid19-256")
     return folder
 
 

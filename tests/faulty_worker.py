@@ -1,4 +1,4 @@
-"""A reading child that dies, hangs, eats memory or lies, as the film's name says; started in place of the real one."""
+"""A reading child that dies, hangs, eats memory or lies, as the image's name says; started in place of the real one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from scripts.radiographs import Radiograph, read_radiograph
-from scripts.radiographs.worker import limit_memory, serve_films
+from scripts.radiographs.worker import limit_memory, serve_images
 
 
 def read_badly(path: str, **options: Any) -> Radiograph:
-    """Read a film, unless its name says what shall go wrong."""
+    """Read an image, unless its name says what shall go wrong."""
     name = Path(path).stem
     if "dies" in name:
         os.abort()
@@ -28,10 +28,10 @@ def read_badly(path: str, **options: Any) -> Radiograph:
         np.ones(2**36)
     radiograph = read_radiograph(path, **options)
     if "lies" in name:
-        return Radiograph(radiograph.pixels[:, 1:], radiograph.facts)
+        return Radiograph(radiograph.pixels[:, 1:], radiograph.metadata)
     return radiograph
 
 
 if __name__ == "__main__":
     limit_memory(int(sys.argv[2]))
-    serve_films(int(sys.argv[1]), read_badly)
+    serve_images(int(sys.argv[1]), read_badly)

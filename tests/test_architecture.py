@@ -21,29 +21,29 @@ GROUND_FLOOR = {"labels", "boxes", "charts", "errors", "files", "masks", "proces
 # A room knows the ground floor and libraries only; the configs wire rooms together. Whoever joins rooms says why.
 JOINS: dict[str, dict[str, str]] = {
     "datalist": {
-        "tables": "labels and boxes of films stand in the tables",
-        "radiographs": "every film is read before it is listed",
+        "tables": "labels and boxes of images stand in the tables",
+        "radiographs": "every image is read before it is listed",
         "duplicates": "copies are not trained on, and join patients",
-        "folds": "a film is listed with its fold",
+        "folds": "an image is listed with its fold",
     },
     "metrics": {
-        "tables": "the truth is the challenge's tables ...",
+        "tables": "the ground truth is the challenge's tables ...",
         "datalist": "... or a datalist ...",
         "outputs": "... and trust is asked of what inference wrote down",
     },
     "inferers": {
         "datalist": "the lungs of a datalist are found in one pass, for training on crops ...",
-        "radiographs": "... which reads its films ...",
+        "radiographs": "... which reads its images ...",
         "outputs": "... and draws the worst of them",
     },
-    "outputs": {"radiographs": "an overlay is drawn on the film itself, and DICOM results are derived from it"},
+    "outputs": {"radiographs": "an overlay is drawn on the image itself, and DICOM results are derived from it"},
     "pseudo_labels": {
-        "datalist": "labels of films from elsewhere stand in the datalist ...",
+        "datalist": "labels of external images stand in the datalist ...",
         "experiments": "... and come from models whose record says which fold they never saw ...",
         "outputs": "... as they stand in their predictions",
     },
     "explanations": {
-        "findings": "a map comes back to the film as a mask does",
+        "findings": "a map comes back to the image as a mask does",
         "metrics": "shares get intervals by patient, as scores do",
         "outputs": "their pictures look like those of findings",
         "inferers": "... of pictures that are stacked as inference stacks them",
@@ -53,15 +53,15 @@ JOINS: dict[str, dict[str, str]] = {
         "outputs": "... and on what a run wrote down",
     },
     "experiments": {
-        "metrics": "ideas are compared by the score ...",
+        "metrics": "experiments are compared by the score ...",
         "outputs": "... of what their runs wrote down",
     },
     "release": {"exports": "what a release writes for other programs is compared as an export is"},
 }
-DOOR = "__main__"  # each verb of the command line calls one room
+INTEGRATION = "__main__"  # each verb of the command line calls one room
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
-MAY_PRINT = {"__main__", "errors"}  # errors: the hook that tells bad input in one line
+MAY_PRINT = {"__main__", "errors"}  # errors: the hook that reports bad input in one line
 MAX_BYTES = 25_000_000
 
 # Written in two parts, so that this file does not hold what it looks for.
@@ -113,14 +113,14 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-@pytest.mark.parametrize("room", sorted(set(IMPORTED_ROOMS) - {DOOR}))
+@pytest.mark.parametrize("room", sorted(set(IMPORTED_ROOMS) - {INTEGRATION}))
 def test_a_room_imports_the_ground_floor_and_libraries_only(room: str):
-    assert IMPORTED_ROOMS[room] <= set(JOINS.get(room, {})), "wire it by config, or tell the reason in JOINS"
+    assert IMPORTED_ROOMS[room] <= set(JOINS.get(room, {})), "wire it by config, or report the reason in JOINS"
 
 
 def test_every_join_in_the_list_is_there():
     assert {room: set(joined) for room, joined in JOINS.items()} == {
-        room: joined for room, joined in IMPORTED_ROOMS.items() if joined and room != DOOR
+        room: joined for room, joined in IMPORTED_ROOMS.items() if joined and room != INTEGRATION
     }
 
 
@@ -128,8 +128,8 @@ def test_the_ground_floor_imports_nothing_above_it():
     assert {room: IMPORTED_ROOMS[room] for room in GROUND_FLOOR} == {room: set() for room in GROUND_FLOOR}
 
 
-def test_no_room_imports_the_door():
-    assert [room for room, joined in IMPORTED_ROOMS.items() if DOOR in joined] == []
+def test_no_room_imports_the_entry_point():
+    assert [room for room, joined in IMPORTED_ROOMS.items() if INTEGRATION in joined] == []
 
 
 def test_every_library_that_is_imported_is_a_dependency():
@@ -147,7 +147,7 @@ def normalize_name(name: str) -> str:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_printed_outside_the_door(path: Path):
+def test_nothing_is_printed_outside_the_entry_point(path: Path):
     if name_room(path) in MAY_PRINT:
         return
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
@@ -168,7 +168,7 @@ def test_no_module_is_named_by_what_is_left_over():
 
 def test_every_test_file_is_named_after_a_room_or_a_module():
     rooms = {name_room(path) for path in SOURCES} | {path.stem for path in SOURCES} | {"scripts"}
-    whole = {"architecture", "config", "versions", "bundle", "commands", "doors"}  # these look at the whole
+    whole = {"architecture", "config", "versions", "bundle", "commands", "integrations"}  # these look at the whole
     names = [path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")]
     known = rooms | whole
     assert [name for name in names if not any(name == room or name.startswith(f"{room}_") for room in known)] == []
@@ -178,12 +178,12 @@ def test_no_tracked_file_is_large():
     assert [path for path in list_tracked_files() if path.stat().st_size > MAX_BYTES] == []
 
 
-def test_no_film_is_tracked():
-    def is_film(path: Path) -> bool:
+def test_no_image_is_tracked():
+    def is_dicom(path: Path) -> bool:
         with path.open("rb") as file:
             return path.suffix.lower() in (".dcm", ".dicom", ".ima") or file.read(132)[128:] == b"DICM"
 
-    assert [path for path in list_tracked_files() if is_film(path)] == []
+    assert [path for path in list_tracked_files() if is_dicom(path)] == []
 
 
 @pytest.mark.parametrize("pattern", [MACHINE_PATHS, PACKAGE_HOSTS, PACKAGE_FILES], ids=["path", "host", "file"])

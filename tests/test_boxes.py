@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from scripts import boxes as geometry
 
-#: Off the diagonal and on a film that is not square: a swap of x and y cannot hide.
-FILM_HEIGHT, FILM_WIDTH = 90, 140
+#: Off the diagonal and on an image that is not square: a swap of x and y cannot hide.
+IMAGE_HEIGHT, IMAGE_WIDTH = 90, 140
 OFF_DIAGONAL = [[100.0, 10.0, 130.0, 25.0]]
 
 
@@ -28,8 +28,8 @@ def draw_boxes(draw: st.DrawFn, height: float, width: float, least: float = 0.5,
 
 
 @st.composite
-def draw_film(draw: st.DrawFn) -> tuple[int, int, np.ndarray, np.ndarray]:
-    """Height, width, a crop box `(4,)` and opacity boxes `(N, 4)` of a film, which is not square as a rule."""
+def draw_image(draw: st.DrawFn) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """Height, width, a crop box `(4,)` and opacity boxes `(N, 4)` of an image, which is not square as a rule."""
     height, width = draw(st.integers(16, 400)), draw(st.integers(16, 400))
     crop = draw(draw_boxes(height, width, least=4.0, number=1))[0]
     return height, width, crop, draw(draw_boxes(height, width))
@@ -45,7 +45,7 @@ def test_boxes_become_rows_of_four_numbers(given_boxes: Any, shape: tuple[int, i
 
 
 @pytest.mark.parametrize("given_boxes", [[1, 2, 3, 4], [[1, 2, 3]], [[[1, 2, 3, 4]]]])
-def test_boxes_of_another_shape_are_refused(given_boxes: Any):
+def test_boxes_of_another_shape_are_rejected(given_boxes: Any):
     with pytest.raises(ValueError, match=r"expected boxes of shape \(N, 4\), got"):
         geometry.as_boxes(given_boxes)
 
@@ -92,9 +92,9 @@ def test_overlap_of_no_boxes_is_an_empty_table():
 
 
 def test_what_lies_outside_becomes_empty_and_stays_in_its_row():
-    found = geometry.clip_boxes([[-5, -5, 200, 50], [150, 10, 160, 20], [1, 2, 3, 4]], FILM_HEIGHT, FILM_WIDTH)
-    assert found[0].tolist() == [0, 0, FILM_WIDTH, 50]
-    assert geometry.compute_areas(found).tolist() == [FILM_WIDTH * 50, 0, 4]
+    found = geometry.clip_boxes([[-5, -5, 200, 50], [150, 10, 160, 20], [1, 2, 3, 4]], IMAGE_HEIGHT, IMAGE_WIDTH)
+    assert found[0].tolist() == [0, 0, IMAGE_WIDTH, 50]
+    assert geometry.compute_areas(found).tolist() == [IMAGE_WIDTH * 50, 0, 4]
 
 
 def test_rows_and_columns_are_scaled_apart():
@@ -113,15 +113,15 @@ def test_a_box_beside_the_crop_is_empty_in_it():
     assert geometry.compute_areas(found).tolist() == [0, 0]
 
 
-def test_an_off_diagonal_box_of_a_film_that_is_not_square_keeps_its_axes():
+def test_an_off_diagonal_box_of_an_image_that_is_not_square_keeps_its_axes():
     found = geometry.move_into_crop(OFF_DIAGONAL, [80, 0, 140, 30], height=300, width=120)
     assert found.tolist() == [[40, 100, 100, 250]]
 
 
 @settings(max_examples=200, deadline=None)
-@given(draw_film(), st.integers(8, 512), st.integers(8, 512))
-def test_a_box_goes_into_the_crop_and_back_to_its_place_in_the_film(film: tuple, height: int, width: int):
-    _, _, crop, boxes = film
+@given(draw_image(), st.integers(8, 512), st.integers(8, 512))
+def test_a_box_goes_into_the_crop_and_back_to_its_place_in_the_image(image: tuple, height: int, width: int):
+    _, _, crop, boxes = image
     there = geometry.move_into_crop(boxes, crop, height, width)
     back = geometry.move_out_of_crop(there, crop, height, width)
     seen = np.clip(boxes, np.tile(crop[:2], 2), np.tile(crop[2:], 2))
@@ -130,9 +130,9 @@ def test_a_box_goes_into_the_crop_and_back_to_its_place_in_the_film(film: tuple,
 
 
 @settings(max_examples=100, deadline=None)
-@given(draw_film(), st.sampled_from([0, 1]))
-def test_a_box_that_is_mirrored_twice_is_itself(film: tuple, axis: int):
-    height, width, _, boxes = film
+@given(draw_image(), st.sampled_from([0, 1]))
+def test_a_box_that_is_mirrored_twice_is_itself(image: tuple, axis: int):
+    height, width, _, boxes = image
     size = (height, width)[axis]
     flipped = geometry.flip_boxes(boxes, size, axis)
     assert (flipped[:, 2:] > flipped[:, :2]).all(), "not inverted"
@@ -141,14 +141,14 @@ def test_a_box_that_is_mirrored_twice_is_itself(film: tuple, axis: int):
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_mirrored_box_lies_where_its_mask_lies(axis: int):
-    mask = geometry.fill_mask(OFF_DIAGONAL, FILM_HEIGHT, FILM_WIDTH)
-    flipped = geometry.flip_boxes(OFF_DIAGONAL, (FILM_HEIGHT, FILM_WIDTH)[axis], axis)
-    np.testing.assert_array_equal(geometry.fill_mask(flipped, FILM_HEIGHT, FILM_WIDTH), np.flip(mask, axis))
+    mask = geometry.fill_mask(OFF_DIAGONAL, IMAGE_HEIGHT, IMAGE_WIDTH)
+    flipped = geometry.flip_boxes(OFF_DIAGONAL, (IMAGE_HEIGHT, IMAGE_WIDTH)[axis], axis)
+    np.testing.assert_array_equal(geometry.fill_mask(flipped, IMAGE_HEIGHT, IMAGE_WIDTH), np.flip(mask, axis))
 
 
 def test_a_mask_has_rows_first():
-    mask = geometry.fill_mask(OFF_DIAGONAL, FILM_HEIGHT, FILM_WIDTH)
-    assert mask.shape == (FILM_HEIGHT, FILM_WIDTH) and mask.dtype == np.float32
+    mask = geometry.fill_mask(OFF_DIAGONAL, IMAGE_HEIGHT, IMAGE_WIDTH)
+    assert mask.shape == (IMAGE_HEIGHT, IMAGE_WIDTH) and mask.dtype == np.float32
     assert mask[10:25, 100:130].all() and mask.sum() == 15 * 30
 
 
@@ -167,9 +167,11 @@ def test_no_boxes_are_an_empty_mask():
 
 
 def test_regions_of_a_map_come_back_as_the_boxes_they_were_drawn_from():
-    drawn = [[100, 10, 130, 25], [5, 40, 20, 80]]
-    found, confidences = geometry.find_regions(0.75 * geometry.fill_mask(drawn, FILM_HEIGHT, FILM_WIDTH), threshold=0.5)
-    assert found.tolist() == drawn
+    synthetic = [[100, 10, 130, 25], [5, 40, 20, 80]]
+    found, confidences = geometry.find_regions(
+        0.75 * geometry.fill_mask(synthetic, IMAGE_HEIGHT, IMAGE_WIDTH), threshold=0.5
+    )
+    assert found.tolist() == synthetic
     assert confidences.tolist() == [0.75, 0.75]
 
 
@@ -236,7 +238,7 @@ def draw_scored_boxes(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def test_boxes_of_two_views_are_averaged_by_their_scores_and_a_lonely_one_is_lowered():
+def test_boxes_of_two_flips_are_averaged_by_their_scores_and_a_lonely_one_is_lowered():
     boxes = [[0, 0, 10, 20], [50, 0, 60, 10], [0, 4, 10, 24]]
     found, scores = geometry.fuse_boxes(boxes, [0.6, 0.5, 0.2], num_sources=2)
     np.testing.assert_allclose(found, [[0, 1, 10, 21], [50, 0, 60, 10]])
@@ -295,16 +297,16 @@ def test_no_boxes_fuse_to_none():
         ([0.5, 0.4], 0, "at least one source"),
     ],
 )
-def test_scores_that_cannot_weigh_and_no_sources_are_refused(scores: list, num_sources: int, match: str):
+def test_scores_that_cannot_weigh_and_no_sources_are_rejected(scores: list, num_sources: int, match: str):
     with pytest.raises(ValueError, match=match):
         geometry.fuse_boxes([[0, 0, 1, 1], [2, 2, 3, 3]], scores, num_sources)
 
 
 @settings(max_examples=100, deadline=None)
 @given(draw_scored_boxes(), st.integers(1, 5), st.sampled_from([0.3, 0.55, 0.8]))
-def test_fusion_equals_a_slow_twin(drawn: tuple, num_sources: int, threshold: float):
-    found, scores = geometry.fuse_boxes(*drawn, num_sources, threshold)
-    slow = fuse_slowly(*drawn, num_sources, threshold)
+def test_fusion_equals_a_slow_twin(synthetic: tuple, num_sources: int, threshold: float):
+    found, scores = geometry.fuse_boxes(*synthetic, num_sources, threshold)
+    slow = fuse_slowly(*synthetic, num_sources, threshold)
     np.testing.assert_allclose(scores, [score for score, _ in slow], rtol=1e-9)
     np.testing.assert_allclose(found, [box for _, box in slow], rtol=1e-9, atol=1e-9)
 
@@ -325,8 +327,8 @@ def test_a_fused_box_lies_within_the_hull_of_its_members_and_no_score_grows(
 
 @settings(max_examples=100, deadline=None)
 @given(draw_scored_boxes(), st.randoms(use_true_random=False))
-def test_the_order_of_boxes_with_distinct_scores_does_not_matter(drawn: tuple, random: Any):
-    boxes, scores = drawn
+def test_the_order_of_boxes_with_distinct_scores_does_not_matter(synthetic: tuple, random: Any):
+    boxes, scores = synthetic
     order = random.sample(range(len(scores)), len(scores))
     for one, other in zip(
         geometry.fuse_boxes(boxes, scores, 3), geometry.fuse_boxes(boxes[order], scores[order], 3), strict=True
@@ -336,16 +338,16 @@ def test_the_order_of_boxes_with_distinct_scores_does_not_matter(drawn: tuple, r
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(1, 9), st.floats(1, 9), st.floats(1e-6, 1)), min_size=1, max_size=6))
-def test_boxes_of_one_source_that_do_not_overlap_are_unchanged(drawn: list):
-    boxes = np.array([[20 * n, 7, 20 * n + width, 7 + height] for n, (width, height, _) in enumerate(drawn)])
-    scores = np.array([score for _, _, score in drawn])
+def test_boxes_of_one_source_that_do_not_overlap_are_unchanged(synthetic: list):
+    boxes = np.array([[20 * n, 7, 20 * n + width, 7 + height] for n, (width, height, _) in enumerate(synthetic)])
+    scores = np.array([score for _, _, score in synthetic])
     found, fused_scores = geometry.fuse_boxes(boxes, scores, num_sources=1)
     order = np.argsort(-scores, kind="stable")
     np.testing.assert_array_equal(found, boxes[order])
     np.testing.assert_array_equal(fused_scores, scores[order])
 
 
-def test_boxes_of_four_views_are_fused_in_milliseconds():
+def test_boxes_of_four_flips_are_fused_in_milliseconds():
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 200, (160, 2))
     boxes, scores, seconds = np.hstack([low, low + rng.uniform(20, 100, (160, 2))]), rng.uniform(0.01, 1, 160), []

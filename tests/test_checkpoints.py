@@ -1,4 +1,4 @@
-"""Weights on disk: whole, hashed, refused when damaged, and never lost to a kill."""
+"""Weights on disk: whole, hashed, rejected when damaged, and never lost to a kill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from scripts.checkpoints import CheckpointKeeper, load_copies, load_weights, read_weights, save_weights, ship_weights
+from scripts.checkpoints import SafeCheckpointSaver, load_copies, load_weights, read_weights, save_weights, ship_weights
 from scripts.errors import InputError
 
 
@@ -39,10 +39,12 @@ def are_equal(state: dict, other: dict) -> bool:
     return state.keys() == other.keys() and all(torch.equal(state[key], other[key]) for key in state)
 
 
-def run_epochs(output_dir: Path, metrics: list[dict[str, float]], network: nn.Module | None = None) -> CheckpointKeeper:
+def run_epochs(
+    output_dir: Path, metrics: list[dict[str, float]], network: nn.Module | None = None
+) -> SafeCheckpointSaver:
     """A training of one epoch for each dictionary, in which the weights count the epochs."""
     network, evaluator = network or nn.Linear(1, 1), SimpleNamespace(state=SimpleNamespace(metrics={}))
-    keeper = CheckpointKeeper(output_dir, {"network": network}, evaluator, metric="study_map")  # type: ignore[arg-type]
+    keeper = SafeCheckpointSaver(output_dir, {"network": network}, evaluator, metric="study_map")  # type: ignore[arg-type]
 
     def step(engine: Engine, batch: int) -> None:
         nn.init.constant_(next(network.parameters()), engine.state.epoch)
@@ -67,7 +69,7 @@ def test_the_hash_stands_beside_the_weights_as_sha256sum_writes_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize("place", [0, 0.3, 0.5, 0.99])
-def test_a_flipped_bit_is_refused(tmp_path: Path, place: float):
+def test_a_flipped_bit_is_rejected(tmp_path: Path, place: float):
     path = tmp_path / "a.pt"
     save_weights(build_network().state_dict(), path)
     data = bytearray(path.read_bytes())
@@ -79,7 +81,7 @@ def test_a_flipped_bit_is_refused(tmp_path: Path, place: float):
 
 @pytest.mark.parametrize("hashed", [True, False])
 @pytest.mark.parametrize("kept", [0, 10, 500])
-def test_truncated_weights_are_refused_with_and_without_a_hash(tmp_path: Path, kept: int, hashed: bool):
+def test_truncated_weights_are_rejected_with_and_without_a_hash(tmp_path: Path, kept: int, hashed: bool):
     path = tmp_path / "a.pt"
     save_weights(build_network().state_dict(), path)
     path.write_bytes(path.read_bytes()[:kept])
@@ -89,7 +91,7 @@ def test_truncated_weights_are_refused_with_and_without_a_hash(tmp_path: Path, k
         read_weights(path)
 
 
-def test_missing_weights_are_refused_by_name(tmp_path: Path):
+def test_missing_weights_are_rejected_by_name(tmp_path: Path):
     with pytest.raises(InputError, match=r"found nothing at .*absent\.pt; train first, or correct the path"):
         read_weights(tmp_path / "absent.pt")
 
@@ -104,7 +106,7 @@ def test_a_damaged_hash_file_vouches_for_nothing(tmp_path: Path, content: bytes)
 
 
 @pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), "text"])
-def test_a_file_that_holds_no_dictionary_is_refused(tmp_path: Path, content: object):
+def test_a_file_that_holds_no_dictionary_is_rejected(tmp_path: Path, content: object):
     torch.save(content, tmp_path / "a.pt")
     with pytest.raises(InputError, match="expected a dictionary of weights"):
         read_weights(tmp_path / "a.pt")
@@ -120,14 +122,14 @@ class Planted:
         return Path.touch, (self.mark,)
 
 
-def test_code_in_a_file_of_weights_is_refused_and_not_run(tmp_path: Path):
+def test_code_in_a_file_of_weights_is_rejected_and_not_run(tmp_path: Path):
     torch.save({"network": Planted(tmp_path / "ran")}, tmp_path / "a.pt")
     with pytest.raises(InputError, match="expected a whole file of weights"):
         read_weights(tmp_path / "a.pt")
     assert not (tmp_path / "ran").exists()
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path):
+def test_weights_of_another_network_are_rejected(tmp_path: Path):
     save_weights(nn.Linear(2, 2).state_dict(), tmp_path / "a.pt")
     with pytest.raises(InputError, match=r"expected weights of this network, found others at .*a\.pt"):
         load_weights(build_network(), tmp_path / "a.pt")
@@ -156,7 +158,7 @@ def test_shipped_weights_are_half_as_large_and_come_back_in_the_networks_precisi
         torch.testing.assert_close(loaded[key], value, rtol=2**-10, atol=1e-6)
 
 
-def test_shipping_refuses_a_damaged_checkpoint_and_writes_nothing(tmp_path: Path):
+def test_shipping_rejects_a_damaged_checkpoint_and_writes_nothing(tmp_path: Path):
     save_weights({"network": nn.Linear(1, 1).state_dict()}, tmp_path / "last.pt")
     (tmp_path / "last.pt").write_bytes(b"damaged")
     with pytest.raises(InputError, match="SHA-256"):

@@ -20,12 +20,13 @@ import pydicom
 import pytest
 from PIL import Image
 
+from scripts.__main__ import RENAMED_VERBS
 from scripts.checkpoints import read_weights
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import read_submission, read_truth, score_predictions
+from scripts.metrics import read_ground_truth, read_submission, score_predictions
 from scripts.outputs.records import MIN_SHOWN_SCORE
-from scripts.synthetic import draw_tree
+from scripts.synthetic import generate_tree
 from tests import configs
 from tests.configs import DETECTOR, LUNGS
 
@@ -47,7 +48,7 @@ TINY: dict[str, Any] = {
 }
 TINY_TRAINING = TINY | {"epochs": 1, "val_interval": 1}
 
-#: Planted in every text of every film that may hold a name, a number or a remark.
+#: Planted in every text of every image that may hold a name, a number or a remark.
 CANARY = "CANARY"
 TEXTS = (
     "PatientName", "PatientAddress", "PatientComments", "OtherPatientIDs", "PatientTelephoneNumbers", "InstitutionName",
@@ -55,8 +56,8 @@ TEXTS = (
     "ProtocolName", "ImageComments", "RequestedProcedureDescription", "StationName", "DeviceSerialNumber",
 )  # fmt: skip
 BIRTH_DATE = "19010203"
-#: Patients of the broken films, which keep the headers that they were drawn with.
-DRAWN_NAMES = ("Gezeichnet", "Zmyślona", "Рисунков", "Drawn^Film")
+#: Patients of the broken images, which keep the headers that they were drawn with.
+SYNTHETIC_NAMES = ("Gezeichnet", "Zmyślona", "Рисунков", "Drawn^Image")
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Commands:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._read_answer() == "ready"
+        assert self._read_response() == "ready"
 
     def run(self, *arguments: str, **options: Any) -> Outcome:
         """`python -m <arguments> --<option> <value> ...`, from the root."""
@@ -96,7 +97,7 @@ class Commands:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return Outcome(int(self._read_answer()), stdout.read_text(), stderr.read_text())
+        return Outcome(int(self._read_response()), stdout.read_text(), stderr.read_text())
 
     def run_bundle(self, run_id: str, config_file: str, **options: Any) -> Outcome:
         return self.run("monai.bundle", "run", run_id, config_file=config_file, **options)
@@ -106,24 +107,24 @@ class Commands:
         self.process.stdin.close()
         self.process.wait()
 
-    def _read_answer(self) -> str:
+    def _read_response(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    commands = Commands(tmp_path_factory.mktemp("said"))
+    commands = Commands(tmp_path_factory.mktemp("reported"))
     yield commands
     commands.close()
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn tree with broken films, and with identifiers in every header that can be written again."""
+    """A synthetic tree with broken images, and with identifiers in every header that can be written again."""
     tree = tmp_path_factory.mktemp("commands") / "tree"
-    draw_tree(tree, num_studies=24, num_test_studies=3, size=96, workers=1, broken=True)
-    broken = {row["path"] for row in read_csv(tree / "broken_films.csv")}
+    generate_tree(tree, num_studies=24, num_test_studies=3, size=96, workers=1, broken=True)
+    broken = {row["path"] for row in read_csv(tree / "broken_images.csv")}
     for path in tree.rglob("*.dcm"):
         if path.relative_to(tree).as_posix() not in broken:
             plant_canaries(path)
@@ -131,12 +132,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plant_canaries(path: Path) -> None:
-    film = pydicom.dcmread(path)
-    film.PatientID = f"{CANARY}{film.PatientID}"
-    film.PatientBirthDate = BIRTH_DATE
+    image = pydicom.dcmread(path)
+    image.PatientID = f"{CANARY}{image.PatientID}"
+    image.PatientBirthDate = BIRTH_DATE
     for keyword in TEXTS:
-        setattr(film, keyword, CANARY)
-    film.save_as(path)
+        setattr(image, keyword, CANARY)
+    image.save_as(path)
 
 
 def succeed(outcome: Outcome) -> Outcome:
@@ -172,7 +173,7 @@ def evaluated(commands: Commands, tree: Path, trained: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def inferred(commands: Commands, tree: Path, trained: Path) -> tuple[Path, Outcome]:
-    """A folder of films without a datalist: 23 of them are broken."""
+    """A folder of images without a datalist: 23 of them are broken."""
     out = tree.parent / "inference"
     options = {**TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 2}
     return out, succeed(commands.run_bundle("inferring", INFERENCE, dataset_dir=tree / "train", **options))
@@ -191,18 +192,18 @@ def find_names(folder: Path) -> set[str]:
     return {path.stem for path in folder.iterdir()}
 
 
-def read_films(prepared: Path) -> list[dict[str, Any]]:
+def read_images(prepared: Path) -> list[dict[str, Any]]:
     return json.loads((prepared / "datalist.json").read_text())["training"]
 
 
-def test_preparing_tells_what_it_made_and_refuses_broken_films_by_reason(tree: Path, prepared: tuple[Path, Outcome]):
+def test_preparing_reports_what_it_made_and_rejects_broken_images_by_reason(tree: Path, prepared: tuple[Path, Outcome]):
     out, outcome = prepared
     assert list_files(out) == {"datalist.json", "decisions.csv"}
-    assert re.search(r"\d+ films with label of \d+ patients, \d+ without: .*datalist\.json", outcome.stdout)
-    refused = {row["image_id"]: row["why"] for row in read_csv(out / "decisions.csv") if row["decision"] == "refused"}
-    broken = {row["image"]: row["reason"] for row in read_csv(tree / "broken_films.csv")}
-    assert {image: why.partition(":")[0] for image, why in refused.items()} == broken
-    assert not broken.keys() & {film["image_id"] for film in read_films(out)}
+    assert re.search(r"\d+ images with label of \d+ patients, \d+ without: .*datalist\.json", outcome.stdout)
+    rejected = {row["image_id"]: row["why"] for row in read_csv(out / "decisions.csv") if row["decision"] == "rejected"}
+    broken = {row["image"]: row["reason"] for row in read_csv(tree / "broken_images.csv")}
+    assert {image_id: why.partition(":")[0] for image_id, why in rejected.items()} == broken
+    assert not broken.keys() & {image["image_id"] for image in read_images(out)}
 
 
 def test_training_leaves_weights_with_their_hashes_and_a_history(trained: Path):
@@ -218,103 +219,103 @@ def test_training_leaves_weights_with_their_hashes_and_a_history(trained: Path):
     assert 0 < row["study_map"] <= 1 and row["train_loss"] > 0 and row["validation_loss"] > 0
 
 
-def test_evaluation_writes_every_film_of_the_fold_that_was_held_out(evaluated: Path, prepared: tuple[Path, Outcome]):
-    held_out = {film["image_id"]: film for film in read_films(prepared[0]) if film["fold"] == 0}
-    rows = read_csv(evaluated / "films.csv")
+def test_evaluation_writes_every_image_of_the_fold_that_was_held_out(evaluated: Path, prepared: tuple[Path, Outcome]):
+    held_out = {image["image_id"]: image for image in read_images(prepared[0]) if image["fold"] == 0}
+    rows = read_csv(evaluated / "images.csv")
     assert {row["image_id"]: row["study_id"] for row in rows} == {
-        image: film["study_id"] for image, film in held_out.items()
+        image_id: image["study_id"] for image_id, image in held_out.items()
     }
     assert find_names(evaluated / "masks") == set(held_out)
     assert len(find_names(evaluated / "overlays")) == 2
-    for image, film in held_out.items():
-        with Image.open(evaluated / "masks" / f"{image}.png") as mask:
-            assert mask.size == (film["width"], film["height"])
+    for image_id, image in held_out.items():
+        with Image.open(evaluated / "masks" / f"{image_id}.png") as mask:
+            assert mask.size == (image["width"], image["height"])
 
 
 def test_all_outputs_of_a_run_agree_with_one_another(evaluated: Path):
     content = json.loads((evaluated / "predictions.json").read_text())
-    films, studies = read_csv(evaluated / "films.csv"), read_csv(evaluated / "studies.csv")
+    images, studies = read_csv(evaluated / "images.csv"), read_csv(evaluated / "studies.csv")
     submission = read_submission(evaluated / "submission.csv")
-    for film, row in zip(content["films"], films, strict=True):
-        shown = sum(score >= MIN_SHOWN_SCORE for score in film["scores"])
-        assert (film["image_id"], shown) == (row["image_id"], int(row["num_boxes"]))
-        assert [film["probabilities"][name] for name in STUDY_CLASSES] == pytest.approx(
+    for image, row in zip(content["images"], images, strict=True):
+        shown = sum(score >= MIN_SHOWN_SCORE for score in image["scores"])
+        assert (image["image_id"], shown) == (row["image_id"], int(row["num_boxes"]))
+        assert [image["probabilities"][name] for name in STUDY_CLASSES] == pytest.approx(
             [float(row[name]) for name in STUDY_CLASSES], abs=1e-6
         )
-        boxes = [box for name, _, box in submission.image[film["image_id"]] if name == "opacity"]
-        np.testing.assert_allclose(np.reshape(boxes, (-1, 4)), np.reshape(film["boxes"], (-1, 4)), atol=1e-3)
+        boxes = [box for name, _, box in submission.image[image["image_id"]] if name == "opacity"]
+        np.testing.assert_allclose(np.reshape(boxes, (-1, 4)), np.reshape(image["boxes"], (-1, 4)), atol=1e-3)
     for row in studies:
-        seen = [film["probabilities"] for film in content["films"] if film["study_id"] == row["study_id"]]
-        assert int(row["num_films"]) == len(seen)
+        seen = [image["probabilities"] for image in content["images"] if image["study_id"] == row["study_id"]]
+        assert int(row["num_images"]) == len(seen)
         for name in STUDY_CLASSES:
             assert float(row[name]) == pytest.approx(np.mean([each[name] for each in seen]), abs=1e-6)
             assert submission.study[row["study_id"]][name] == pytest.approx(float(row[name]), abs=1e-6)
-    assert submission.image.keys() == {row["image_id"] for row in films}
+    assert submission.image.keys() == {row["image_id"] for row in images}
     assert submission.study.keys() == {row["study_id"] for row in studies}
 
 
 def test_the_record_names_the_weights_that_were_used(evaluated: Path, trained: Path):
     record = json.loads((evaluated / "done.json").read_text())
     assert record["weights_sha256"] == compute_sha256(trained / "last.pt")
-    assert record["films"] == len(read_csv(evaluated / "films.csv"))
+    assert record["images"] == len(read_csv(evaluated / "images.csv"))
     assert record["studies"] == len(read_csv(evaluated / "studies.csv"))
 
 
 def test_the_submission_scores_what_the_trainings_validation_measured(evaluated: Path, trained: Path, tree: Path):
-    truth = read_truth(place_data(tree)["datalist_file"], fold=0)
-    score = score_predictions(read_submission(evaluated / "submission.csv"), truth)
+    ground_truth = read_ground_truth(place_data(tree)["datalist_file"], fold=0)
+    score = score_predictions(read_submission(evaluated / "submission.csv"), ground_truth)
     (row,) = json.loads((trained / "history.json").read_text())
     assert score["study_map"] == pytest.approx(row["study_map"], abs=1e-3)
 
 
-def test_explaining_asks_the_network_of_the_evaluation_about_the_same_films(
+def test_explaining_asks_the_network_of_the_evaluation_about_the_same_images(
     commands: Commands, evaluated: Path, trained: Path, tree: Path
 ):
     out, files = tree.parent / "explanations", [TRAIN, str(CONFIGS / "evaluate.json"), str(CONFIGS / "explain.json")]
     options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 1}
     succeed(commands.run_bundle("explaining", str(files), **options))
-    rows, evaluations = read_csv(out / "explanations.csv"), read_csv(evaluated / "films.csv")
-    for row, film in zip(rows, evaluations, strict=True):
-        assert row["image_id"] == film["image_id"]
+    rows, evaluations = read_csv(out / "explanations.csv"), read_csv(evaluated / "images.csv")
+    for row, image in zip(rows, evaluations, strict=True):
+        assert row["image_id"] == image["image_id"]
         assert [float(row[name]) for name in STUDY_CLASSES] == pytest.approx(
-            [float(film[name]) for name in STUDY_CLASSES], abs=1e-5
+            [float(image[name]) for name in STUDY_CLASSES], abs=1e-5
         )
     assert len(read_csv(out / "corners.csv")) == 4 * len(rows)
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["num_films"] == len(rows) and summary["weights_sha256"] == compute_sha256(trained / "last.pt")
+    assert summary["num_images"] == len(rows) and summary["weights_sha256"] == compute_sha256(trained / "last.pt")
     assert list_files(out / "overlays") == {f"{rows[0]['image_id']}.png"}
 
 
 def test_scoring_prints_the_table(commands: Commands, evaluated: Path, tree: Path):
-    truth = place_data(tree)["datalist_file"]
+    ground_truth = place_data(tree)["datalist_file"]
     submission = str(evaluated / "submission.csv")
-    outcome = succeed(commands.run("scripts", "score", submission, truth=truth, fold=0, num_resamples=10))
+    outcome = succeed(commands.run("scripts", "score", submission, ground_truth=ground_truth, fold=0, num_resamples=10))
     assert "study mAP (4 classes)" in outcome.stdout and "challenge mAP (6)" in outcome.stdout
 
 
-def test_a_broken_film_is_refused_with_its_reason_and_never_negative(tree: Path, inferred: tuple[Path, Outcome]):
-    broken = {row["image"]: row for row in read_csv(tree / "broken_films.csv")}
-    refused = {row["image_id"]: row for row in read_csv(inferred[0] / "refused.csv")}
-    assert {image: row["reason"] for image, row in refused.items()} == {
+def test_a_broken_image_is_rejected_with_its_reason_and_never_negative(tree: Path, inferred: tuple[Path, Outcome]):
+    broken = {row["image"]: row for row in read_csv(tree / "broken_images.csv")}
+    rejected = {row["image_id"]: row for row in read_csv(inferred[0] / "rejected.csv")}
+    assert {image: row["reason"] for image, row in rejected.items()} == {
         image: row["reason"] for image, row in broken.items()
     }
-    assert len(refused) == 23
+    assert len(rejected) == 23
     studies = {Path(row["path"]).parts[1] for row in broken.values()}
     assert not studies & {row["study_id"] for row in read_csv(inferred[0] / "studies.csv")}
-    assert not broken.keys() & {row["image_id"] for row in read_csv(inferred[0] / "films.csv")}
+    assert not broken.keys() & {row["image_id"] for row in read_csv(inferred[0] / "images.csv")}
     text = (inferred[0] / "submission.csv").read_text() + (inferred[0] / "predictions.json").read_text()
     assert not [name for name in (*broken, *studies) if name in text]
 
 
-def test_a_folder_of_films_is_inferred_as_a_whole(tree: Path, inferred: tuple[Path, Outcome]):
+def test_a_folder_of_images_is_inferred_as_a_whole(tree: Path, inferred: tuple[Path, Outcome]):
     out, outcome = inferred
-    broken = {row["image"] for row in read_csv(tree / "broken_films.csv")}
+    broken = {row["image"] for row in read_csv(tree / "broken_images.csv")}
     readable = {path.stem for path in (tree / "train").rglob("*.dcm")} - broken
-    assert {row["image_id"] for row in read_csv(out / "films.csv")} == readable
-    assert json.loads((out / "done.json").read_text())["films"] == len(readable)
-    whole = [row for row in read_csv(out / "films.csv") if "whole_film" in row["flags"]]
-    assert len(whole) < len(readable) / 4, "the lungs of most drawn films are found, though none was trained on"
-    assert "23 of" in outcome.stdout + outcome.stderr, "the refused are counted"
+    assert {row["image_id"] for row in read_csv(out / "images.csv")} == readable
+    assert json.loads((out / "done.json").read_text())["images"] == len(readable)
+    whole = [row for row in read_csv(out / "images.csv") if "whole_image" in row["flags"]]
+    assert len(whole) < len(readable) / 4, "the lungs of most synthetic images are found, though none was trained on"
+    assert "23 of" in outcome.stdout + outcome.stderr, "the rejected are counted"
 
 
 @pytest.fixture(scope="module")
@@ -327,19 +328,19 @@ def unlabelled(commands: Commands, tree: Path, trained: Path) -> Path:
 
 
 def test_the_unlabelled_part_of_a_datalist_is_inferred_on_its_lungs(tree: Path, unlabelled: Path):
-    rows = read_csv(unlabelled / "films.csv")
+    rows = read_csv(unlabelled / "images.csv")
     assert {row["image_id"] for row in rows} == {path.stem for path in (tree / "test").rglob("*.dcm")}
     assert {row["flags"] for row in rows} == {""}
 
 
 def test_shipped_weights_infer_alike(commands: Commands, tree: Path, trained: Path, unlabelled: Path):
     model, out = tree.parent / "model.pt", tree.parent / "shipped"
-    assert "wrote" in succeed(commands.run("scripts", "ship", str(trained / "last.pt"), out=model)).stdout
+    assert "wrote" in succeed(commands.run("scripts", "export-weights", str(trained / "last.pt"), out=model)).stdout
     options = {**place_data(tree), **TINY, "weights": model, "output_dir": out, "overlays": 0}
     succeed(commands.run_bundle("inferring", INFERENCE, **options))
     half, full = (json.loads((folder / "predictions.json").read_text()) for folder in (out, unlabelled))
-    for film, other in zip(half["films"], full["films"], strict=True):
-        assert film["probabilities"] == pytest.approx(other["probabilities"], abs=0.01)
+    for image, other in zip(half["images"], full["images"], strict=True):
+        assert image["probabilities"] == pytest.approx(other["probabilities"], abs=0.01)
 
 
 def copy_weights(trained: Path, folder: Path) -> Path:
@@ -354,7 +355,7 @@ def flip_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
-def check_refusal(outcome: Outcome, message: str, out: Path) -> None:
+def check_rejection(outcome: Outcome, message: str, out: Path) -> None:
     """One line at the end, no traceback to the terminal, a status that scripts notice, nothing half-written."""
     assert outcome.status == 1
     assert re.fullmatch(f"error: .*{message}.*", outcome.last_line), outcome.stderr[-3000:]
@@ -378,18 +379,20 @@ def test_a_training_that_cannot_begin_says_why_in_one_line(
     commands: Commands, tree: Path, prepared: tuple[Path, Outcome], tmp_path: Path, changes: dict, message: str
 ):
     options = {**place_data(tree), **TINY_TRAINING, "output_dir": tmp_path / "out", **changes}
-    check_refusal(commands.run_bundle("training", TRAIN, **options), message, tmp_path / "out")
+    check_rejection(commands.run_bundle("training", TRAIN, **options), message, tmp_path / "out")
 
 
 def test_an_inference_without_a_folder_says_so_in_one_line(commands: Commands, trained: Path, tmp_path: Path):
     options = {**TINY, "weights": trained / "last.pt", "output_dir": tmp_path / "out", "dataset_dir": "absent"}
     outcome = commands.run_bundle("inferring", INFERENCE, **options)
-    check_refusal(outcome, "expected a folder of DICOM films, found no folder absent; check the path", tmp_path / "out")
+    check_rejection(
+        outcome, "expected a folder of DICOM images, found no folder absent; check the path", tmp_path / "out"
+    )
 
 
 @pytest.mark.parametrize("harm", ["missing", "flipped bit", "truncated", "another network"])
 @pytest.mark.parametrize("command", ["inferring", "evaluating"])
-def test_weights_that_are_not_right_are_refused_in_one_line(
+def test_weights_that_are_not_right_are_rejected_in_one_line(
     commands: Commands, tree: Path, trained: Path, tmp_path: Path, command: str, harm: str
 ):
     weights, changes = copy_weights(trained, tmp_path), {}
@@ -404,7 +407,7 @@ def test_weights_that_are_not_right_are_refused_in_one_line(
     options = {**place_data(tree), **TINY, "weights": weights, "output_dir": tmp_path / "out", **changes}
     outcome = commands.run_bundle(command, INFERENCE if command == "inferring" else EVALUATE, **options)
     message = {"missing": "found nothing at", "another network": "expected weights of this network"}
-    check_refusal(outcome, message.get(harm, r"expected .*last\.pt with the SHA-256 in"), tmp_path / "out")
+    check_rejection(outcome, message.get(harm, r"expected .*last\.pt with the SHA-256 in"), tmp_path / "out")
 
 
 def test_a_training_that_diverges_stops_with_one_line_and_no_weights(
@@ -418,17 +421,33 @@ def test_a_training_that_diverges_stops_with_one_line_and_no_weights(
 
 
 def test_a_bad_label_is_named_with_its_line(commands: Commands, tree: Path, tmp_path: Path):
-    film = next((tree / "train").rglob("*.dcm")).relative_to(tree).as_posix()
-    (tmp_path / "own.csv").write_text(f"study,image,label,boxes\ns1,{film},covid,\n")
+    image = next((tree / "train").rglob("*.dcm")).relative_to(tree).as_posix()
+    (tmp_path / "own.csv").write_text(f"study,image,label,boxes\ns1,{image},covid,\n")
     outcome = commands.run("scripts", "prepare", tree=tree, tables=tmp_path / "own.csv", out=tmp_path / "out")
-    check_refusal(
+    check_rejection(
         outcome, r"one of negative, .* found 'covid' at own\.csv line 2 .*; correct the label", tmp_path / "out"
     )
 
 
+@pytest.mark.parametrize(("old", "new"), RENAMED_VERBS.items())
+def test_a_verbs_former_name_is_answered_with_the_present_one(commands: Commands, old: str, new: str):
+    outcome = commands.run("scripts", old, "--help")
+    assert outcome.status == 1
+    assert (
+        outcome.last_line
+        == f"error: expected the verb {new}, found {old}, its former name; run python -m scripts {new}"
+    )
+
+
+@pytest.mark.parametrize("verb", ["find-lungs", "find_lungs"])
+def test_a_verb_may_be_written_with_hyphens_or_underscores(commands: Commands, verb: str):
+    outcome = commands.run("scripts", verb, "--help")
+    assert outcome.status == 0 and "find the lungs" in (outcome.stdout + outcome.stderr).lower()
+
+
 def test_a_submission_that_is_not_there_is_named(commands: Commands, tree: Path, tmp_path: Path):
-    outcome = commands.run("scripts", "score", "absent.csv", truth=tree)
-    check_refusal(outcome, "found no file absent.csv; check the path", tmp_path)
+    outcome = commands.run("scripts", "score", "absent.csv", ground_truth=tree)
+    check_rejection(outcome, "found no file absent.csv; check the path", tmp_path)
 
 
 def run_fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -438,8 +457,8 @@ def run_fresh(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_fresh_process_says_the_same(tmp_path: Path):
     (tmp_path / "kept.txt").write_text("kept")
-    done = run_fresh("scripts", "draw", "--out", str(tmp_path))
-    check_refusal(Outcome(done.returncode, done.stdout, done.stderr), "found something in", tmp_path / "out")
+    done = run_fresh("scripts", "generate-synthetic", "--out", str(tmp_path))
+    check_rejection(Outcome(done.returncode, done.stdout, done.stderr), "found something in", tmp_path / "out")
     assert done.stderr.count("\n") == 1, "nothing but this line"
     assert list_files(tmp_path) == {"kept.txt"}
 
@@ -451,16 +470,21 @@ def test_a_fresh_process_says_the_same(tmp_path: Path):
 def test_a_fresh_bundle_run_says_the_same(tmp_path: Path, run_id: str, config_file: str):
     arguments = ("--dataset_dir", "absent", "--weights", "absent.pt", "--output_dir", str(tmp_path / "out"))
     done = run_fresh("monai.bundle", "run", run_id, "--config_file", config_file, *arguments)
-    check_refusal(Outcome(done.returncode, done.stdout, done.stderr), "absent", tmp_path / "out")
+    check_rejection(Outcome(done.returncode, done.stdout, done.stderr), "absent", tmp_path / "out")
 
 
 @pytest.mark.parametrize("experiment", TRAINABLE, ids=lambda path: path.stem)
 def test_every_detector_and_experiment_trains_for_an_epoch(
-    commands: Commands, films: Path, external_films: Path, joined_datalist_file: Path, tmp_path: Path, experiment: Path
+    commands: Commands,
+    images: Path,
+    external_images: Path,
+    joined_datalist_file: Path,
+    tmp_path: Path,
+    experiment: Path,
 ):
     files = list(map(str, configs.stack(experiment)))
     config = json.loads(experiment.read_text())
-    places = {"dataset_dir": films, "external_dir": external_films, "datalist_file": joined_datalist_file}
+    places = {"dataset_dir": images, "external_dir": external_images, "datalist_file": joined_datalist_file}
     places |= {"first_run": configs.write_first_run(joined_datalist_file, tmp_path)}
     small = {**TINY_TRAINING, "encoder_weights": None, "encoder_options": {}, **{k: str(v) for k, v in places.items()}}
     if config.get("mask_widths"):
@@ -483,22 +507,22 @@ def test_every_experiment_of_inference_runs(
     files = str(list(map(str, configs.stack(experiment))))
     options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": tmp_path, "overlays": 0}
     succeed(commands.run_bundle("inferring", files, **options))
-    assert len(read_csv(tmp_path / "films.csv")) == len(list((tree / "test").rglob("*.dcm")))
+    assert len(read_csv(tmp_path / "images.csv")) == len(list((tree / "test").rglob("*.dcm")))
 
 
-def test_an_ensemble_of_a_network_with_itself_says_what_the_network_says(
+def test_an_ensemble_of_a_network_with_itself_says_what_the_network_reports(
     commands: Commands, tree: Path, trained: Path, inferred: tuple[Path, Outcome], tmp_path: Path
 ):
     files = f"['{INFERENCE}','{CONFIGS / 'inference_ensemble.json'}']"
     members = {name: str(trained / "last.pt") for name in ("one", "other")}
-    asked = {"members": members, "shares": [1, 3], "dataset_dir": tree / "train", "overlays": 0}
+    asked = {"members": members, "ensemble_weights": [1, 3], "dataset_dir": tree / "train", "overlays": 0}
     options = {**TINY, **asked, "output_dir": tmp_path}
     succeed(commands.run_bundle("inferring", files, **options))
-    rows, alone = read_csv(tmp_path / "films.csv"), read_csv(inferred[0] / "films.csv")
-    for row, film in zip(rows, alone, strict=True):
-        assert row["image_id"] == film["image_id"]
+    rows, alone = read_csv(tmp_path / "images.csv"), read_csv(inferred[0] / "images.csv")
+    for row, image in zip(rows, alone, strict=True):
+        assert row["image_id"] == image["image_id"]
         assert [float(row[name]) for name in STUDY_CLASSES] == pytest.approx(
-            [float(film[name]) for name in STUDY_CLASSES], abs=1e-5
+            [float(image[name]) for name in STUDY_CLASSES], abs=1e-5
         )
     hashes = json.loads((tmp_path / "done.json").read_text())["weights_sha256"]
     assert {name for name in hashes if name.startswith("study")} == {"study_classifier one", "study_classifier other"}
@@ -506,21 +530,23 @@ def test_an_ensemble_of_a_network_with_itself_says_what_the_network_says(
 
 def test_folds_are_trained_and_scored_in_a_row(commands: Commands, tree: Path, prepared: object, tmp_path: Path):
     places = {"tree": tree, "datalist": tree.parent / "prepared" / "datalist.json", "out": tmp_path}
-    said = succeed(commands.run("scripts", "crossvalidate", **places, folds="0,2", **TINY_TRAINING)).stdout
-    held_out = [film["image_id"] for film in read_films(tree.parent / "prepared") if film["fold"] in (0, 2)]
-    assert sorted(row["image_id"] for row in read_csv(tmp_path / "films.csv")) == sorted(held_out)
-    assert "datalist.json, fold 0, 2" in said
-    told = succeed(commands.run("scripts", "experiments", str(tmp_path), out=tmp_path / "ledger")).stdout
-    assert "standard deviation of the baseline between seeds: not measured" in told
-    assert {"experiments.csv", "experiments.txt", "gains.png"} <= list_files(tmp_path / "ledger")
-    drawn = succeed(commands.run("scripts", "losses", str(tmp_path / "losses.png"), folds=f"['{tmp_path / 'fold0'}']"))
-    assert drawn.stdout.startswith("drew 1 runs")
+    reported = succeed(commands.run("scripts", "cross-validate", **places, folds="0,2", **TINY_TRAINING)).stdout
+    held_out = [image["image_id"] for image in read_images(tree.parent / "prepared") if image["fold"] in (0, 2)]
+    assert sorted(row["image_id"] for row in read_csv(tmp_path / "images.csv")) == sorted(held_out)
+    assert "datalist.json, fold 0, 2" in reported
+    printed = succeed(commands.run("scripts", "list-experiments", str(tmp_path), out=tmp_path / "registry")).stdout
+    assert "standard deviation of the baseline between seeds: not measured" in printed
+    assert {"experiments.csv", "experiments.txt", "gains.png"} <= list_files(tmp_path / "registry")
+    synthetic = succeed(
+        commands.run("scripts", "plot-losses", str(tmp_path / "losses.png"), folds=f"['{tmp_path / 'fold0'}']")
+    )
+    assert synthetic.stdout.startswith("drew 1 runs")
 
 
-def test_a_film_that_a_first_training_gets_wrong_weighs_more_in_the_second(
+def test_an_image_that_a_first_training_gets_wrong_weighs_more_in_the_second(
     commands: Commands, tree: Path, trained: Path, tmp_path: Path
 ):
-    """Just Train Twice by its three commands: train, evaluate on the training films, train again."""
+    """Just Train Twice by its three commands: train, evaluate on the training images, train again."""
     places, first = {**place_data(tree), **TINY}, tmp_path / "first"
     asked = {"validate#prepared#data": "@train#prepared#data", "weights": trained / "last.pt", "overlays": 0}
     succeed(commands.run_bundle("evaluating", EVALUATE, **places, **asked, output_dir=first))
@@ -530,28 +556,34 @@ def test_a_film_that_a_first_training_gets_wrong_weighs_more_in_the_second(
     before, after = (json.loads((folder / "history.json").read_text())[0] for folder in (trained, tmp_path / "second"))
     assert after["train_loss"] != pytest.approx(before["train_loss"], rel=1e-4)
     outcome = commands.run_bundle("training", files, **{**options, "output_dir": tmp_path / "out"}, first_run="absent")
-    check_refusal(outcome, "found none at absent/predictions.json; train the first run and evaluate", tmp_path / "out")
+    check_rejection(
+        outcome, "found none at absent/predictions.json; train the first run and evaluate", tmp_path / "out"
+    )
 
 
-def test_films_from_elsewhere_are_labelled_by_the_training_that_held_the_fold_out(
-    commands: Commands, tree: Path, trained: Path, external_films: Path, tmp_path: Path
+def test_external_images_are_labelled_by_the_training_that_held_the_fold_out(
+    commands: Commands, tree: Path, trained: Path, external_images: Path, tmp_path: Path
 ):
-    elsewhere, table = external_films, tmp_path / "films.csv"
-    images = [path.relative_to(elsewhere) for path in sorted(elsewhere.rglob("*.dcm"))]
+    external_set, table = external_images, tmp_path / "images.csv"
+    images = [path.relative_to(external_set) for path in sorted(external_set.rglob("*.dcm"))]
     rows = [f"{image.parts[1]},{image.as_posix()},,\n" for image in images]
     table.write_text("".join(["study,image,label,boxes\n", *rows]))
-    succeed(commands.run("scripts", "prepare", tree=elsewhere, tables=table, out=tmp_path / "elsewhere", workers=1))
-    other, source = (folder / "datalist.json" for folder in (tmp_path / "elsewhere", tree.parent / "prepared"))
-    places = {"tree": tree, "external": other, "external_tree": elsewhere, "out": tmp_path / "joined", "workers": 1}
-    added = succeed(commands.run("scripts", "add_external", datalist=source, **places))
+    succeed(
+        commands.run("scripts", "prepare", tree=external_set, tables=table, out=tmp_path / "external_set", workers=1)
+    )
+    other, source = (folder / "datalist.json" for folder in (tmp_path / "external_set", tree.parent / "prepared"))
+    places = {"tree": tree, "external": other, "external_tree": external_set, "out": tmp_path / "joined", "workers": 1}
+    added = succeed(commands.run("scripts", "add-external", datalist=source, **places))
     joined = json.loads((tmp_path / "joined" / "datalist.json").read_text())
-    assert added.stdout.startswith(f"{len(joined['external']['films'])} films from elsewhere")
+    assert added.stdout.startswith(f"{len(joined['external']['images'])} external images")
     files = str([TRAIN, str(CONFIGS / "evaluate.json"), str(CONFIGS / "predict_unlabelled.json")])
     options = {**TINY, "weights": trained / "last.pt", "output_dir": tmp_path / "predicted", "overlays": 0}
-    succeed(commands.run_bundle("evaluating", files, dataset_dir=elsewhere, datalist_file=other, **options))
+    succeed(commands.run_bundle("evaluating", files, dataset_dir=external_set, datalist_file=other, **options))
     given = {"datalist": tmp_path / "joined" / "datalist.json", "predictions": tmp_path / "predicted/predictions.json"}
-    said = succeed(commands.run("scripts", "label_external", **given, runs=f"['{trained}']", out=tmp_path / "labelled"))
-    assert said.stdout.startswith("labels for fold 0 by 1 models")
+    reported = succeed(
+        commands.run("scripts", "label-external", **given, runs=f"['{trained}']", out=tmp_path / "labelled")
+    )
+    assert reported.stdout.startswith("labels for fold 0 by 1 models")
     (labels,) = json.loads((tmp_path / "labelled" / "datalist.json").read_text())["external"]["pseudo_labels"]
     assert labels["fold"] == 0 and labels["models"][0]["weights_sha256"] == compute_sha256(trained / "last.pt")
 
@@ -568,7 +600,7 @@ def test_no_command_names_a_patient_anywhere(
     commands: Commands, tree: Path, evaluated: Path, inferred: tuple[Path, Outcome], prepared: tuple[Path, Outcome]
 ):
     """Neither in what is written, nor in names of files, nor in what was said on the way, failing commands included."""
-    forbidden = [text.encode() for text in (CANARY, BIRTH_DATE, *DRAWN_NAMES)]
+    forbidden = [text.encode() for text in (CANARY, BIRTH_DATE, *SYNTHETIC_NAMES)]
     written = [*(path for path in tree.parent.rglob("*") if tree not in path.parents), *commands.folder.iterdir()]
     assert len(written) > 60
     assert not [path for path in written if any(text in str(path.name).encode() for text in forbidden)]

@@ -26,7 +26,7 @@ from tests.configs import (
     find_base,
     merge,
     read_json,
-    refuse_duplicates,
+    reject_duplicates,
     stack,
     write_first_run,
 )
@@ -65,7 +65,7 @@ SMALL: dict[str, Any] = {
     "epochs": 1,
 }
 
-# What torchrun tells a process, for a run of one; any free port will do.
+# What torchrun reports a process, for a run of one; any free port will do.
 TORCHRUN = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 
 
@@ -73,7 +73,7 @@ def name_file(value: object) -> str | None:
     return str(value.relative_to(CONFIGS)) if isinstance(value, Path) else None
 
 
-OVERLAYS = [path for path in RUNNABLE if path not in WHOLE]
+OVERRIDES = [path for path in RUNNABLE if path not in WHOLE]
 EXPERIMENTS = [path for path in RUNNABLE if path.parent.name == "experiments"]
 
 
@@ -115,14 +115,14 @@ def test_no_key_stands_twice(path: Path):
 
 def test_a_duplicate_key_is_found():
     with pytest.raises(ValueError, match="duplicate keys: a"):
-        json.loads('{"b": {"a": 1, "a": 2}}', object_pairs_hook=refuse_duplicates)
+        json.loads('{"b": {"a": 1, "a": 2}}', object_pairs_hook=reject_duplicates)
 
 
-@pytest.mark.parametrize("path", OVERLAYS, ids=name_file)
-def test_an_overlay_changes_what_is_there_or_uses_what_it_adds(path: Path):
-    overlay, base = read_json(path), merge(stack(path)[:-1])
-    added = {key for key in overlay if key != "_desc_" and not has_key(base, key)}
-    assert added - find_references(overlay) - RUN_IDS == set(), "MONAI accepts an unknown key in silence"
+@pytest.mark.parametrize("path", OVERRIDES, ids=name_file)
+def test_an_override_changes_what_is_there_or_uses_what_it_adds(path: Path):
+    override, base = read_json(path), merge(stack(path)[:-1])
+    added = {key for key in override if key != "_desc_" and not has_key(base, key)}
+    assert added - find_references(override) - RUN_IDS == set(), "MONAI accepts an unknown key in silence"
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_a_misspelt_key_is_found(key: str, there: bool):
 @pytest.mark.parametrize("path", WHOLE, ids=name_file)
 def test_every_top_level_part_is_used(path: Path):
     config = read_json(path)
-    overlays = [read_json(overlay) for overlay in OVERLAYS if find_base(overlay) == path]
-    used = find_references(config).union(*map(find_references, overlays))
+    overrides = [read_json(override) for override in OVERRIDES if find_base(override) == path]
+    used = find_references(config).union(*map(find_references, overrides))
     known = RUN_IDS | PROPERTIES | {"_desc_", "imports", "train", "validate"}
     assert set(config) - used - known == set(), "a part that nothing refers to does nothing"
 
@@ -166,17 +166,17 @@ def test_expressions_are_short_and_only_wire(path: Path):
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_file)
-def test_an_experiment_is_one_idea(path: Path):
+def test_an_experiment_is_one_experiment(path: Path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_EXPERIMENT_LINES
     config = read_json(path)
-    assert config["_desc_"], "say the idea"
+    assert config["_desc_"], "say the experiment"
     assert config["output_dir"] == f"runs/{path.stem}", "its output does not fall into another's"
 
 
 def test_what_training_and_inference_share_is_equal():
     train, inference = read_json(TRAIN), read_json(INFERENCE)
     shared = set(train) & set(inference) - OWN_PARTS
-    assert {"network_def", "region", "resize", "image_size", "views"} <= shared
+    assert {"network_def", "crop", "resize", "image_size", "tta_flips"} <= shared
     assert {key: inference[key] for key in shared} == {key: train[key] for key in shared}
 
 
@@ -189,14 +189,14 @@ def name_parts(config: dict[str, Any], **renamed: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("overlays", "prefix", "parts"),
+    ("overrides", "prefix", "parts"),
     [
-        ([], "opacity", ["opacity_encoder", "opacity_image_size", "opacity_resize", "region", "lung_margin"]),
+        ([], "opacity", ["opacity_encoder", "opacity_image_size", "opacity_resize", "crop", "lung_margin"]),
         (["lungs.json"], "lung", ["lung_encoder", "lung_image_size", "lung_resize"]),
     ],
 )
-def test_a_detector_is_asked_as_it_was_trained(overlays: list[str], prefix: str, parts: list[str]):
-    trained = merge([DETECTOR, *(CONFIGS / overlay for overlay in overlays)])
+def test_a_detector_is_asked_as_it_was_trained(overrides: list[str], prefix: str, parts: list[str]):
+    trained = merge([DETECTOR, *(CONFIGS / override for override in overrides)])
     names = {"encoder": f"{prefix}_encoder", "image_size": f"{prefix}_image_size", "resize": f"{prefix}_resize"}
     trained, inference = name_parts(trained, **names), read_json(INFERENCE)
     assert {part: inference[part] for part in parts} == {part: trained[part] for part in parts}
@@ -210,16 +210,16 @@ def test_the_classes_of_the_metadata_are_those_of_the_code():
     assert tuple(channels[str(number)] for number in range(len(channels))) == STUDY_CLASSES
 
 
-def test_training_and_inference_prepare_a_film_alike():
+def test_training_and_inference_prepare_an_image_alike():
     """Up to what training alone needs: the boxes' mask, and other items that are kept."""
-    train = [step for step in read_json(TRAIN)["train"]["preprocessing"]["transforms"] if is_of_the_film(step)]
+    train = [step for step in read_json(TRAIN)["train"]["preprocessing"]["transforms"] if is_of_the_image(step)]
     config = read_json(INFERENCE)
-    inference = [step for step in config["preprocessing"]["transforms"] if is_of_the_film(step)]
+    inference = [step for step in config["preprocessing"]["transforms"] if is_of_the_image(step)]
     inference += config["inferer"]["study_preparation"]["transforms"]
     assert name_steps(train) == name_steps(inference)
 
 
-def is_of_the_film(step: Any) -> bool:
+def is_of_the_image(step: Any) -> bool:
     """Not so: the mask, what is kept, and the last step, which is there for the cache alone."""
     if isinstance(step, str):
         return True
@@ -231,7 +231,7 @@ def name_steps(steps: list[Any]) -> list[str]:
 
 
 def shrink(path: Path, **places: Path) -> dict[str, Any]:
-    """What turns a config into a small one on drawn films; a mask decoder stays away where the config has none."""
+    """What turns a config into a small one on synthetic images; a mask decoder stays away where the config has none."""
     config = merge(stack(path))
     changes = SMALL | {key: str(value) for key, value in places.items()}
     if config.get("mask_widths") is None:
@@ -254,26 +254,26 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
 def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     path: Path,
-    films: Path,
-    external_films: Path,
+    images: Path,
+    external_images: Path,
     joined_datalist_file: Path,
     weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
     """That they run is shown in test_commands.py."""
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `tell_errors` sets it; put it back afterwards
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `report_errors` sets it; put it back afterwards
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     inferring = find_base(path) == INFERENCE
-    places = {"dataset_dir": films / "test" if inferring else films, "weights": weights, "output_dir": tmp_path}
+    places = {"dataset_dir": images / "test" if inferring else images, "weights": weights, "output_dir": tmp_path}
     if not inferring:
-        places |= {"datalist_file": joined_datalist_file, "external_dir": external_films}
+        places |= {"datalist_file": joined_datalist_file, "external_dir": external_images}
         places |= {"first_run": write_first_run(joined_datalist_file, tmp_path)}
     changes = shrink(path, **places)
     if "members" in merge(stack(path)):
         changes["members"] = {"one": str(weights), "other": str(weights)}
-        changes["shares"] = [2, 1]
+        changes["ensemble_weights"] = [2, 1]
     workflow = ConfigWorkflow(
         [str(file) for file in stack(path)],
         meta_file=str(METADATA),

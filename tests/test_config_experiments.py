@@ -64,7 +64,7 @@ def test_an_experiment_changes_the_keys_that_it_names_and_no_others(path: Path):
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=name_experiment)
-def test_an_experiment_tells_its_idea_and_what_is_expected_of_it(path: Path):
+def test_an_experiment_reports_its_experiment_and_what_is_expected_of_it(path: Path):
     assert re.fullmatch(r"(Over \S+\.json: )?\S.+\. Expected: .+\.", read_json(path)["_desc_"])
 
 
@@ -85,24 +85,24 @@ def test_an_encoder_is_one_that_timm_knows(path: Path):
 # What is seen of it
 
 
-def draw_films(number: int = 6) -> list[dict[str, Any]]:
+def write_images(number: int = 6) -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(0)
     return [
         {
             "image": torch.rand(1, SIZE, SIZE, generator=generator),
             "mask": (torch.rand(1, SIZE, SIZE, generator=generator) > 0.7).float(),
-            "label": film % 4,
-            "boxes_known": film % 3 != 2,
-            "study_id": f"study{film // 2}",
-            "image_id": f"image{film}",
+            "label": image % 4,
+            "boxes_known": image % 3 != 2,
+            "study_id": f"study{image // 2}",
+            "image_id": f"image{image}",
         }
-        for film in range(number)
+        for image in range(number)
     ]
 
 
 def observe_loss(parser: ConfigParser) -> Any:
     """The loss and its gradients on fixed logits."""
-    generator, batch = torch.Generator().manual_seed(1), list_data_collate(draw_films())
+    generator, batch = torch.Generator().manual_seed(1), list_data_collate(write_images())
     logits = {
         "study": torch.randn(6, 4, generator=generator).requires_grad_(),
         "mask": torch.randn(6, 1, SIZE, SIZE, generator=generator).requires_grad_(),
@@ -116,7 +116,7 @@ def observe_loss(parser: ConfigParser) -> Any:
 
 @torch.no_grad()
 def observe_network(parser: ConfigParser) -> Any:
-    """What a network with the weights of one seed says of a fixed film."""
+    """What a network with the weights of one seed says of a fixed image."""
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def").eval()
     image = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -124,23 +124,23 @@ def observe_network(parser: ConfigParser) -> Any:
 
 
 def observe_picture(parser: ConfigParser) -> Any:
-    """What the network is shown of a fixed film, before augmentation."""
-    film = torch.rand(1, 90, 120, generator=torch.Generator().manual_seed(0))
-    item = {"image": film, "lung_box": [20.0, 10.0, 100.0, 70.0]}
-    for step in ("region", "resize"):
+    """What the network is shown of a fixed image, before augmentation."""
+    image = torch.rand(1, 90, 120, generator=torch.Generator().manual_seed(0))
+    item = {"image": image, "lung_box": [20.0, 10.0, 100.0, 70.0]}
+    for step in ("crop", "resize"):
         item = parser.get_parsed_content(step)(item)
     return item["image"].tolist()
 
 
 def observe_augmentation(parser: ConfigParser) -> Any:
     augment = parser.get_parsed_content("augmentation").set_random_state(0)
-    return [{key: item[key].tolist() for key in ("image", "mask")} for item in map(augment, draw_films())]
+    return [{key: item[key].tolist() for key in ("image", "mask")} for item in map(augment, write_images())]
 
 
 def observe_batch(parser: ConfigParser) -> Any:
     """Pictures and targets of a fixed batch."""
     torch.manual_seed(0)
-    image, targets = parser.get_parsed_content("train::trainer::prepare_batch")(list_data_collate(draw_films()))
+    image, targets = parser.get_parsed_content("train::trainer::prepare_batch")(list_data_collate(write_images()))
     return image.tolist(), {k: v.tolist() if isinstance(v, torch.Tensor) else list(v) for k, v in targets.items()}
 
 
@@ -155,17 +155,17 @@ def observe_schedule(parser: ConfigParser) -> Any:
     return type(optimizer).__name__, parser["epochs"], rates
 
 
-def observe_judged_network(parser: ConfigParser) -> Any:
+def observe_evaluated_network(parser: ConfigParser) -> Any:
     """Whether the network that is trained is the one that is validated and kept."""
-    return parser.get_parsed_content("judged_network") is parser.get_parsed_content("network")
+    return parser.get_parsed_content("evaluated_network") is parser.get_parsed_content("network")
 
 
-def observe_films(parser: ConfigParser) -> Any:
+def observe_images(parser: ConfigParser) -> Any:
     return parser["train"]["prepared"]["data"], parser["train"]["dataset"]["data"]
 
 
-def observe_views(parser: ConfigParser) -> Any:
-    return parser.get_parsed_content("validate::inferer").views
+def observe_flips(parser: ConfigParser) -> Any:
+    return parser.get_parsed_content("validate::inferer").tta_flips
 
 
 OBSERVED: dict[str, Callable[[ConfigParser], Any]] = {
@@ -175,14 +175,14 @@ OBSERVED: dict[str, Callable[[ConfigParser], Any]] = {
     "augmentation": observe_augmentation,
     "batch": observe_batch,
     "schedule": observe_schedule,
-    "judged network": observe_judged_network,
-    "films": observe_films,
-    "views": observe_views,
+    "evaluated network": observe_evaluated_network,
+    "images": observe_images,
+    "tta_flips": observe_flips,
 }
 
 #: What is seen of each experiment over train.json; "encoder" and "size" are too large to be seen here: they are read.
 SEEN: dict[str, set[str]] = {
-    "article_recipe": {"augmentation", "schedule"},
+    "seventeenth_place_recipe": {"augmentation", "schedule"},
     "auxiliary_1": {"loss"},
     "auxiliary_bce_dice": {"loss"},
     "auxiliary_dice": {"loss"},
@@ -193,24 +193,24 @@ SEEN: dict[str, set[str]] = {
     "efficientnetv2_l": {"encoder", "size", "network"},
     "efficientnetv2_m": {"encoder"},
     "efficientnetv2_s": {"encoder"},
-    "ema": {"judged network"},
-    "external_data": {"films"},
+    "ema": {"evaluated network"},
+    "external_data": {"images"},
     "focal": {"loss"},
-    "just_train_twice": {"films"},
+    "just_train_twice": {"images"},
     "label_smoothing_off": {"loss"},
     "lovasz": {"loss"},
     "lungs_blacked_out": {"network", "picture"},
     "mixup": {"batch"},
     "no_auxiliary": {"network"},
     "normalise_imagenet": {"network"},
-    "pseudo_labels": {"films"},
+    "pseudo_labels": {"images"},
     "random_erasing": {"augmentation"},
     "swin": {"encoder"},
     "thumbnails": {"network", "picture"},
-    "views_1": {"views"},
-    "views_4": {"views"},
-    "weight_by_images": {"films"},
-    "whole_film": {"picture"},
+    "tta_flips_1": {"tta_flips"},
+    "tta_flips_4": {"tta_flips"},
+    "weight_by_images": {"images"},
+    "whole_image": {"picture"},
 }
 
 
@@ -248,7 +248,7 @@ def experiment(name: str) -> list[Path]:
 
 
 def test_the_articles_learning_rate_falls_by_a_cosine_over_all_iterations_to_0():
-    parser = read(experiment("article_recipe"), small=True)
+    parser = read(experiment("seventeenth_place_recipe"), small=True)
     optimizer, scheduler = (parser.get_parsed_content(name) for name in ("optimizer", "lr_scheduler"))
     group = optimizer.param_groups[0]
     assert (type(optimizer).__name__, group["momentum"], group["weight_decay"]) == ("SGD", 0.9, 1e-5)
@@ -263,7 +263,7 @@ def test_the_articles_learning_rate_falls_by_a_cosine_over_all_iterations_to_0()
 
 def test_the_averaged_network_begins_as_the_trained_one_and_follows_it_slowly():
     parser = read(experiment("ema"), small=True)
-    network, average = parser.get_parsed_content("network"), parser.get_parsed_content("judged_network")
+    network, average = parser.get_parsed_content("network"), parser.get_parsed_content("evaluated_network")
     before = {name: value.clone() for name, value in average.state_dict().items()}
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     handler = parser.get_parsed_content("average")
@@ -281,23 +281,27 @@ def test_the_averaged_network_begins_as_the_trained_one_and_follows_it_slowly():
 
 def test_the_average_is_what_is_kept_and_validated():
     parser = read(experiment("ema"))
-    kept = next(each for each in parser["train"]["handlers"] if each["_target_"].endswith("CheckpointKeeper"))
-    assert kept["members"]["network"] == parser["validate"]["evaluator"]["network"] == "@judged_network"
+    kept = next(each for each in parser["train"]["handlers"] if each["_target_"].endswith("SafeCheckpointSaver"))
+    assert kept["members"]["network"] == parser["validate"]["evaluator"]["network"] == "@evaluated_network"
     trainer = parser["train"]["trainer"]
     assert trainer["train_handlers"] == "$@train#handlers + [@average]" and trainer["network"] == "@network"
 
 
-@pytest.mark.parametrize("name", ["boxes_from_mask", "drawn_lungs", "views_8"])
+@pytest.mark.parametrize("name", ["boxes_from_mask", "annotated_lungs", "tta_flips_8"])
 def test_an_experiment_of_inference_reaches_the_inferer(name: str):
     before, after = (read(files) for files in ([INFERENCE], experiment(name)))
-    parts = {"boxes_from_mask": "opacity_finder", "drawn_lungs": "trust_lung_boxes", "views_8": "wider_preparation"}
+    parts = {
+        "boxes_from_mask": "opacity_inferer",
+        "annotated_lungs": "use_given_lung_boxes",
+        "tta_flips_8": "wider_preparation",
+    }
     reference = after["inferer"][parts[name]]
     assert reference == f"@{parts[name]}" and before[parts[name]] != after[parts[name]]
 
 
 def test_8_views_are_4_at_each_of_two_margins():
-    parser = read(experiment("views_8"), small=True)
-    assert len(parser["views"]) == 4
-    film = {"image": torch.arange(100.0).repeat(80, 1)[None] / 100, "lung_box": [40.0, 20.0, 60.0, 60.0]}
-    wider = parser.get_parsed_content("wider_preparation")(film)
+    parser = read(experiment("tta_flips_8"), small=True)
+    assert len(parser["tta_flips"]) == 4
+    image = {"image": torch.arange(100.0).repeat(80, 1)[None] / 100, "lung_box": [40.0, 20.0, 60.0, 60.0]}
+    wider = parser.get_parsed_content("wider_preparation")(image)
     assert wider["crop_box"].tolist() == [38, 16, 62, 64] and wider["image"].shape == (1, SIZE, SIZE)

@@ -11,23 +11,23 @@ import pytest
 from PIL import Image
 
 from scripts import datalist
-from scripts.datalist import films as films_room
+from scripts.datalist import images as images_room
 from scripts.datalist.decisions import Decisions
-from scripts.datalist.schema import FILM_TYPES, compute_content_hash
+from scripts.datalist.schema import IMAGE_TYPES, compute_content_hash
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS
-from scripts.synthetic import draw_tree, write_film
+from scripts.synthetic import generate_tree, write_image
 from scripts.tables import ImageRow
-from tests.films import draw_noise, read_films_here
+from tests.images import draw_noise, read_images_here
 
-# Trees of a few films have classes rarer than their folds, and scikit-learn says so.
+# Trees of a few images have classes rarer than their folds, and scikit-learn says so.
 pytestmark = pytest.mark.filterwarnings("ignore:The least populated class")
 
 REAL_TREE = Path(__file__).parents[2] / "shared/data/siim-covid19-256"
 
 
 class Tree:
-    """A challenge-shaped tree of noise films, written film by film."""
+    """A challenge-shaped tree of noise images, written image by image."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Tree:
             opacities = " ".join(f"opacity 1 {box}" for box in boxes.split(";") if box)
             self.images.append([f"{image}_image", opacities or "none 1 0 0 1 1", study])
         path = self.folder / part / study / "series" / f"{image}.dcm"
-        return write_film(path, draw_noise(seed), patient_id=patient or f"CANARY-{study}", patient_name="CANARY^NAME")
+        return write_image(path, draw_noise(seed), patient_id=patient or f"CANARY-{study}", patient_name="CANARY^NAME")
 
     def write_tables(self) -> Path:
         rows = [
@@ -61,39 +61,39 @@ class Tree:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Eight studies of eight patients, without tables yet."""
-    monkeypatch.setattr(films_room, "read_radiographs", read_films_here)
-    drawn = Tree(tmp_path / "tree")
+    monkeypatch.setattr(images_room, "read_radiographs", read_images_here)
+    synthetic = Tree(tmp_path / "tree")
     for number in range(8):
-        drawn.add(f"s{number}", f"i{number}", seed=number, label=STUDY_CLASSES[number % 4])
-    return drawn
+        synthetic.add(f"s{number}", f"i{number}", seed=number, label=STUDY_CLASSES[number % 4])
+    return synthetic
 
 
 def prepare(tree: Tree, **changes: Any) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]]]:
-    """Films by image id, and the decisions."""
+    """Images by image id, and the decisions."""
     out = tree.folder.parent / "out"
     prepared = datalist.prepare(tree.write_tables(), out, **{"num_folds": 2, "workers": 1} | changes)
     content = datalist.read_datalist(prepared.datalist)
     with prepared.decisions.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {film["image_id"]: film for film in content["training"] + content["test"]}, rows
+    return {image["image_id"]: image for image in content["training"] + content["test"]}, rows
 
 
-def test_a_film_is_described_by_its_tables_and_its_pixels(tree: Tree) -> None:
+def test_an_image_is_described_by_its_tables_and_its_pixels(tree: Tree) -> None:
     tree.add("s8", "boxed", seed=8, label="atypical", boxes="10 20.5 30 40;1 2 3 4")
     tree.add("t1", "unlabelled", seed=9, label=None)
     (tree.folder / "train_lung_boxes.csv").write_text("image,xmin,ymin,xmax,ymax\nboxed,5,6,90,91.5\n")
-    films, decisions = prepare(tree)
-    film = films["boxed"]
-    assert film["image"] == "train/s8/series/boxed.dcm" and film["label"] == 3 and film["fold"] in (0, 1)
-    assert film["boxes"] == [[10, 20.5, 30, 40], [1, 2, 3, 4]] and film["boxes_known"]
-    assert film["lung_box"] == [5, 6, 90, 91.5] and (film["height"], film["width"]) == (96, 96)
-    assert films["unlabelled"]["label"] is None and films["unlabelled"]["fold"] is None
-    assert films["i0"]["boxes"] == [] and films["i0"]["lung_box"] is None and films["i0"]["boxes_known"]
-    assert decisions == [] and len(films) == 10
+    images, decisions = prepare(tree)
+    image = images["boxed"]
+    assert image["image"] == "train/s8/series/boxed.dcm" and image["label"] == 3 and image["fold"] in (0, 1)
+    assert image["boxes"] == [[10, 20.5, 30, 40], [1, 2, 3, 4]] and image["boxes_known"]
+    assert image["lung_box"] == [5, 6, 90, 91.5] and (image["height"], image["width"]) == (96, 96)
+    assert images["unlabelled"]["label"] is None and images["unlabelled"]["fold"] is None
+    assert images["i0"]["boxes"] == [] and images["i0"]["lung_box"] is None and images["i0"]["boxes_known"]
+    assert decisions == [] and len(images) == 10
 
 
-def test_a_drawn_tree_is_prepared_twice_to_the_same_bytes(tmp_path: Path) -> None:
-    draw_tree(tmp_path / "tree", num_studies=16, num_test_studies=3, size=96, workers=1)
+def test_a_synthetic_tree_is_prepared_twice_to_the_same_bytes(tmp_path: Path) -> None:
+    generate_tree(tmp_path / "tree", num_studies=16, num_test_studies=3, size=96, workers=1)
     first, second = (
         datalist.prepare(tmp_path / "tree", tmp_path / out, num_folds=3, workers=1) for out in ("one", "two")
     )
@@ -103,13 +103,13 @@ def test_a_drawn_tree_is_prepared_twice_to_the_same_bytes(tmp_path: Path) -> Non
     assert first.content_hash == json.loads(first.datalist.read_text())["content_hash"]
 
 
-def test_patients_that_share_a_film_become_one_and_stand_in_one_fold(tree: Tree) -> None:
+def test_patients_that_share_an_image_become_one_and_stand_in_one_fold(tree: Tree) -> None:
     tree.add("s8", "copy", seed=3, label="negative", patient="another")
     tree.add("s9", "later", seed=20, label="typical", patient="another")
-    films, decisions = prepare(tree)
-    assert films["copy"]["patient"] == films["i3"]["patient"] == films["later"]["patient"]
-    assert films["copy"]["fold"] == films["i3"]["fold"] == films["later"]["fold"]
-    assert len({film["patient"] for film in films.values()}) == 8
+    images, decisions = prepare(tree)
+    assert images["copy"]["patient"] == images["i3"]["patient"] == images["later"]["patient"]
+    assert images["copy"]["fold"] == images["i3"]["fold"] == images["later"]["fold"]
+    assert len({image["patient"] for image in images.values()}) == 8
     joined = [row for row in decisions if row["decision"] == "patients joined"]
     assert [(row["image_id"], row["other_image_id"]) for row in joined] == [("copy", "i3")]
 
@@ -117,80 +117,80 @@ def test_patients_that_share_a_film_become_one_and_stand_in_one_fold(tree: Tree)
 def test_studies_of_one_patient_stand_in_one_fold(tree: Tree) -> None:
     for number in range(20, 26):
         tree.add(f"s{number}", f"i{number}", seed=number, label=STUDY_CLASSES[number % 4], patient="CANARY-s0")
-    films, _ = prepare(tree)
-    assert len({films[f"i{number}"]["fold"] for number in (0, *range(20, 26))}) == 1
+    images, _ = prepare(tree)
+    assert len({images[f"i{number}"]["fold"] for number in (0, *range(20, 26))}) == 1
 
 
-def test_of_the_same_films_the_one_with_boxes_is_trained_on(tree: Tree) -> None:
+def test_of_the_same_images_the_one_with_boxes_is_trained_on(tree: Tree) -> None:
     tree.add("s8", "a_copy", seed=8)
     tree.add("s8", "b_boxed", seed=8, boxes="10 10 50 50")
     tree.add("s8", "c_copy", seed=8)
-    films, decisions = prepare(tree)
-    assert [films[name]["duplicate_of"] for name in ("a_copy", "b_boxed", "c_copy")] == ["b_boxed", None, "b_boxed"]
+    images, decisions = prepare(tree)
+    assert [images[name]["duplicate_of"] for name in ("a_copy", "b_boxed", "c_copy")] == ["b_boxed", None, "b_boxed"]
     duplicates = {row["image_id"]: row for row in decisions if row["decision"] == "duplicate"}
     assert set(duplicates) == {"a_copy", "c_copy"} and duplicates["a_copy"]["why"] == "equal pixels"
 
 
-def test_the_same_film_under_two_labels_is_kept_twice_and_told(tree: Tree) -> None:
+def test_the_same_image_under_two_labels_is_kept_twice_and_reported(tree: Tree) -> None:
     tree.add("s8", "other_label", seed=1, label="negative")
-    films, decisions = prepare(tree)
-    assert films["other_label"]["duplicate_of"] is None and films["i1"]["duplicate_of"] is None
-    assert "same film, other label" in {row["decision"] for row in decisions}
+    images, decisions = prepare(tree)
+    assert images["other_label"]["duplicate_of"] is None and images["i1"]["duplicate_of"] is None
+    assert "duplicate, other label" in {row["decision"] for row in decisions}
 
 
-def test_the_same_film_in_train_and_test_is_told_and_stays(tree: Tree) -> None:
+def test_the_same_image_in_train_and_test_is_reported_and_stays(tree: Tree) -> None:
     tree.add("t1", "unlabelled", seed=2, label=None)
     tree.add("t2", "unlabelled_again", seed=2, label=None)
-    films, decisions = prepare(tree)
-    told = {(row["decision"], row["image_id"], row["other_image_id"]) for row in decisions}
-    assert ("same film in test", "unlabelled", "i2") in told
-    assert ("same film without label", "unlabelled_again", "unlabelled") in told
-    assert films["i2"]["duplicate_of"] is None and films["unlabelled_again"]["duplicate_of"] is None
+    images, decisions = prepare(tree)
+    reported = {(row["decision"], row["image_id"], row["other_image_id"]) for row in decisions}
+    assert ("duplicate in test", "unlabelled", "i2") in reported
+    assert ("duplicate without label", "unlabelled_again", "unlabelled") in reported
+    assert images["i2"]["duplicate_of"] is None and images["unlabelled_again"]["duplicate_of"] is None
 
 
-def test_a_positive_film_that_lost_its_boxes_has_no_false_empty_mask(tree: Tree) -> None:
+def test_a_positive_image_that_lost_its_boxes_has_no_false_empty_mask(tree: Tree) -> None:
     tree.add("s8", "boxed", seed=8, boxes="10 10 50 50")
     tree.add("s8", "lost", seed=9)
     tree.add("s9", "never_had", seed=10)
     tree.add("s0", "negative", seed=11, label="negative")
-    films, decisions = prepare(tree)
-    assert [name for name, film in films.items() if not film["boxes_known"]] == ["lost"]
+    images, decisions = prepare(tree)
+    assert [name for name, image in images.items() if not image["boxes_known"]] == ["lost"]
     assert [row["image_id"] for row in decisions if row["decision"] == "boxes unknown"] == ["lost"]
 
 
-def test_no_film_of_a_study_with_several_is_dropped(tree: Tree) -> None:
+def test_no_image_of_a_study_with_several_is_dropped(tree: Tree) -> None:
     for number in range(5):
         tree.add("s8", f"m{number}", seed=30 + number)
-    films, _ = prepare(tree)
-    assert {f"m{number}" for number in range(5)} <= set(films)
+    images, _ = prepare(tree)
+    assert {f"m{number}" for number in range(5)} <= set(images)
 
 
-def test_a_film_that_cannot_be_read_is_refused_with_its_reason_and_the_others_go_on(tree: Tree) -> None:
+def test_an_image_that_cannot_be_read_is_rejected_with_its_reason_and_the_others_go_on(tree: Tree) -> None:
     broken = tree.add("s8", "broken", seed=8)
-    broken.write_bytes(b"not a film at all" * 100)
-    films, decisions = prepare(tree)
-    assert "broken" not in films and len(films) == 8
+    broken.write_bytes(b"not an image at all" * 100)
+    images, decisions = prepare(tree)
+    assert "broken" not in images and len(images) == 8
     assert [row["image_id"] for row in decisions] == ["broken"]
-    assert decisions[0]["decision"] == "refused" and decisions[0]["why"].startswith("not_dicom")
+    assert decisions[0]["decision"] == "rejected" and decisions[0]["why"].startswith("not_dicom")
 
 
-def test_files_without_a_row_or_place_are_dropped_and_told(tree: Tree) -> None:
+def test_files_without_a_row_or_place_are_dropped_and_reported(tree: Tree) -> None:
     tree.add("s0", "rowless", seed=8)
     tree.images.pop()
     (tree.folder / "train" / "s0" / "notes.txt").write_text("x")
-    films, decisions = prepare(tree)
+    images, decisions = prepare(tree)
     assert {row["image_id"] for row in decisions if row["decision"] == "dropped"} == {"rowless", "notes"}
-    assert "rowless" not in films
+    assert "rowless" not in images
 
 
-def test_a_box_one_pixel_outside_is_clipped_and_told(tree: Tree) -> None:
+def test_a_box_one_pixel_outside_is_clipped_and_reported(tree: Tree) -> None:
     tree.add("s8", "clipped", seed=8, boxes="10 10 96.8 50")
-    films, decisions = prepare(tree)
-    assert films["clipped"]["boxes"] == [[10, 10, 96, 50]]
+    images, decisions = prepare(tree)
+    assert images["clipped"]["boxes"] == [[10, 10, 96, 50]]
     assert [row["decision"] for row in decisions] == ["boxes clipped"]
 
 
-def test_nothing_written_tells_who_a_patient_is(tree: Tree) -> None:
+def test_nothing_written_reports_who_a_patient_is(tree: Tree) -> None:
     broken = tree.add("s8", "broken", seed=8)
     broken.write_bytes(broken.read_bytes()[:-5000])
     prepare(tree)
@@ -199,35 +199,35 @@ def test_nothing_written_tells_who_a_patient_is(tree: Tree) -> None:
     assert all("CANARY" not in path.read_text() and "CANARY" not in path.name for path in written)
 
 
-def test_a_table_of_ones_own_films_is_prepared(tree: Tree) -> None:
+def test_a_table_of_ones_own_images_is_prepared(tree: Tree) -> None:
     table = tree.folder.parent / "own.csv"
     rows = [f"s{number},train/s{number}/series/i{number}.dcm,typical,,{number // 2},1 2 90 91" for number in range(7)]
     table.write_text("\n".join(["study,image,label,boxes,patient,lung_box", *rows, "s7,train/s7/series/i7.dcm,,,,"]))
-    films, _ = prepare(tree, tables=table)
-    assert films["i0"]["patient"] == films["i1"]["patient"] != films["i2"]["patient"]
-    assert films["i0"]["lung_box"] == [1, 2, 90, 91] and films["i7"]["label"] is None
+    images, _ = prepare(tree, tables=table)
+    assert images["i0"]["patient"] == images["i1"]["patient"] != images["i2"]["patient"]
+    assert images["i0"]["lung_box"] == [1, 2, 90, 91] and images["i7"]["label"] is None
 
 
-def test_films_without_labels_need_no_folds(tree: Tree) -> None:
+def test_images_without_labels_need_no_folds(tree: Tree) -> None:
     table = tree.folder.parent / "own.csv"
     table.write_text("study,image,label,boxes\ns1,train/s1/series/i1.dcm,,\n")
-    films, _ = prepare(tree, tables=table, num_folds=5)
-    assert list(films) == ["i1"] and films["i1"]["fold"] is None
+    images, _ = prepare(tree, tables=table, num_folds=5)
+    assert list(images) == ["i1"] and images["i1"]["fold"] is None
 
 
 def test_a_rendering_is_prepared_by_option_only(tree: Tree) -> None:
-    Image.fromarray((draw_noise(70) // 16).astype(np.uint8)).save(tree.folder / "film.png")
+    Image.fromarray((draw_noise(70) // 16).astype(np.uint8)).save(tree.folder / "image.png")
     table = tree.folder.parent / "own.csv"
-    table.write_text("study,image,label,boxes\ns1,train/s1/series/i1.dcm,,\ns2,film.png,,\n")
+    table.write_text("study,image,label,boxes\ns1,train/s1/series/i1.dcm,,\ns2,image.png,,\n")
     assert list(prepare(tree, tables=table)[0]) == ["i1"]
-    assert list(prepare(tree, tables=table, accept_renderings=True)[0]) == ["film", "i1"]
+    assert list(prepare(tree, tables=table, accept_renderings=True)[0]) == ["image", "i1"]
 
 
-def lose_film(tree: Tree) -> None:
+def lose_image(tree: Tree) -> None:
     next(tree.folder.rglob("i3.dcm")).unlink()
 
 
-def move_film(tree: Tree) -> None:
+def move_image(tree: Tree) -> None:
     next(tree.folder.rglob("i3.dcm")).rename(tree.folder / "train/s4/series/i3.dcm")
 
 
@@ -246,7 +246,7 @@ def draw_box_outside(tree: Tree) -> None:
 
 def break_all(tree: Tree) -> None:
     for path in tree.folder.rglob("*.dcm"):
-        path.write_bytes(b"no film")
+        path.write_bytes(b"no image")
 
 
 def share_patient(tree: Tree) -> None:
@@ -257,16 +257,16 @@ def share_patient(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lose_film, r"none for 1 of them, first train_image_level.csv line 5 \(i3\); check that the tree is whole"),
-        (move_film, r"study s3 for train_image_level.csv line 5 \(i3\), found its film in study s4"),
+        (lose_image, r"none for 1 of them, first train_image_level.csv line 5 \(i3\); check that the tree is whole"),
+        (move_image, r"study s3 for train_image_level.csv line 5 \(i3\), found its image in study s4"),
         (repeat_name, "each image id once in the tree"),
         (repeat_name_in_test, "i3 in train and test"),
-        (draw_box_outside, r"inside the film of 96 x 96 pixels .* 10 10 120 50 at train_image_level.csv line 10"),
-        (break_all, "at least one film that can be read, found none among 8 .* refused as not_dicom"),
+        (draw_box_outside, r"inside the image of 96 x 96 pixels .* 10 10 120 50 at train_image_level.csv line 10"),
+        (break_all, "at least one image that can be read, found none among 8 .* rejected as not_dicom"),
         (share_patient, "found 1 patients .* column patient"),
     ],
 )
-def test_bad_input_is_told_in_one_line_and_leaves_nothing_behind(tree: Tree, spoil: Any, message: str) -> None:
+def test_bad_input_is_reported_in_one_line_and_leaves_nothing_behind(tree: Tree, spoil: Any, message: str) -> None:
     spoil(tree)
     with pytest.raises(InputError, match=message) as caught:
         prepare(tree)
@@ -279,12 +279,12 @@ def test_a_path_of_ones_own_table_stays_in_the_tree(tree: Tree, image: str) -> N
     (tree.folder.parent / "secret.dcm").write_bytes(b"x")
     table = tree.folder.parent / "own.csv"
     table.write_text(f"study,image,label,boxes\ns1,{image},typical,\n")
-    with pytest.raises(InputError, match=r"a film below the tree.*own.csv line 2"):
+    with pytest.raises(InputError, match=r"an image below the tree.*own.csv line 2"):
         prepare(tree, tables=table)
 
 
-def test_a_wrong_tree_or_place_to_write_is_told(tree: Tree, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="a folder of DICOM films, found no folder .*nowhere"):
+def test_a_wrong_tree_or_place_to_write_is_reported(tree: Tree, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a folder of DICOM images, found no folder .*nowhere"):
         datalist.prepare(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a folder to write into"):
@@ -300,8 +300,8 @@ def test_no_cell_of_the_decisions_is_a_formula(tmp_path: Path, start: str) -> No
         assert next(csv.DictReader(file))["image_id"].startswith("'")
 
 
-def test_an_unknown_decision_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected one of refused, .*got forgotten"):
+def test_an_unknown_decision_is_rejected() -> None:
+    with pytest.raises(ValueError, match="expected one of rejected, .*got forgotten"):
         Decisions().add("forgotten", ImageRow("i", "s", (), ""), "why")
 
 
@@ -319,86 +319,86 @@ def test_a_write_that_fails_leaves_the_old_datalist_whole(tree: Tree, monkeypatc
     assert {path.name: path.read_bytes() for path in out.iterdir()} == old
 
 
-def make_film(image_id: str, fold: int | None = 0, label: int | None = 1, **changes: Any) -> dict[str, Any]:
-    film: dict[str, Any] = dict.fromkeys(FILM_TYPES)
-    film |= {"image": f"{image_id}.dcm", "image_id": image_id, "study_id": f"s{image_id}", "patient": "0" * 12}
-    return film | {"label": label, "fold": fold, "boxes": [], "boxes_known": True, "height": 9, "width": 8} | changes
+def make_image(image_id: str, fold: int | None = 0, label: int | None = 1, **changes: Any) -> dict[str, Any]:
+    image: dict[str, Any] = dict.fromkeys(IMAGE_TYPES)
+    image |= {"image": f"{image_id}.dcm", "image_id": image_id, "study_id": f"s{image_id}", "patient": "0" * 12}
+    return image | {"label": label, "fold": fold, "boxes": [], "boxes_known": True, "height": 9, "width": 8} | changes
 
 
 @pytest.fixture
 def listed(tmp_path: Path) -> Path:
     """A datalist of two folds of three, and the files that it names."""
     training = [
-        make_film("a", 0, boxes=[[1, 2, 3, 4]], lung_box=[0, 1, 7, 8]),
-        make_film("b", 0, duplicate_of="a"),
-        make_film("c", 1),
+        make_image("a", 0, boxes=[[1, 2, 3, 4]], lung_box=[0, 1, 7, 8]),
+        make_image("b", 0, duplicate_of="a"),
+        make_image("c", 1),
     ]
-    test = [make_film("d", None, None)]
-    for film in [*training, *test]:
-        (tmp_path / film["image"]).write_bytes(b"")
+    test = [make_image("d", None, None)]
+    for image in [*training, *test]:
+        (tmp_path / image["image"]).write_bytes(b"")
     datalist.write_datalist(tmp_path / "datalist.json", training, test, num_folds=3, seed=0)
     return tmp_path / "datalist.json"
 
 
-def name_films(films: list[dict[str, Any]]) -> list[str]:
-    return [film["image_id"] for film in films]
+def name_images(images: list[dict[str, Any]]) -> list[str]:
+    return [image["image_id"] for image in images]
 
 
 def test_a_fold_is_trained_without_copies_and_validated_with_them(listed: Path) -> None:
-    assert name_films(datalist.training_films(listed, listed.parent, fold=1)) == ["a"]
-    assert name_films(datalist.validation_films(listed, listed.parent, fold=0)) == ["a", "b"]
-    assert name_films(datalist.training_films(listed, listed.parent, fold=None)) == ["a", "c"]
-    assert name_films(datalist.test_films(listed, listed.parent)) == ["d"]
+    assert name_images(datalist.training_images(listed, listed.parent, fold=1)) == ["a"]
+    assert name_images(datalist.validation_images(listed, listed.parent, fold=0)) == ["a", "b"]
+    assert name_images(datalist.training_images(listed, listed.parent, fold=None)) == ["a", "c"]
+    assert name_images(datalist.test_images(listed, listed.parent)) == ["d"]
 
 
-def write_films(folder: Path, *films: dict[str, Any]) -> Path:
-    for film in films:
-        (folder / film["image"]).write_bytes(b"")
-    datalist.write_datalist(folder / "datalist.json", list(films), [], num_folds=3, seed=0)
+def write_images(folder: Path, *images: dict[str, Any]) -> Path:
+    for image in images:
+        (folder / image["image"]).write_bytes(b"")
+    datalist.write_datalist(folder / "datalist.json", list(images), [], num_folds=3, seed=0)
     return folder / "datalist.json"
 
 
-def test_a_detector_is_not_trained_on_films_whose_opacities_nobody_drew(tmp_path: Path) -> None:
-    boxed, empty = make_film("a", 0, boxes=[[1, 2, 3, 4]]), make_film("b", 0)
-    unknown, copy = make_film("c", 0, boxes_known=False), make_film("d", 0, duplicate_of="a")
-    path = write_films(tmp_path, boxed, empty, unknown, copy, make_film("e", 1, boxes_known=False))
-    assert name_films(datalist.training_films(path, tmp_path, fold=1)) == ["a", "b", "c"]
-    assert name_films(datalist.training_films(path, tmp_path, fold=1, boxes_known=True)) == ["a", "b"]
-    assert name_films(datalist.validation_films(path, tmp_path, fold=0)) == ["a", "b", "c", "d"]
+def test_a_detector_is_not_trained_on_images_whose_opacities_nobody_drew(tmp_path: Path) -> None:
+    boxed, empty = make_image("a", 0, boxes=[[1, 2, 3, 4]]), make_image("b", 0)
+    unknown, copy = make_image("c", 0, boxes_known=False), make_image("d", 0, duplicate_of="a")
+    path = write_images(tmp_path, boxed, empty, unknown, copy, make_image("e", 1, boxes_known=False))
+    assert name_images(datalist.training_images(path, tmp_path, fold=1)) == ["a", "b", "c"]
+    assert name_images(datalist.training_images(path, tmp_path, fold=1, boxes_known=True)) == ["a", "b"]
+    assert name_images(datalist.validation_images(path, tmp_path, fold=0)) == ["a", "b", "c", "d"]
 
 
-def test_a_datalist_without_known_boxes_is_told(tmp_path: Path) -> None:
-    path = write_films(tmp_path, make_film("a", 0, boxes_known=False))
-    with pytest.raises(InputError, match="training films outside fold 1, found none in .*datalist.json"):
-        datalist.training_films(path, tmp_path, fold=1, boxes_known=True)
+def test_a_datalist_without_known_boxes_is_reported(tmp_path: Path) -> None:
+    path = write_images(tmp_path, make_image("a", 0, boxes_known=False))
+    with pytest.raises(InputError, match="training images outside fold 1, found none in .*datalist.json"):
+        datalist.training_images(path, tmp_path, fold=1, boxes_known=True)
 
 
-def test_films_come_with_absolute_paths_and_arrays(listed: Path) -> None:
-    film, other = datalist.training_films(listed, listed.parent, fold=None)
-    assert Path(film["image"]).is_absolute() and Path(film["image"]).is_file()
-    assert film["boxes"].shape == (1, 4) and film["boxes"].dtype == np.float32
+def test_images_come_with_absolute_paths_and_arrays(listed: Path) -> None:
+    image, other = datalist.training_images(listed, listed.parent, fold=None)
+    assert Path(image["image"]).is_absolute() and Path(image["image"]).is_file()
+    assert image["boxes"].shape == (1, 4) and image["boxes"].dtype == np.float32
     assert other["boxes"].shape == (0, 4) and other["lung_box"] is None
-    np.testing.assert_array_equal(film["lung_box"], np.array([0, 1, 7, 8], np.float32))
-    assert "label" not in datalist.test_films(listed, listed.parent)[0]
+    np.testing.assert_array_equal(image["lung_box"], np.array([0, 1, 7, 8], np.float32))
+    assert "label" not in datalist.test_images(listed, listed.parent)[0]
 
 
 @pytest.mark.parametrize("fold", [-1, 3, True, "0", 1.5])
-def test_a_fold_that_is_not_there_is_told(listed: Path, fold: Any) -> None:
+def test_a_fold_that_is_not_there_is_reported(listed: Path, fold: Any) -> None:
     with pytest.raises(InputError, match="a fold from 0 to 2, found fold"):
-        datalist.validation_films(listed, listed.parent, fold)
+        datalist.validation_images(listed, listed.parent, fold)
 
 
-def test_an_empty_fold_is_told(listed: Path) -> None:
-    with pytest.raises(InputError, match="films of fold 2, found none in .*datalist.json"):
-        datalist.validation_films(listed, listed.parent, 2)
+def test_an_empty_fold_is_reported(listed: Path) -> None:
+    with pytest.raises(InputError, match="images of fold 2, found none in .*datalist.json"):
+        datalist.validation_images(listed, listed.parent, 2)
 
 
-def test_a_film_that_is_not_there_is_told(listed: Path) -> None:
+def test_an_image_that_is_not_there_is_reported(listed: Path) -> None:
     (listed.parent / "c.dcm").unlink()
-    with pytest.raises(InputError, match="expected 2 films below .*, found 1, without c.dcm; check dataset_dir"):
-        datalist.training_films(listed, listed.parent, fold=None)
+    with pytest.raises(InputError, match="expected 2 images below .*, found 1, without c.dcm; check dataset_dir"):
+        datalist.training_images(listed, listed.parent, fold=None)
     with pytest.raises(InputError, match="no folder .*nowhere; check dataset_dir"):
-        datalist.training_films(listed, listed.parent / "nowhere", fold=None)
+        datalist.training_images(listed, listed.parent / "nowhere", fold=None)
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -427,15 +427,15 @@ def cut_short(path: Path) -> None:
         (change_without_hash, "the content that its content_hash was made of"),
         (lambda path: edit(path, classes=["a", "b"]), "the classes negative, typical"),
         (lambda path: edit(path, training=[{}]), "one with a wrong image at"),
-        (lambda path: edit(path, training=[make_film("a", label="typical")]), "one with a wrong label at"),  # type: ignore[arg-type]
-        (lambda path: edit(path, training=[make_film("a", image="../a.dcm")]), "film paths inside the tree"),
-        (lambda path: edit(path, training=[make_film("a", image="/etc/hostname")]), "film paths inside the tree"),
+        (lambda path: edit(path, training=[make_image("a", label="typical")]), "one with a wrong label at"),  # type: ignore[arg-type]
+        (lambda path: edit(path, training=[make_image("a", image="../a.dcm")]), "image paths inside the tree"),
+        (lambda path: edit(path, training=[make_image("a", image="/etc/hostname")]), "image paths inside the tree"),
     ],
 )
-def test_a_datalist_that_was_changed_or_cut_is_refused(listed: Path, spoil: Any, message: str) -> None:
+def test_a_datalist_that_was_changed_or_cut_is_rejected(listed: Path, spoil: Any, message: str) -> None:
     spoil(listed)
     with pytest.raises(InputError, match=message) as caught:
-        datalist.training_films(listed, listed.parent, fold=1)
+        datalist.training_images(listed, listed.parent, fold=1)
     assert "\n" not in str(caught.value)
 
 
@@ -445,7 +445,7 @@ def test_the_content_hash_does_not_depend_on_layout(listed: Path) -> None:
     assert datalist.read_datalist(listed)["content_hash"] == content["content_hash"]
 
 
-def test_films_of_a_folder_are_found_with_their_studies(tmp_path: Path) -> None:
+def test_images_of_a_folder_are_found_with_their_studies(tmp_path: Path) -> None:
     for name in (
         "study1/series/a.dcm",
         "study1/series/1.2.840.55",
@@ -455,7 +455,7 @@ def test_films_of_a_folder_are_found_with_their_studies(tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    found = {film["image_id"]: film for film in datalist.find_films(tmp_path)}
+    found = {image["image_id"]: image for image in datalist.find_images(tmp_path)}
     assert set(found) == {"a", "1.2.840.55", "b"}
     assert found["a"]["study_id"] == found["1.2.840.55"]["study_id"] == "study1"
     assert found["b"]["study_id"] == "study2" and Path(found["b"]["image"]).is_absolute()
@@ -464,37 +464,37 @@ def test_films_of_a_folder_are_found_with_their_studies(tmp_path: Path) -> None:
 
 def test_in_a_flat_folder_the_study_is_a_hash_of_its_uid(tmp_path: Path) -> None:
     for name, study in (("a", "1.2.3"), ("b", "1.2.3"), ("c", "1.2.4")):
-        write_film(tmp_path / f"{name}.dcm", draw_noise(0), study_uid=study, patient_id="CANARY")
-    (tmp_path / "no_film.dcm").write_bytes(b"x")
-    studies = {film["image_id"]: film["study_id"] for film in datalist.find_films(tmp_path)}
+        write_image(tmp_path / f"{name}.dcm", draw_noise(0), study_uid=study, patient_id="CANARY")
+    (tmp_path / "no_image.dcm").write_bytes(b"x")
+    studies = {image["image_id"]: image["study_id"] for image in datalist.find_images(tmp_path)}
     assert studies["a"] == studies["b"] and len(set(studies.values())) == 3
     assert all("1.2." not in study and "CANARY" not in study for study in studies.values())
 
 
-def test_films_of_one_name_get_different_ids(tmp_path: Path) -> None:
+def test_images_of_one_name_get_different_ids(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / "s" / folder).mkdir(parents=True)
-        (tmp_path / "s" / folder / "film.dcm").write_bytes(b"x")
+        (tmp_path / "s" / folder / "image.dcm").write_bytes(b"x")
     (tmp_path / "s" / "one" / "=1+1.dcm").write_bytes(b"x")
-    ids = name_films(datalist.find_films(tmp_path))
-    assert len(set(ids)) == 3 and "film" not in ids and all(name.isalnum() for name in ids)
+    ids = name_images(datalist.find_images(tmp_path))
+    assert len(set(ids)) == 3 and "image" not in ids and all(name.isalnum() for name in ids)
 
 
-def test_a_folder_without_films_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="found no file below"):
-        datalist.find_films(tmp_path)
+        datalist.find_images(tmp_path)
     with pytest.raises(InputError, match="found no folder"):
-        datalist.find_films(tmp_path / "nowhere")
+        datalist.find_images(tmp_path / "nowhere")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL_TREE.is_dir(), reason="the real films are not beside the project")
-def test_the_real_films_are_prepared_in_a_minute(tmp_path: Path) -> None:
+@pytest.mark.skipif(not REAL_TREE.is_dir(), reason="the real images are not beside the project")
+def test_the_real_images_are_prepared_in_a_minute(tmp_path: Path) -> None:
     start = os.times()
     prepared = datalist.prepare(REAL_TREE, tmp_path, workers=2)
     end = os.times()
     seconds_on_two_cores = sum(end[:4]) / 2 - sum(start[:4]) / 2  # other work on the machine does not count
     assert (prepared.num_training, prepared.num_test, prepared.num_patients) == (5278, 1056, 2711)
     assert prepared.num_decisions["patients joined"] == 1 and prepared.num_decisions["boxes unknown"] == 188
-    assert "refused" not in prepared.num_decisions
+    assert "rejected" not in prepared.num_decisions
     assert seconds_on_two_cores < 60

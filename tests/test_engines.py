@@ -20,13 +20,13 @@ from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTraine
 from monai.handlers import ValidationHandler
 from torch import nn
 
-from scripts.datalist import validation_films
+from scripts.datalist import validation_images
 from scripts.engines import (
     HistoryRecorder,
-    PictureBoard,
     StopOnNonFiniteLoss,
-    count_films,
-    examine_films,
+    TensorBoardImages,
+    count_images,
+    infer_images,
     prepare_box_batch,
     prepare_detection_batch,
     prepare_study_batch,
@@ -43,19 +43,19 @@ from scripts.metrics import BoxAveragePrecision
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 
 
-def describe_films(number: int) -> list[dict[str, Any]]:
+def describe_images(number: int) -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(0)
     return [
         {
             "image": torch.rand(1, 4, 4, generator=generator),
             "mask": torch.zeros(1, 4, 4),
-            "label": film % 4,
+            "label": image % 4,
             "boxes_known": True,
-            "study_id": f"study{film // 2}",
-            "image_id": f"image{film}",
-            "path": f"tree/{film}.dcm",
+            "study_id": f"study{image // 2}",
+            "image_id": f"image{image}",
+            "path": f"tree/{image}.dcm",
         }
-        for film in range(number)
+        for image in range(number)
     ]
 
 
@@ -68,12 +68,12 @@ class TinyNetwork(nn.Module):
         return {"study": self.linear(image.flatten(1)), "mask": image - 0.5}
 
 
-def build_trainer(loss: Callable[..., torch.Tensor], films: int = 6, **arguments: Any) -> SupervisedTrainer:
+def build_trainer(loss: Callable[..., torch.Tensor], images: int = 6, **arguments: Any) -> SupervisedTrainer:
     torch.manual_seed(0)
     network = TinyNetwork()
     return SupervisedTrainer(
         device="cpu",
-        train_data_loader=DataLoader(Dataset(describe_films(films)), batch_size=2),
+        train_data_loader=DataLoader(Dataset(describe_images(images)), batch_size=2),
         network=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
         loss_function=loss,
@@ -98,7 +98,7 @@ def turn_bad(after: int, value: float) -> Callable[..., torch.Tensor]:
 
 
 def test_a_batch_is_split_into_pictures_and_what_is_known_of_them():
-    batch = list_data_collate(describe_films(3))
+    batch = list_data_collate(describe_images(3))
     image, targets = prepare_study_batch(batch)
     assert image.shape == (3, 1, 4, 4)
     assert set(targets) == {"mask", "label", "boxes_known", "study_id", "image_id"}, "a path is nobody's target"
@@ -106,26 +106,26 @@ def test_a_batch_is_split_into_pictures_and_what_is_known_of_them():
     assert targets["label"].tolist() == [0, 1, 2]
 
 
-def test_films_without_label_are_prepared_too():
+def test_images_without_label_are_prepared_too():
     batch = list_data_collate([{"image": torch.zeros(1, 4, 4), "image_id": "a"}])
     image, targets = prepare_study_batch(batch, device="cpu", non_blocking=True)
     assert image.shape == (1, 1, 4, 4) and set(targets) == {"image_id"}
 
 
 def test_pictures_and_targets_become_plain_tensors():
-    films = [{"image": MetaTensor(torch.zeros(1, 4, 4)), "mask": MetaTensor(torch.zeros(1, 4, 4)), "image_id": "a"}]
-    image, targets = prepare_study_batch(list_data_collate(films))
+    images = [{"image": MetaTensor(torch.zeros(1, 4, 4)), "mask": MetaTensor(torch.zeros(1, 4, 4)), "image_id": "a"}]
+    image, targets = prepare_study_batch(list_data_collate(images))
     assert type(image) is torch.Tensor and type(targets["mask"]) is torch.Tensor
 
 
 def test_pictures_take_the_engines_precision():
-    image, targets = prepare_study_batch(list_data_collate(describe_films(1)), dtype=torch.float64)
+    image, targets = prepare_study_batch(list_data_collate(describe_images(1)), dtype=torch.float64)
     assert image.dtype == torch.float64 and targets["mask"].dtype == torch.float32
 
 
-def make_output(films: int = 3) -> dict[str, Any]:
-    image, targets = prepare_study_batch(list_data_collate(describe_films(films)))
-    study = torch.arange(4.0 * films).reshape(films, 4).requires_grad_()
+def make_output(images: int = 3) -> dict[str, Any]:
+    image, targets = prepare_study_batch(list_data_collate(describe_images(images)))
+    study = torch.arange(4.0 * images).reshape(images, 4).requires_grad_()
     return {"image": image, "label": targets, "pred": {"study": study, "mask": image - 0.5}}
 
 
@@ -142,7 +142,7 @@ def test_the_loss_gets_logits_and_targets():
     output = make_output()
     logits, targets = select_logits_and_targets(output)
     assert logits is output["pred"] and targets is output["label"]
-    assert count_films(targets) == 3
+    assert count_images(targets) == 3
 
 
 def test_mask_probabilities_are_sigmoids():
@@ -156,7 +156,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_the_optimizer_steps
     weights = trainer.network.linear.weight
     steps: list[torch.Tensor] = []
     trainer.optimizer.register_step_post_hook(lambda *_: steps.append(weights.detach().clone()))
-    with pytest.raises(InputError, match=r"in epoch 1, iteration 3, films image4, image5; look at these films"):
+    with pytest.raises(InputError, match=r"in epoch 1, iteration 3, images image4, image5; look at these images"):
         trainer.run()
     assert len(steps) == 2
     assert torch.equal(weights, steps[-1]) and torch.isfinite(weights).all()
@@ -168,30 +168,30 @@ def test_a_finite_loss_stops_nothing():
     assert trainer.state.iteration == 6
 
 
-def test_a_film_of_nan_stops_the_training_by_its_name():
+def test_an_image_of_nan_stops_the_training_by_its_name():
     trainer = build_trainer(build_loss(), train_handlers=[StopOnNonFiniteLoss()])
     trainer.data_loader.dataset.data[2]["image"][:] = math.nan
-    with pytest.raises(InputError, match="found nan .* films image2, image3"):
+    with pytest.raises(InputError, match="found nan .* images image2, image3"):
         trainer.run()
     assert torch.isfinite(trainer.network.linear.weight).all()
 
 
-def build_evaluator(network: nn.Module, films: int = 5) -> SupervisedEvaluator:
+def build_evaluator(network: nn.Module, images: int = 5) -> SupervisedEvaluator:
     return SupervisedEvaluator(
         device="cpu",
-        val_data_loader=DataLoader(Dataset(describe_films(films)), batch_size=2),
+        val_data_loader=DataLoader(Dataset(describe_images(images)), batch_size=2),
         network=network,
         prepare_batch=prepare_study_batch,
-        key_val_metric={"validation_loss": Loss(build_loss(), select_logits_and_targets, count_films)},
+        key_val_metric={"validation_loss": Loss(build_loss(), select_logits_and_targets, count_images)},
         decollate=False,
     )
 
 
-def test_the_validation_loss_is_the_mean_over_films_though_the_last_batch_is_smaller():
+def test_the_validation_loss_is_the_mean_over_images_though_the_last_batch_is_smaller():
     network = TinyNetwork()
-    evaluator = build_evaluator(network, films=5)
+    evaluator = build_evaluator(network, images=5)
     evaluator.run()
-    image, targets = prepare_study_batch(list_data_collate(describe_films(5)))
+    image, targets = prepare_study_batch(list_data_collate(describe_images(5)))
     with torch.no_grad():
         expected = build_loss()(network(image), targets).item()
     assert evaluator.state.metrics["validation_loss"] == pytest.approx(expected, rel=1e-5)
@@ -245,22 +245,22 @@ def test_the_history_is_in_tensorboard_as_well(tmp_path: Path):
     assert board.scalars == expected
 
 
-def show(output: dict[str, Any], num_films: int = 6) -> list[tuple[str, torch.Tensor, int]]:
+def show(output: dict[str, Any], num_images: int = 6) -> list[tuple[str, torch.Tensor, int]]:
     board = FakeBoard()
     engine = Engine(lambda engine, batch: output)
-    PictureBoard(board, num_films).attach(engine)  # type: ignore[arg-type]
+    TensorBoardImages(board, num_images).attach(engine)  # type: ignore[arg-type]
     engine.run([0, 1], max_epochs=1)
     return board.pictures
 
 
-def test_films_are_shown_beside_their_masks_once_a_validation_those_with_opacities_first():
-    output = make_output(films=4)
+def test_images_are_shown_beside_their_masks_once_a_validation_those_with_opacities_first():
+    output = make_output(images=4)
     output["label"]["mask"] = output["label"]["mask"].clone()
     output["label"]["mask"][2] = 1
-    pictures = show(output, num_films=2)
+    pictures = show(output, num_images=2)
     assert len(pictures) == 1, "of the first batch only"
     name, rows, step = pictures[0]
-    assert (name, step) == ("film, mask, prediction", 1)
+    assert (name, step) == ("image, mask, prediction", 1)
     assert rows.shape == (2, 1, 4, 12)
     torch.testing.assert_close(rows[0, :, :, :4], output["image"][2])
     assert rows[0, :, :, 4:8].all() and not rows[1, :, :, 4:8].any()
@@ -274,30 +274,30 @@ def test_a_network_without_mask_shows_nothing():
 
 
 @pytest.mark.parametrize("batch_size", [4, 5, 1000])
-def test_the_validation_loader_loses_no_last_batch(batch_size: int, films: Path, datalist_file: Path):
+def test_the_validation_loader_loses_no_last_batch(batch_size: int, images: Path, datalist_file: Path):
     parser = ConfigParser()
     parser.read_config(CONFIGS / "train.json")
     parser.read_meta(CONFIGS / "metadata.json")
-    places = {"dataset_dir": str(films), "datalist_file": str(datalist_file)}
+    places = {"dataset_dir": str(images), "datalist_file": str(datalist_file)}
     parser.update({**places, "image_size": 32, "cache_rate": 0.0, "batch_size": batch_size})
-    seen = [image for batch in parser.get_parsed_content("validate#dataloader") for image in batch["image_id"]]
-    assert sorted(seen) == sorted(film["image_id"] for film in validation_films(datalist_file, films, fold=0))
+    seen = [image_id for batch in parser.get_parsed_content("validate#dataloader") for image_id in batch["image_id"]]
+    assert sorted(seen) == sorted(image["image_id"] for image in validation_images(datalist_file, images, fold=0))
 
 
-# Detectors: films with boxes, and films of different sizes
+# Detectors: images with boxes, and images of different sizes
 
 
-def describe_boxed_films(number: int) -> list[dict[str, Any]]:
-    """Films of 4 rows and 6 columns: the first without a box, the second with one, the third with two."""
+def describe_boxed_images(number: int) -> list[dict[str, Any]]:
+    """Images of 4 rows and 6 columns: the first without a box, the second with one, the third with two."""
     boxes = torch.tensor([[1.0, 2.0, 5.0, 3.0], [0.0, 1.0, 2.0, 4.0]])
     return [
-        {"image": torch.full((1, 4, 6), float(film)), "boxes": boxes[: film % 3], "image_id": f"image{film}"}
-        for film in range(number)
+        {"image": torch.full((1, 4, 6), float(image)), "boxes": boxes[: image % 3], "image_id": f"image{image}"}
+        for image in range(number)
     ]
 
 
-def test_films_of_a_batch_keep_their_own_number_of_boxes():
-    image, targets = prepare_box_batch(describe_boxed_films(3))
+def test_images_of_a_batch_keep_their_own_number_of_boxes():
+    image, targets = prepare_box_batch(describe_boxed_images(3))
     assert image.shape == (3, 1, 4, 6) and image[:, 0, 0, 0].tolist() == [0, 1, 2]
     assert image.is_contiguous(memory_format=torch.channels_last)
     assert [tuple(target["boxes"].shape) for target in targets] == [(0, 4), (1, 4), (2, 4)]
@@ -307,27 +307,27 @@ def test_films_of_a_batch_keep_their_own_number_of_boxes():
     assert [target["image_id"] for target in targets] == ["image0", "image1", "image2"]
 
 
-def test_a_film_says_how_it_was_turned_and_one_that_was_not_need_not():
-    films = describe_boxed_films(2)
-    films[1]["turn"] = 3
-    assert [int(target["turn"]) for target in prepare_box_batch(films)[1]] == [0, 3]
+def test_an_image_says_how_it_was_turned_and_one_that_was_not_need_not():
+    images = describe_boxed_images(2)
+    images[1]["rotation"] = 3
+    assert [int(target["rotation"]) for target in prepare_box_batch(images)[1]] == [0, 3]
 
 
-def test_boxed_films_become_plain_tensors_in_the_engines_precision():
-    films = [{**film, "image": MetaTensor(film["image"])} for film in describe_boxed_films(2)]
-    image, targets = prepare_box_batch(films, device="cpu", non_blocking=True, dtype=torch.float64)
+def test_boxed_images_become_plain_tensors_in_the_engines_precision():
+    images = [{**item, "image": MetaTensor(item["image"])} for item in describe_boxed_images(2)]
+    image, targets = prepare_box_batch(images, device="cpu", non_blocking=True, dtype=torch.float64)
     assert type(image) is torch.Tensor and image.dtype == torch.float64
     assert all(target["boxes"].dtype == torch.float32 for target in targets)
 
 
 def test_a_detector_that_computes_its_own_loss_is_given_the_targets():
-    image, targets, arguments, options = prepare_detection_batch(describe_boxed_films(3), device="cpu")
+    image, targets, arguments, options = prepare_detection_batch(describe_boxed_images(3), device="cpu")
     assert image.shape == (3, 1, 4, 6) and len(targets) == 3
     assert arguments == (targets,) and options == {}
 
 
 class TinyDetector(nn.Module):
-    """Losses in training, the boxes of `describe_boxed_films` in evaluation; it remembers what it was given."""
+    """Losses in training, the boxes of `describe_boxed_images` in evaluation; it remembers what it was given."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -344,15 +344,15 @@ class TinyDetector(nn.Module):
         return [{"boxes": boxes, "scores": torch.tensor([0.9, 0.8]), "labels": torch.zeros(2)} for _ in image]
 
 
-def load_boxed_films(number: int) -> DataLoader:
-    return DataLoader(Dataset(describe_boxed_films(number)), batch_size=2, collate_fn=no_collation)
+def load_boxed_images(number: int) -> DataLoader:
+    return DataLoader(Dataset(describe_boxed_images(number)), batch_size=2, collate_fn=no_collation)
 
 
 def build_detection_trainer(network: nn.Module, loss: Callable[..., Any], **arguments: Any) -> SupervisedTrainer:
     return SupervisedTrainer(
         device="cpu",
         max_epochs=1,
-        train_data_loader=load_boxed_films(3),
+        train_data_loader=load_boxed_images(3),
         network=network,
         optimizer=torch.optim.SGD(network.parameters(), lr=0.1),
         loss_function=loss,
@@ -362,29 +362,29 @@ def build_detection_trainer(network: nn.Module, loss: Callable[..., Any], **argu
     )
 
 
-def test_a_trainer_gives_each_batch_of_films_with_its_boxes_to_the_detector():
+def test_a_trainer_gives_each_batch_of_images_with_its_boxes_to_the_detector():
     network = TinyDetector()
     build_detection_trainer(network, DetectionLoss()).run()
     assert [[target["image_id"] for target in batch] for batch in network.seen] == [["image0", "image1"], ["image2"]]
     assert network.weight < 1, "it learned"
 
 
-def test_a_detectors_loss_that_is_not_finite_stops_the_training_by_the_names_of_its_films():
+def test_a_detectors_loss_that_is_not_finite_stops_the_training_by_the_names_of_its_images():
     losses = iter([1.0, math.nan])
     trainer = build_detection_trainer(
         TinyDetector(),
         lambda found, targets: found["classification"] * next(losses),
         train_handlers=[StopOnNonFiniteLoss()],
     )
-    with pytest.raises(InputError, match="found nan in epoch 1, iteration 2, films image2; look at"):
+    with pytest.raises(InputError, match="found nan in epoch 1, iteration 2, images image2; look at"):
         trainer.run()
     assert torch.isfinite(trainer.network.weight)
 
 
-def test_an_evaluator_judges_a_detector_by_its_boxes():
+def test_an_evaluator_evaluates_a_detector_by_its_boxes():
     evaluator = SupervisedEvaluator(
         device="cpu",
-        val_data_loader=load_boxed_films(3),
+        val_data_loader=load_boxed_images(3),
         network=TinyDetector(),
         prepare_batch=prepare_box_batch,
         key_val_metric={"box_ap": BoxAveragePrecision(select_opacity_boxes)},
@@ -396,78 +396,79 @@ def test_an_evaluator_judges_a_detector_by_its_boxes():
     assert evaluator.state.metrics["box_ap_mean_iou"] == 1
 
 
-def test_opacity_boxes_are_passed_on_with_the_truth_of_their_film():
-    _, targets = prepare_box_batch(describe_boxed_films(3))
+def test_opacity_boxes_are_passed_on_with_the_ground_truth_of_their_image():
+    _, targets = prepare_box_batch(describe_boxed_images(3))
     found = [
-        {"boxes": torch.rand(film, 4), "scores": torch.rand(film), "labels": torch.zeros(film)} for film in (2, 0, 1)
+        {"boxes": torch.rand(image, 4), "scores": torch.rand(image), "labels": torch.zeros(image)}
+        for image in (2, 0, 1)
     ]
-    films = select_opacity_boxes({"label": targets, "pred": found})
-    for number, film in enumerate(films):
-        assert set(film) == {"image_id", "boxes", "scores", "truth"} and film["image_id"] == f"image{number}"
-        assert film["boxes"] is found[number]["boxes"] and film["scores"] is found[number]["scores"]
-        assert film["truth"] is targets[number]["boxes"]
+    images = select_opacity_boxes({"label": targets, "pred": found})
+    for number, image in enumerate(images):
+        assert set(image) == {"image_id", "boxes", "scores", "ground_truth"} and image["image_id"] == f"image{number}"
+        assert image["boxes"] is found[number]["boxes"] and image["scores"] is found[number]["scores"]
+        assert image["ground_truth"] is targets[number]["boxes"]
 
 
 def test_lung_boxes_are_brought_from_shares_to_pixels_x_along_columns():
-    _, targets = prepare_box_batch(describe_boxed_films(2))
+    _, targets = prepare_box_batch(describe_boxed_images(2))
     box = torch.tensor([[0.0, 0.25, 0.5, 1.0], [0.5, 0.0, 1.0, 0.75]], requires_grad=True)
-    films = select_lung_boxes({"label": targets, "pred": {"box": box, "lungs": torch.tensor([0.0, 20.0])}})
-    assert [film["boxes"].tolist() for film in films] == [[[0, 1, 3, 4]], [[3, 0, 6, 3]]]
-    assert [film["scores"].tolist() for film in films] == [[0.5], [pytest.approx(1)]]
-    assert [film["truth"].tolist() for film in films] == [[], [[1, 2, 5, 3]]]
-    assert [film["image_id"] for film in films] == ["image0", "image1"]
-    assert not any(film["boxes"].requires_grad or film["scores"].requires_grad for film in films)
+    images = select_lung_boxes({"label": targets, "pred": {"box": box, "lungs": torch.tensor([0.0, 20.0])}})
+    assert [image["boxes"].tolist() for image in images] == [[[0, 1, 3, 4]], [[3, 0, 6, 3]]]
+    assert [image["scores"].tolist() for image in images] == [[0.5], [pytest.approx(1)]]
+    assert [image["ground_truth"].tolist() for image in images] == [[], [[1, 2, 5, 3]]]
+    assert [image["image_id"] for image in images] == ["image0", "image1"]
+    assert not any(image["boxes"].requires_grad or image["scores"].requires_grad for image in images)
 
 
-class FilmNames:
-    """Stands for a `FilmInferer`: tells what it was asked."""
+class ImageNames:
+    """Stands for a `ImageInferer`: reports what it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[list[tuple[int, ...]], Any, bool, bool]] = []
 
-    def __call__(self, films: list[torch.Tensor], network: nn.Module, lung_boxes: Any) -> list[dict[str, Any]]:
-        assert all(type(film) is torch.Tensor for film in films)
+    def __call__(self, images: list[torch.Tensor], network: nn.Module, lung_boxes: Any) -> list[dict[str, Any]]:
+        assert all(type(image) is torch.Tensor for image in images)
         self.asked.append(
-            ([tuple(film.shape) for film in films], lung_boxes, network.training, torch.is_grad_enabled())
+            ([tuple(image.shape) for image in images], lung_boxes, network.training, torch.is_grad_enabled())
         )
-        return [{"film_size": film.shape[1:]} for film in films]
+        return [{"original_size": image.shape[1:]} for image in images]
 
 
-def build_examiner(inferer: Any, films: list[dict[str, Any]], **arguments: Any) -> SupervisedEvaluator:
+def build_examiner(inferer: Any, images: list[dict[str, Any]], **arguments: Any) -> SupervisedEvaluator:
     return SupervisedEvaluator(
         device="cpu",
-        val_data_loader=DataLoader(Dataset(films), batch_size=2, collate_fn=no_collation),
+        val_data_loader=DataLoader(Dataset(images), batch_size=2, collate_fn=no_collation),
         network=TinyNetwork(),
         inferer=inferer,
-        iteration_update=examine_films,
+        iteration_update=infer_images,
         decollate=False,
         **arguments,
     )
 
 
-DIFFERENT_FILMS = [
+DIFFERENT_IMAGES = [
     {"image": MetaTensor(torch.zeros(1, 4, 6)), "lung_box": torch.tensor([1.0, 1.0, 3.0, 3.0]), "image_id": "a"},
     {"image": torch.zeros(1, 9, 5), "lung_box": None, "image_id": "b"},
     {"image": torch.zeros(1, 2, 2), "image_id": "c"},
 ]
 
 
-def test_films_of_different_sizes_are_examined_together_with_the_boxes_that_they_came_with():
-    inferer = FilmNames()
-    build_examiner(inferer, DIFFERENT_FILMS).run()
+def test_images_of_different_sizes_are_examined_together_with_the_boxes_that_they_came_with():
+    inferer = ImageNames()
+    build_examiner(inferer, DIFFERENT_IMAGES).run()
     (first, boxes, *modes), (second, no_boxes, *_) = inferer.asked
     assert first == [(1, 4, 6), (1, 9, 5)] and second == [(1, 2, 2)]
     assert boxes[0].tolist() == [1, 1, 3, 3] and boxes[1] is None and no_boxes == [None]
     assert modes == [False, False], "neither dropout nor gradients"
 
 
-def test_each_examined_film_goes_through_the_postprocessing_by_itself():
+def test_each_examined_image_goes_through_the_postprocessing_by_itself():
     outputs: list[list[dict[str, Any]]] = []
     examiner = build_examiner(
-        FilmNames(),
-        DIFFERENT_FILMS,
-        postprocessing=lambda item: {**item, "name": (item["image_id"], tuple(item["pred"]["film_size"]))},
+        ImageNames(),
+        DIFFERENT_IMAGES,
+        postprocessing=lambda item: {**item, "name": (item["image_id"], tuple(item["pred"]["original_size"]))},
     )
     examiner.add_event_handler(IterationEvents.MODEL_COMPLETED, lambda engine: outputs.append(engine.state.output))
     examiner.run()
-    assert [film["name"] for batch in outputs for film in batch] == [("a", (4, 6)), ("b", (9, 5)), ("c", (2, 2))]
+    assert [image["name"] for batch in outputs for image in batch] == [("a", (4, 6)), ("b", (9, 5)), ("c", (2, 2))]

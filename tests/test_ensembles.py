@@ -1,4 +1,4 @@
-"""Blends: what is fitted is what a slow search finds, a film's own truth has no say in it, and the report says so."""
+"""Blends: what is fitted is what a slow search finds, an image's own ground truth has no say in it, and the report says so."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from scripts.datalist import write_datalist
 from scripts.ensembles import greedy
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
-from scripts.metrics import Predictions, compare_predictions, read_truth, score_predictions
-from scripts.outputs.records import FilmFindings
+from scripts.metrics import Predictions, compare_predictions, read_ground_truth, score_predictions
+from scripts.outputs.records import ImageFindings
 from scripts.outputs.tables import write_tables
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def draw_arrays(number: int, seed: int = 0, noise: float = 1.0) -> Arrays:
-    """negative, best, is_none, groups of films, two a patient: p(negative) and the best box both tell something."""
+    """negative, best, is_none, groups of images, two a patient: p(negative) and the best box both report something."""
     rng = np.random.default_rng(seed)
     is_none = rng.random(number) < 0.4
     negative, best = (1 / (1 + np.exp(-(sign * (2 * is_none - 1) + rng.normal(0, noise, number)))) for sign in (1, -1))
@@ -36,7 +36,7 @@ def average_slowly(confidences: Sequence[float], is_none: Sequence[bool]) -> flo
     """Area under the monotone precision, counted from nothing at each confidence."""
     points = []
     for threshold in sorted(set(confidences), reverse=True):
-        kept = [truth for value, truth in zip(confidences, is_none, strict=True) if value >= threshold]
+        kept = [ground_truth for value, ground_truth in zip(confidences, is_none, strict=True) if value >= threshold]
         points.append((sum(kept), sum(kept) / len(kept)))
     gains = [found - before for (found, _), (before, _) in zip(points, [(0, 0), *points], strict=False)]
     best = [max(precision for _, precision in points[place:]) for place in range(len(points))]
@@ -54,14 +54,14 @@ def test_none_is_blended_from_p_negative_and_the_best_box(weight: float, expecte
         ([0.9, 0.8, 0.2, 0.1], [0.5, 0.5, 0.5, 0.5], 1.0),  # all weights but 0 are perfect
         ([0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.9, 0.8], 0.95),  # all but 1
         ([0.4, 0.4, 0.5, 0.4], [0.0, 0.0, 0.2, 0.8], 0.65),  # .4 w + 1 - w > .5 w + .8 (1 - w) while w < 2/3
-        ([0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], 1.0),  # nothing tells them apart
+        ([0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], 1.0),  # nothing reports them apart
     ],
 )
 def test_the_weight_has_the_highest_precision_and_is_the_largest_of_equal_ones(negative, best, expected: float):
     assert ensembles.fit_none_weight(negative, best, [True, True, False, False]) == expected
 
 
-def test_the_weight_is_one_where_no_film_is_none():
+def test_the_weight_is_one_where_no_image_is_none():
     assert ensembles.fit_none_weight([0.1, 0.2], [0.3, 0.4], [False, False]) == 1.0
 
 
@@ -70,8 +70,8 @@ CONFIDENCES = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.8, 1.0])  # few, so that ti
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(CONFIDENCES, CONFIDENCES, st.booleans()), min_size=1, max_size=12))
-def test_the_weight_equals_that_of_a_slow_search(films: list[tuple]):
-    negative, best, is_none = (list(column) for column in zip(*films, strict=True))
+def test_the_weight_equals_that_of_a_slow_search(images: list[tuple]):
+    negative, best, is_none = (list(column) for column in zip(*images, strict=True))
     if not any(is_none):
         return
     grid = [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -83,7 +83,7 @@ def test_the_weight_equals_that_of_a_slow_search(films: list[tuple]):
 
 
 def recover_weights(fitted: ensembles.CrossFit, negative: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """The weight by which each film was blended."""
+    """The weight by which each image was blended."""
     return ((fitted.confidences - (1 - best)) / (negative - (1 - best))).round(6)
 
 
@@ -92,11 +92,11 @@ def test_each_part_is_blended_by_the_weight_of_the_others_and_a_patient_stands_i
     fitted = ensembles.cross_fit_none(negative, best, is_none, groups, num_parts=4, seed=3)
     weights = recover_weights(fitted, negative, best)
     assert len(fitted.part_weights) == 4 and set(weights) == {round(weight, 6) for weight in fitted.part_weights}
-    assert (weights[::2] == weights[1::2]).all(), "two films a patient"
+    assert (weights[::2] == weights[1::2]).all(), "two images a patient"
 
 
-def test_the_truth_of_a_film_has_no_say_in_its_own_confidence():
-    """A blend fitted on the films it is judged on leaks: each weight has seen the truths that it is scored against."""
+def test_the_ground_truth_of_an_image_has_no_say_in_its_own_confidence():
+    """A blend fitted on the images it is evaluated on leaks: each weight has seen the references that it is scored against."""
     negative, best, is_none, groups = draw_arrays(60, noise=2)
     whole = ensembles.cross_fit_none(negative, best, is_none, groups)
     for patient in range(5):
@@ -113,10 +113,10 @@ def test_precisions_are_those_of_their_confidences():
     assert fitted.ap_before == pytest.approx(average_slowly(negative.tolist(), is_none))
     assert fitted.ap_cross_fitted == pytest.approx(average_slowly(fitted.confidences.tolist(), is_none))
     assert fitted.ap_in_sample == pytest.approx(average_slowly(blended.tolist(), is_none))
-    assert fitted.ap_before < fitted.ap_cross_fitted, "both halves tell something"
+    assert fitted.ap_before < fitted.ap_cross_fitted, "both halves report something"
 
 
-def test_a_box_that_tells_nothing_flatters_in_sample_and_gains_nothing_cross_fitted():
+def test_a_box_that_reports_nothing_flatters_in_sample_and_gains_nothing_cross_fitted():
     rng = np.random.default_rng(1)
     gains = []
     for seed in range(20):
@@ -134,7 +134,7 @@ def test_the_split_repeats_with_its_seed():
     assert np.array_equal(one, same) and not np.array_equal(one, other)
 
 
-def test_fewer_patients_than_parts_are_refused():
+def test_fewer_patients_than_parts_are_rejected():
     with pytest.raises(ValueError, match="number of groups"):
         ensembles.cross_fit_none(*draw_arrays(8), num_parts=5)
 
@@ -143,14 +143,14 @@ def test_fewer_patients_than_parts_are_refused():
 
 
 def write_case(folder: Path, arrays: Arrays) -> tuple[Path, Path]:
-    """predictions.json by the project's own writer, and the datalist; the last film is in fold 1."""
-    findings, films = [], []
+    """predictions.json by the project's own writer, and the datalist; the last image is in fold 1."""
+    findings, images = [], []
     for n, (negative, best, is_none, patient) in enumerate(zip(*(array.tolist() for array in arrays), strict=True)):
         rest = dict.fromkeys(STUDY_CLASSES[1:], (1 - negative) / 3)
         boxes, scores = (((1.0, 1.0, 5.0, 5.0), (2.0, 2.0, 5.0, 5.0)), (best, best / 2)) if best else ((), ())
         probabilities = {STUDY_CLASSES[0]: negative} | rest
-        findings.append(FilmFindings(f"i{n}", f"s{n}", probabilities, boxes, scores, negative, (0.0, 0.0, 9.0, 9.0)))
-        films.append(
+        findings.append(ImageFindings(f"i{n}", f"s{n}", probabilities, boxes, scores, negative, (0.0, 0.0, 9.0, 9.0)))
+        images.append(
             {
                 "image": f"i{n}.dcm",
                 "image_id": f"i{n}",
@@ -167,38 +167,38 @@ def write_case(folder: Path, arrays: Arrays) -> tuple[Path, Path]:
             }
         )
     write_tables(findings, folder)
-    write_datalist(folder / "datalist.json", films, [], 2, 0)
+    write_datalist(folder / "datalist.json", images, [], 2, 0)
     return folder / "predictions.json", folder / "datalist.json"
 
 
-def test_report_tells_what_the_blend_gains_on_the_scores_own_terms(tmp_path: Path):
+def test_report_reports_what_the_blend_gains_on_the_scores_own_terms(tmp_path: Path):
     arrays = draw_arrays(120)
     predictions, datalist = write_case(tmp_path, arrays)
     text = ensembles.report_none_blend(predictions, datalist, num_resamples=50)
-    truth, fitted = read_truth(datalist), ensembles.cross_fit_none(*arrays)
+    ground_truth, fitted = read_ground_truth(datalist), ensembles.cross_fit_none(*arrays)
     before, after = (
         Predictions({}, {f"i{n}": [("none", float(value), UNIT_BOX)] for n, value in enumerate(values)})
         for values in (arrays[0], fitted.confidences)
     )
-    gain = compare_predictions(after, before, truth, num_resamples=50)["none"]
+    gain = compare_predictions(after, before, ground_truth, num_resamples=50)["none"]
     lines = text.splitlines()
-    assert f"{120} films, {arrays[2].sum()} of them none" in lines[0]
-    assert lines[5].split()[2] == f"{score_predictions(before, truth)['none']:.4f}"
-    assert lines[6].split()[5] == f"{score_predictions(after, truth)['none']:.4f}"
+    assert f"{120} images, {arrays[2].sum()} of them none" in lines[0]
+    assert lines[5].split()[2] == f"{score_predictions(before, ground_truth)['none']:.4f}"
+    assert lines[6].split()[5] == f"{score_predictions(after, ground_truth)['none']:.4f}"
     assert f"{gain.value:+.4f}  {gain.low:+.4f} to {gain.high:+.4f}" in lines[7]
-    assert f"{fitted.weight:.2f} (AP {fitted.ap_in_sample:.4f} on these films, flattered)" in text
+    assert f"{fitted.weight:.2f} (AP {fitted.ap_in_sample:.4f} on these images, flattered)" in text
 
 
-def test_report_of_a_fold_leaves_the_other_films_out(tmp_path: Path):
+def test_report_of_a_fold_leaves_the_other_images_out(tmp_path: Path):
     text = ensembles.report_none_blend(*write_case(tmp_path, draw_arrays(41)), fold=0, num_resamples=5)
-    assert "predictions.json against datalist.json, fold 0: 40 films" in text
+    assert "predictions.json against datalist.json, fold 0: 40 images" in text
 
 
 def change_predictions(path: Path, **changes: Any) -> None:
-    """Change keys of the first film; a change to None leaves the film out."""
+    """Change keys of the first image; a change to None leaves the image out."""
     content = json.loads(path.read_text())
-    first = content["films"].pop(0) | changes
-    content["films"] += [] if changes == {"image_id": None} else [first]
+    first = content["images"].pop(0) | changes
+    content["images"] += [] if changes == {"image_id": None} else [first]
     path.write_text(json.dumps(content))
 
 
@@ -206,14 +206,14 @@ def change_predictions(path: Path, **changes: Any) -> None:
     ("changes", "match"),
     [
         ({"image_id": None}, "a prediction for every one of 20 image ids, found no prediction for 1, first i0"),
-        ({"image_id": "i1"}, "films, each once, found 20 rows of 19 films"),
-        ({"probabilities": {"typical": 1.0}}, "films with image_id, probabilities and scores"),
-        ({"probabilities": {"negative": float("nan")}}, "films with image_id, probabilities and scores"),
+        ({"image_id": "i1"}, "images, each once, found 20 rows of 19 images"),
+        ({"probabilities": {"typical": 1.0}}, "images with image_id, probabilities and scores"),
+        ({"probabilities": {"negative": float("nan")}}, "images with image_id, probabilities and scores"),
         ({"scores": [0.5, 1.5]}, "scores between 0 and 1, found another content in predictions.json"),
-        ({"scores": None}, "films with image_id, probabilities and scores"),
+        ({"scores": None}, "images with image_id, probabilities and scores"),
     ],
 )
-def test_predictions_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], match: str):
+def test_predictions_that_do_not_fit_are_rejected_in_one_line(tmp_path: Path, changes: dict[str, Any], match: str):
     predictions, datalist = write_case(tmp_path, draw_arrays(20))
     change_predictions(predictions, **changes)
     with pytest.raises(InputError, match=match) as caught:
@@ -221,8 +221,8 @@ def test_predictions_that_do_not_fit_are_refused_in_one_line(tmp_path: Path, cha
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"films": 3}', '{"films": [3]}', '{"films": {"a": 1}}'])
-def test_a_file_that_holds_no_predictions_is_refused(tmp_path: Path, content: str):
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"images": 3}', '{"images": [3]}', '{"images": {"a": 1}}'])
+def test_a_file_that_holds_no_predictions_is_rejected(tmp_path: Path, content: str):
     predictions, datalist = write_case(tmp_path, draw_arrays(20))
     predictions.write_text(content)
     with pytest.raises(InputError, match="write it again by inference"):
@@ -240,14 +240,14 @@ def test_a_file_that_holds_no_predictions_is_refused(tmp_path: Path, content: st
         (20, {"fold": 1}, "found 1 patients"),
     ],
 )
-def test_too_few_films_or_parts_or_resamples_are_refused(tmp_path: Path, number: int, options: dict, match: str):
+def test_too_few_images_or_parts_or_resamples_are_rejected(tmp_path: Path, number: int, options: dict, match: str):
     with pytest.raises(InputError, match=match):
         ensembles.report_none_blend(*write_case(tmp_path, draw_arrays(number)), **options)
 
 
-def test_films_of_which_none_is_none_are_refused(tmp_path: Path):
+def test_images_of_which_none_is_none_are_rejected(tmp_path: Path):
     negative, best, is_none, groups = draw_arrays(20)
-    with pytest.raises(InputError, match="0 films that are none"):
+    with pytest.raises(InputError, match="0 images that are none"):
         ensembles.report_none_blend(*write_case(tmp_path, (negative, best, np.zeros_like(is_none), groups)))
 
 
@@ -319,12 +319,12 @@ def test_the_gain_on_studies_a_blend_was_chosen_on_flatters():
 
 
 def write_members(folder: Path, skills: Sequence[float] = (2.0, 2.0, 0.0)) -> tuple[dict[str, list[Path]], Path]:
-    """Predictions of members in two files each, and the datalist that they are of; studies have one film."""
+    """Predictions of members in two files each, and the datalist that they are of; studies have one image."""
     probabilities, labels, _ = draw_members(60, skills)
     members: dict[str, list[Path]] = {}
     for member, rows in enumerate(probabilities):
-        films = [make_study_film(place, row) for place, row in enumerate(rows)]
-        for part, some in enumerate((films[:30], films[30:])):
+        images = [make_study_image(place, row) for place, row in enumerate(rows)]
+        for part, some in enumerate((images[:30], images[30:])):
             write_tables(some, folder / f"{member}{part}")
             members.setdefault(f"m{member}", []).append(folder / f"{member}{part}" / "predictions.json")
     listed = [make_listed(place, int(label)) for place, label in enumerate(labels)]
@@ -332,9 +332,9 @@ def write_members(folder: Path, skills: Sequence[float] = (2.0, 2.0, 0.0)) -> tu
     return members, folder / "datalist.json"
 
 
-def make_study_film(place: int, row: np.ndarray) -> FilmFindings:
+def make_study_image(place: int, row: np.ndarray) -> ImageFindings:
     named = dict(zip(STUDY_CLASSES, row.tolist(), strict=True))
-    return FilmFindings(f"i{place}", f"s{place}", named, (), (), float(row[0]), (0, 0, 9, 9))
+    return ImageFindings(f"i{place}", f"s{place}", named, (), (), float(row[0]), (0, 0, 9, 9))
 
 
 def make_listed(place: int, label: int) -> dict[str, Any]:
@@ -356,11 +356,11 @@ def test_the_report_compares_members_their_mean_and_the_blend(tmp_path: Path):
     )
 
 
-def test_members_of_other_studies_are_refused(tmp_path: Path):
+def test_members_of_other_studies_are_rejected(tmp_path: Path):
     members, datalist = write_members(tmp_path)
     with pytest.raises(InputError, match="a prediction for every one of 60 study ids, found no prediction for 30"):
         ensembles.report_ensemble({**members, "m1": members["m1"][:1]}, datalist)
-    with pytest.raises(InputError, match="films, each once, found one twice"):
+    with pytest.raises(InputError, match="images, each once, found one twice"):
         ensembles.report_ensemble({**members, "m1": [*members["m1"], members["m1"][0]]}, datalist)
     with pytest.raises(InputError, match="2 members or more"):
         ensembles.report_ensemble({"m0": members["m0"]}, datalist)

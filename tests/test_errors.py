@@ -1,4 +1,4 @@
-"""Bad input is told in one line, without a traceback, and survives the way out of a child process."""
+"""Bad input is reported in one line, without a traceback, and survives the way out of a child process."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 
 import pytest
 
-from scripts.errors import REASONS, InputError, RefusedFilm, find_input_error, tell_in_one_line
+from scripts.errors import REASONS, InputError, RejectedImage, find_input_error, report_input_errors
 
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch):
-    """What the interpreter would call at its end, with `tell_in_one_line` in place; undone after the test."""
+    """What the interpreter would call at its end, with `report_input_errors` in place; undone after the test."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    tell_in_one_line()
+    report_input_errors()
     return sys.excepthook
 
 
@@ -41,23 +41,23 @@ def test_an_error_says_what_was_expected_what_was_found_and_what_to_do():
 @pytest.mark.parametrize("found", ["two\nlines", "a\ttab", "return\r\nand feed", "  blanks   in   a row "])
 def test_an_error_is_one_line_whatever_was_found(found: str):
     assert len(str(InputError("one line", found, "look")).splitlines()) == 1
-    assert len(str(RefusedFilm("unreadable", found, found)).splitlines()) == 1
+    assert len(str(RejectedImage("unreadable", found, found)).splitlines()) == 1
 
 
-def test_a_refused_film_names_its_file_and_its_reason():
-    error = RefusedFilm("truncated", "a/b.dcm", "12 of 20 bytes")
+def test_a_rejected_image_names_its_file_and_its_reason():
+    error = RejectedImage("truncated", "a/b.dcm", "12 of 20 bytes")
     assert str(error) == "a/b.dcm: truncated: the file or its pixel data ends too early (12 of 20 bytes)"
     assert isinstance(error, InputError), "one handler catches both"
 
 
 def test_a_reason_is_one_of_the_list():
     with pytest.raises(ValueError, match="expected one of unreadable, .*, got odd"):
-        RefusedFilm("odd", "a.dcm", "")
+        RejectedImage("odd", "a.dcm", "")
 
 
 @pytest.mark.parametrize("reason", REASONS)
-def test_a_refused_film_survives_pickling(reason: str):
-    error = pickle.loads(pickle.dumps(RefusedFilm(reason, "a.dcm", "why")))
+def test_a_rejected_image_survives_pickling(reason: str):
+    error = pickle.loads(pickle.dumps(RejectedImage(reason, "a.dcm", "why")))
     assert (error.reason, error.path, error.detail) == (reason, "a.dcm", "why")
 
 
@@ -86,5 +86,5 @@ def test_bad_input_is_printed_as_one_line(hook, capsys: pytest.CaptureFixture[st
 def test_a_defect_keeps_its_traceback(hook, capsys: pytest.CaptureFixture[str]):
     error = raise_wrapped(KeyError("defect"))
     hook(type(error), error, error.__traceback__)
-    told = capsys.readouterr().err
-    assert "Traceback" in told and "KeyError: 'defect'" in told
+    reported = capsys.readouterr().err
+    assert "Traceback" in reported and "KeyError: 'defect'" in reported

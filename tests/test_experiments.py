@@ -1,4 +1,4 @@
-"""Runs and what they taught: records, folds in a row, ideas against a baseline, the ledger. Nothing is trained here."""
+"""Runs and what they taught: records, folds in a combination, experiments against a baseline, the experiment registry. Nothing is trained here."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from scripts.experiments import (
     draw_losses,
     find_records,
     group_runs,
-    pool_films,
+    pool_images,
     read_leaderboard,
     read_record,
     tabulate_runs,
-    write_ledger,
+    write_registry,
 )
+from scripts.experiments.combinations import Combination, parse_combination
 from scripts.experiments.differences import Measured, list_differences, pool_noise, widen_interval
-from scripts.experiments.ledger import measure_gain, measure_noise
 from scripts.experiments.recording import (
     Record,
     describe_run,
@@ -47,20 +47,20 @@ from scripts.experiments.recording import (
     summarise_history,
     write_record,
 )
-from scripts.experiments.rows import Row, parse_row
+from scripts.experiments.registry import measure_gain, measure_noise
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import Interval, read_truth, score_studies
+from scripts.metrics import Interval, read_ground_truth, score_studies
 from scripts.outputs import read_predictions, write_submission, write_tables
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 from tests.configs import CONFIGS
 
 RECORD = Record(
     name="focal",
-    idea="Focal loss.",
+    description="Focal loss.",
     expected="nothing",
     status="done",
-    overlays=("train.json", "experiments/focal.json"),
+    overrides=("train.json", "experiments/focal.json"),
     settings={"epochs": "4"},
     fold=0,
     seed=0,
@@ -74,10 +74,10 @@ RECORD = Record(
 
 @dataclass
 class Runner:
-    """Stands in for MONAI's command: writes what a run leaves, with probabilities that a row's skill decides.
+    """Stands in for MONAI's command: writes what a run leaves, with probabilities that a combination's skill decides.
 
     Args:
-        skills: how far the true class stands out, by the name of the row's overlays.
+        skills: how far the true class stands out, by the name of the row's overrides.
     """
 
     datalist: dict[str, Any]
@@ -111,19 +111,19 @@ class Runner:
         record = read_record(Path(options["weights"]).parent)
         rng = np.random.default_rng(record.seed)
         skill = self.skills.get(name_run(files), 1.0)
-        films = [make_film(film, skill, rng) for film in self.datalist["training"] if film["fold"] == fold]
-        write_tables(films, folder)
-        write_submission(films, folder / "submission.csv")
+        images = [make_image(image, skill, rng) for image in self.datalist["training"] if image["fold"] == fold]
+        write_tables(images, folder)
+        write_submission(images, folder / "submission.csv")
         hashed = {"weights_sha256": compute_sha256(options["weights"])}
         (folder / "done.json").write_text(json.dumps(hashed))
 
 
-def make_film(film: dict[str, Any], skill: float, rng: np.random.Generator) -> FilmFindings:
+def make_image(image: dict[str, Any], skill: float, rng: np.random.Generator) -> ImageFindings:
     logits = rng.normal(size=4)
-    logits[film["label"]] += skill
+    logits[image["label"]] += skill
     probabilities = np.exp(logits) / np.exp(logits).sum()
     named = dict(zip(STUDY_CLASSES, probabilities.tolist(), strict=True))
-    return FilmFindings(film["image_id"], film["study_id"], named, (), (), float(probabilities[0]), (0, 0, 9, 9))
+    return ImageFindings(image["image_id"], image["study_id"], named, (), (), float(probabilities[0]), (0, 0, 9, 9))
 
 
 @pytest.fixture
@@ -132,16 +132,16 @@ def runner(datalist_file: Path) -> Runner:
 
 
 @pytest.fixture
-def plan(datalist_file: Path, films: Path, runner: Runner) -> Plan:
-    return Plan(datalist_file, films, {"epochs": 1}, start=runner)
+def plan(datalist_file: Path, images: Path, runner: Runner) -> Plan:
+    return Plan(datalist_file, images, {"epochs": 1}, start=runner)
 
 
 # records
 
 
 def test_a_training_leaves_a_record_that_says_how_it_ended(datalist_file: Path, tmp_path: Path, monkeypatch):
-    overlay = CONFIGS / "experiments" / "no_auxiliary.json"
-    files = [str(CONFIGS / "train.json"), str(overlay)]
+    override = CONFIGS / "experiments" / "no_auxiliary.json"
+    files = [str(CONFIGS / "train.json"), str(override)]
     monkeypatch.setattr("sys.argv", ["run", "training", "--config_file", str(files), "--epochs=3", "--output_dir", "x"])
     engine, seen = Engine(lambda engine, batch: None), []
     recorder = RunRecorder(tmp_path, datalist_file, fold=1, seed=7)
@@ -156,9 +156,9 @@ def test_a_training_leaves_a_record_that_says_how_it_ended(datalist_file: Path, 
     assert seen == ["running"]
     assert record.status == "done"
     assert (record.name, record.fold, record.seed) == ("no_auxiliary", 1, 7)
-    assert record.overlays == ("train.json", "experiments/no_auxiliary.json")
+    assert record.overrides == ("train.json", "experiments/no_auxiliary.json")
     assert record.settings == {"epochs": "3"}, "places are no settings"
-    assert record.idea == json.loads(overlay.read_text())["_desc_"].partition(" Expected:")[0]
+    assert record.description == json.loads(override.read_text())["_desc_"].partition(" Expected:")[0]
     assert record.datalist_hash == read_datalist(datalist_file)["content_hash"]
     assert record.metrics["study_map"] == 0.3
     assert record.loss_ratio == pytest.approx(1.25)
@@ -177,14 +177,14 @@ def test_a_training_that_fails_is_recorded_and_still_fails(datalist_file: Path, 
     assert (read_record(tmp_path).status, read_record(tmp_path).error) == ("failed", "RuntimeError: no such luck")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"name": "a"}', '{"overlays": [], "what": 1}'])
-def test_what_is_no_record_is_refused(content: str, tmp_path: Path):
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "a"}', '{"overrides": [], "what": 1}'])
+def test_what_is_no_record_is_rejected(content: str, tmp_path: Path):
     (tmp_path / "record.json").write_text(content)
     with pytest.raises(InputError, match=r"a record with name, .*found another content"):
         read_record(tmp_path)
 
 
-def test_a_folder_without_a_record_is_told(tmp_path: Path):
+def test_a_folder_without_a_record_is_reported(tmp_path: Path):
     with pytest.raises(InputError, match=r"a record.json, found none at"):
         read_record(tmp_path)
 
@@ -210,22 +210,24 @@ def test_options_are_read_as_they_were_written(arguments: list[str], options: di
         ("['c/train_detector.json','c/lungs.json']", "train_detector+lungs"),
     ],
 )
-def test_a_run_is_named_by_its_overlays(config_file: str, name: str):
+def test_a_run_is_named_by_its_overrides(config_file: str, name: str):
     assert name_run(list_config_files(config_file)) == name
 
 
-# folds in a row
+# folds in a combination
 
 
-def test_folds_are_pooled_and_every_film_is_scored_once(plan: Plan, runner: Runner, tmp_path: Path):
+def test_folds_are_pooled_and_every_image_is_scored_once(plan: Plan, runner: Runner, tmp_path: Path):
     report = crossvalidate(plan, [str(CONFIGS / "train.json")], tmp_path, folds=(0, 1, 2))
-    films = read_predictions(tmp_path / "predictions.json")
-    assert sorted(film.image_id for film in films) == sorted(each["image_id"] for each in runner.datalist["training"])
-    truth = read_truth(plan.datalist_file)
-    means = {study: [] for study in truth.study_labels}
-    for film in films:
-        means[film.study_id].append(list(film.probabilities.values()))
-    labels = [STUDY_CLASSES.index(label) for label in truth.study_labels.values()]
+    images = read_predictions(tmp_path / "predictions.json")
+    assert sorted(image.image_id for image in images) == sorted(
+        each["image_id"] for each in runner.datalist["training"]
+    )
+    ground_truth = read_ground_truth(plan.datalist_file)
+    means = {study: [] for study in ground_truth.study_labels}
+    for image in images:
+        means[image.study_id].append(list(image.probabilities.values()))
+    labels = [STUDY_CLASSES.index(label) for label in ground_truth.study_labels.values()]
     expected = score_studies([np.mean(rows, axis=0) for rows in means.values()], labels)["study_map"]
     assert f"study mAP (4 classes)  {expected:.4f}" in report
     assert (tmp_path / "score.txt").read_text() == report + "\n"
@@ -259,7 +261,7 @@ def test_a_run_that_was_cut_is_trained_again(plan: Plan, runner: Runner, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({"options": {"epochs": 2}}, r"'epochs': '1'"),
         ({"seed": 5}, "one with 0"),
@@ -267,38 +269,40 @@ def test_a_run_that_was_cut_is_trained_again(plan: Plan, runner: Runner, tmp_pat
     ],
 )
 def test_another_run_in_the_folder_is_not_taken_for_this_one(
-    change: dict[str, Any], told: str, plan: Plan, tmp_path: Path
+    change: dict[str, Any], reported: str, plan: Plan, tmp_path: Path
 ):
     crossvalidate(plan, [str(CONFIGS / "train.json")], tmp_path, folds=(0,))
     files = [str(CONFIGS / name) for name in change.get("files", ["train.json"])]
     other = replace(plan, options=change.get("options", plan.options))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=reported):
         crossvalidate(other, files, tmp_path, folds=(0,), seed=change.get("seed", 0))
 
 
-def test_a_run_that_fails_is_told_by_its_last_line_and_its_log(plan: Plan, runner: Runner, tmp_path: Path):
+def test_a_run_that_fails_is_reported_by_its_last_line_and_its_log(plan: Plan, runner: Runner, tmp_path: Path):
     runner.fails = True
     with pytest.raises(InputError, match=r"status 1: error: something is wrong; read .*training.log"):
         crossvalidate(plan, [str(CONFIGS / "train.json")], tmp_path, folds=(0,))
 
 
-def test_a_film_in_two_folds_is_refused(runner: Runner):
-    film = make_film(runner.datalist["training"][0], 1.0, np.random.default_rng(0))
-    with pytest.raises(InputError, match=f"{film.image_id} in two"):
-        pool_films([[film], [film]])
+def test_an_image_in_two_folds_is_rejected(runner: Runner):
+    image = make_image(runner.datalist["training"][0], 1.0, np.random.default_rng(0))
+    with pytest.raises(InputError, match=f"{image.image_id} in two"):
+        pool_images([[image], [image]])
 
 
-# ideas against a baseline
+# experiments against a baseline
 
 
-def test_an_idea_that_helps_is_resolved_and_one_that_does_nothing_is_not(plan: Plan, runner: Runner, tmp_path: Path):
+def test_an_experiment_that_helps_is_resolved_and_one_that_does_nothing_is_not(
+    plan: Plan, runner: Runner, tmp_path: Path
+):
     runner.skills = {"no_auxiliary": 0.0, "baseline": 6.0, "auxiliary_1": 6.0}
     report = ablate(plan, tmp_path, ["baseline", "no_auxiliary", "auxiliary_1"], folds=(0, 1, 2), seeds=(0, 1, 2))
-    told = json.loads((tmp_path / "ablation.json").read_text())
-    verdicts = {each["row"]: each["resolved"] for each in told["differences"]}
+    reported = json.loads((tmp_path / "ablation.json").read_text())
+    verdicts = {each["combination"]: each["resolved"] for each in reported["differences"]}
     assert verdicts == {"no_auxiliary": "worse", "auxiliary_1": "not resolved"}
-    assert [len(row["seeds"]) for row in told["rows"]] == [3, 3, 3]
-    assert told["rows"][0]["loss_ratios"] == pytest.approx([1.1] * 9)
+    assert [len(combination["seeds"]) for combination in reported["rows"]] == [3, 3, 3]
+    assert reported["rows"][0]["loss_ratios"] == pytest.approx([1.1] * 9)
     assert (tmp_path / "ablation.txt").read_text() == report + "\n"
     assert "no_auxiliary minus baseline" in report
     line = next(line for line in report.splitlines() if line.startswith("auxiliary_1 "))
@@ -306,13 +310,13 @@ def test_an_idea_that_helps_is_resolved_and_one_that_does_nothing_is_not(plan: P
 
 
 def test_views_use_the_weights_of_the_row_without_them(plan: Plan, runner: Runner, tmp_path: Path):
-    ablate(plan, tmp_path, ["baseline", "views_1"], seeds=(0, 1))
+    ablate(plan, tmp_path, ["baseline", "tta_flips_1"], seeds=(0, 1))
     assert [command[3] for command in runner.commands].count("training") == 2
     evaluated = [read_options(command) for command in runner.commands if command[3] == "evaluating"]
-    assert {Path(each["output_dir"]).name for each in evaluated} == {"evaluation", "evaluation+views_1"}
+    assert {Path(each["output_dir"]).name for each in evaluated} == {"evaluation", "evaluation+tta_flips_1"}
     assert {Path(each["weights"]).parts[-3] for each in evaluated} == {"baseline"}
-    with_views = [list_config_files(each["config_file"]) for each in evaluated if "views_1" in each["output_dir"]]
-    assert [Path(name).stem for name in with_views[0]] == ["train", "views_1", "evaluate"]
+    with_flips = [list_config_files(each["config_file"]) for each in evaluated if "tta_flips_1" in each["output_dir"]]
+    assert [Path(name).stem for name in with_flips[0]] == ["train", "tta_flips_1", "evaluate"]
 
 
 def test_one_seed_says_that_its_noise_is_not_known(plan: Plan, tmp_path: Path):
@@ -320,28 +324,33 @@ def test_one_seed_says_that_its_noise_is_not_known(plan: Plan, tmp_path: Path):
     assert "standard deviation between seeds, all rows together: not measured: one seed" in report
 
 
-def test_a_row_of_an_unknown_overlay_is_refused():
-    with pytest.raises(InputError, match=r"an overlay among .*whole_film.*'no_such_idea'"):
-        parse_row("whole_film+no_such_idea", CONFIGS)
+def test_a_combination_of_an_unknown_override_is_rejected():
+    with pytest.raises(InputError, match=r"an override among .*whole_image.*'no_such_experiment'"):
+        parse_combination("whole_image+no_such_experiment", CONFIGS)
 
 
-def test_an_overlay_brings_those_along_that_it_lies_over():
-    files = parse_row("efficientnetv2_l+views_1", CONFIGS).list_files(CONFIGS, evaluating=True)
-    assert [Path(file).stem for file in files] == ["train", "article_recipe", "efficientnetv2_l", "views_1"]
-    both = parse_row("article_recipe+efficientnetv2_l", CONFIGS).list_files(CONFIGS)
-    assert [Path(file).stem for file in both] == ["train", "article_recipe", "efficientnetv2_l"]
+def test_an_override_brings_those_along_that_it_lies_over():
+    files = parse_combination("efficientnetv2_l+tta_flips_1", CONFIGS).list_files(CONFIGS, evaluating=True)
+    assert [Path(file).stem for file in files] == [
+        "train",
+        "seventeenth_place_recipe",
+        "efficientnetv2_l",
+        "tta_flips_1",
+    ]
+    both = parse_combination("seventeenth_place_recipe+efficientnetv2_l", CONFIGS).list_files(CONFIGS)
+    assert [Path(file).stem for file in both] == ["train", "seventeenth_place_recipe", "efficientnetv2_l"]
 
 
-def test_an_overlay_of_inference_is_no_row():
-    with pytest.raises(InputError, match=r"an overlay of train.json, found one of inference.json"):
-        parse_row("views_8", CONFIGS).list_files(CONFIGS)
+def test_an_override_of_inference_is_no_row():
+    with pytest.raises(InputError, match=r"an override of train.json, found one of inference.json"):
+        parse_combination("tta_flips_8", CONFIGS).list_files(CONFIGS)
 
 
 def measure(name: str, values: list[float], noise: float = 0.0) -> Measured:
     resamples = np.random.default_rng(0).normal(0, noise, size=(1, 200)) if noise else np.zeros((1, 200))
     scores = np.array(values)[:, None]
-    row = Row(tuple(name.split("+")) if name != "baseline" else (), ())
-    return Measured(row, np.concatenate([scores, scores + resamples], axis=1), ())
+    combination = Combination(tuple(name.split("+")) if name != "baseline" else (), ())
+    return Measured(combination, np.concatenate([scores, scores + resamples], axis=1), ())
 
 
 def test_the_noise_is_pooled_over_rows_and_widens_a_difference():
@@ -366,13 +375,13 @@ def test_two_errors_add_as_independent_ones_do():
     assert widen_interval(Interval(0.1, 0.07, 0.15), math.nan, 0) == Interval(0.1, 0.07, 0.15)
 
 
-def test_a_row_is_compared_with_every_row_that_has_part_of_its_overlays():
+def test_a_combination_is_compared_with_every_combination_that_has_part_of_its_overrides():
     rows = [measure(name, [0.5, 0.5]) for name in ("baseline", "a", "b", "a+b")]
-    pairs = {(each.row, each.other) for each in list_differences(rows)}
+    pairs = {(each.combination, each.other) for each in list_differences(rows)}
     assert pairs == {("a", "baseline"), ("b", "baseline"), ("a+b", "baseline"), ("a+b", "a"), ("a+b", "b")}
 
 
-# the ledger
+# the experiment registry
 
 
 def write_runs(folder: Path, *records: Record) -> list[Record]:
@@ -415,43 +424,43 @@ def test_only_runs_of_equal_settings_folds_and_seeds_are_compared():
 
 def test_runs_that_did_not_end_are_named_and_not_counted():
     records = [*name_seeds("baseline", [0.5, 0.6]), replace(RECORD, name="cut", status="running")]
-    told = tabulate_runs(records)
-    assert "not finished, and not counted: cut (running)" in told
-    assert next(line for line in told.splitlines() if line.startswith("cut")).split()[1] == "0"
+    reported = tabulate_runs(records)
+    assert "not finished, and not counted: cut (running)" in reported
+    assert next(line for line in reported.splitlines() if line.startswith("cut")).split()[1] == "0"
 
 
-def test_the_correlation_with_the_leaderboard_needs_three_ideas():
+def test_the_correlation_with_the_leaderboard_needs_three_experiments():
     records = [
         record for name, value in zip("abc", (0.1, 0.2, 0.4), strict=True) for record in name_seeds(name, [value])
     ]
     scores = {"a": 0.3, "b": 0.5, "c": 0.45}
     pearson, spearman = stats.pearsonr([0.1, 0.2, 0.4], [0.3, 0.5, 0.45])[0], 0.5
-    assert f"over 3 ideas: Pearson {pearson:.2f}, Spearman {spearman:.2f}" in tabulate_runs(records, scores)
-    assert "2 ideas have both scores, 3 are needed" in tabulate_runs(records[:2], scores)
+    assert f"over 3 experiments: Pearson {pearson:.2f}, Spearman {spearman:.2f}" in tabulate_runs(records, scores)
+    assert "2 experiments have both scores, 3 are needed" in tabulate_runs(records[:2], scores)
 
 
-def test_the_ledger_holds_a_row_for_every_run_and_a_board_of_all(tmp_path: Path):
-    write_runs(tmp_path / "runs", *name_seeds("baseline", [0.5, 0.6]), replace(RECORD, idea="=1+1"))
+def test_the_experiment_registry_holds_a_row_for_every_run_and_a_board_of_all(tmp_path: Path):
+    write_runs(tmp_path / "runs", *name_seeds("baseline", [0.5, 0.6]), replace(RECORD, description="=1+1"))
     (tmp_path / "runs" / "0" / "history.json").write_text('[{"epoch": 1, "train_loss": 3.0}]')
-    text = write_ledger(find_records(tmp_path / "runs"), tmp_path / "out", {"focal": 0.62})
+    text = write_registry(find_records(tmp_path / "runs"), tmp_path / "out", {"focal": 0.62})
     with (tmp_path / "out" / "experiments.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["name"] for row in rows] == ["baseline", "baseline", "focal"]
+    assert [combination["name"] for combination in rows] == ["baseline", "baseline", "focal"]
     assert (rows[2]["leaderboard"], rows[0]["leaderboard"], rows[2]["study_map"]) == ("0.62", "", "0.5")
-    assert rows[2]["idea"] == "'=1+1", "no spreadsheet runs it"
+    assert rows[2]["description"] == "'=1+1", "no spreadsheet runs it"
     assert (tmp_path / "out" / "experiments.txt").read_text() == text + "\n"
     boards = sorted(path.name for path in (tmp_path / "out" / "tensorboard").iterdir())
     assert len(boards) == 3
     assert all(list((tmp_path / "out" / "tensorboard" / name).rglob("events*")) for name in boards)
 
 
-def test_a_folder_without_runs_is_told(tmp_path: Path):
+def test_a_folder_without_runs_is_reported(tmp_path: Path):
     with pytest.raises(InputError, match="runs with a record.json, found none below"):
         find_records(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["name,what\na,1\n", "name,score\na,much\n"])
-def test_a_leaderboard_of_another_form_is_refused(content: str, tmp_path: Path):
+def test_a_leaderboard_of_another_form_is_rejected(content: str, tmp_path: Path):
     (tmp_path / "scores.csv").write_text(content)
     with pytest.raises(InputError, match="a CSV with the columns name and score"):
         read_leaderboard(tmp_path / "scores.csv")
@@ -468,7 +477,7 @@ def test_losses_are_drawn_with_their_ratio(tmp_path: Path):
         assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
 
 
-def test_gains_are_drawn_for_the_settings_with_most_ideas(tmp_path: Path):
+def test_gains_are_drawn_for_the_settings_with_most_experiments(tmp_path: Path):
     records = name_seeds("baseline", [0.50, 0.52]) + name_seeds("a", [0.8, 0.82]) + name_seeds("b", [0.51, 0.52])
     draw_gains(group_runs([*records, *name_seeds("c", [0.1], settings={})]), tmp_path / "gains.png")
     with Image.open(tmp_path / "gains.png") as picture:

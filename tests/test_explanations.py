@@ -23,21 +23,21 @@ from scripts.boxes import fill_mask
 from scripts.errors import InputError
 from scripts.explanations import (
     CHANGES,
-    ExplainedFilm,
+    ExplainedImage,
     ExplanationsWriter,
-    FilmExplainer,
-    Share,
+    Fraction,
+    ImageExplainer,
     change_corners,
     compute_maps,
     find_corner_boxes,
     measure_change,
+    measure_fractions,
     measure_pointing,
-    measure_shares,
     paint_explanation,
     summarise_explanations,
 )
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics.bootstrap import draw_weights
+from scripts.metrics.bootstrap import sample_weights
 from scripts.networks import StudyClassifier
 from scripts.outputs.pictures import CROP_COLOUR, OPACITY_COLOUR
 from scripts.transforms import CropToLungsd
@@ -120,18 +120,18 @@ def test_corners_are_whole_pixels_clockwise_from_the_top_left():
     assert find_corner_boxes(3, 3, 0.1)[0].tolist() == [0, 0, 1, 1], "at least a pixel"
 
 
-@pytest.mark.parametrize("share", [0, -0.1, 0.51, float("nan")])
-def test_corners_that_are_none_are_refused(share: float):
-    with pytest.raises(InputError, match="above 0 and at most 0.5, found .*; choose such a corner_share"):
-        find_corner_boxes(HEIGHT, WIDTH, share)
+@pytest.mark.parametrize("fraction", [0, -0.1, 0.51, float("nan")])
+def test_corners_that_are_none_are_rejected(fraction: float):
+    with pytest.raises(InputError, match="above 0 and at most 0.5, found .*; choose such a corner_fraction"):
+        find_corner_boxes(HEIGHT, WIDTH, fraction)
 
 
 def draw_corners(values: list[float], height: int = HEIGHT, width: int = WIDTH) -> torch.Tensor:
-    """A film of 0.5 with a shade for each corner, clockwise from the top left."""
-    film = torch.full((1, height, width), 0.5)
+    """An image of 0.5 with a shade for each corner, clockwise from the top left."""
+    image = torch.full((1, height, width), 0.5)
     for (xmin, ymin, xmax, ymax), value in zip(find_corner_boxes(height, width).astype(int), values, strict=True):
-        film[:, ymin:ymax, xmin:xmax] = value
-    return film
+        image[:, ymin:ymax, xmin:xmax] = value
+    return image
 
 
 @pytest.mark.parametrize(
@@ -144,16 +144,16 @@ def draw_corners(values: list[float], height: int = HEIGHT, width: int = WIDTH) 
     ],
 )
 def test_the_corners_are_changed_and_nothing_else(change: str, expected: list[float]):
-    film, donor = draw_corners([0.1, 0.2, 0.3, 0.4]), draw_corners([0.6, 0.7, 0.8, 0.9], height=130, width=70)
-    changed = change_corners(film, donor, change)
+    image, donor = draw_corners([0.1, 0.2, 0.3, 0.4]), draw_corners([0.6, 0.7, 0.8, 0.9], height=130, width=70)
+    changed = change_corners(image, donor, change)
     torch.testing.assert_close(changed, draw_corners(expected))
-    assert film.equal(draw_corners([0.1, 0.2, 0.3, 0.4])), "the film itself stays"
+    assert image.equal(draw_corners([0.1, 0.2, 0.3, 0.4])), "the image itself stays"
 
 
 def test_what_is_moved_is_the_same_to_the_last_bit():
-    film = torch.rand(1, HEIGHT, WIDTH)
-    moved = change_corners(film, film, "moved")
-    assert moved[:, :9, 85:].equal(film[:, :9, :15]) and moved[:, :9, :15].equal(film[:, 51:, :15])
+    image = torch.rand(1, HEIGHT, WIDTH)
+    moved = change_corners(image, image, "moved")
+    assert moved[:, :9, 85:].equal(image[:, :9, :15]) and moved[:, :9, :15].equal(image[:, 51:, :15])
 
 
 def test_every_change_is_one_of_the_list():
@@ -171,23 +171,23 @@ def test_shares_equal_a_count_pixel_by_pixel():
             hit = any(b[0] <= column < b[2] and b[1] <= row < b[3] for b in boxes)
             total, energy = total + heat[row, column], energy + heat[row, column] * hit
             area, seen, inside = area + hit, seen + is_seen, inside + (is_seen and hit)
-    found = measure_shares(heat, boxes, crop)
+    found = measure_fractions(heat, boxes, crop)
     assert found.energy == pytest.approx(energy / total)
     assert found.area == pytest.approx(area / (HEIGHT * WIDTH)) and found.seen == pytest.approx(inside / seen)
 
 
 def test_an_even_map_has_what_chance_gives():
     crop, boxes = [20, 5, 90, 55], [[10, 10, 40, 30]]
-    even = measure_shares(np.ones((HEIGHT, WIDTH)), boxes, [0, 0, WIDTH, HEIGHT])
+    even = measure_fractions(np.ones((HEIGHT, WIDTH)), boxes, [0, 0, WIDTH, HEIGHT])
     assert even.energy == pytest.approx(even.area) and even.seen == pytest.approx(even.area)
-    in_crop = measure_shares(fill_mask([crop], HEIGHT, WIDTH), boxes, crop)
+    in_crop = measure_fractions(fill_mask([crop], HEIGHT, WIDTH), boxes, crop)
     assert in_crop.energy == pytest.approx(in_crop.seen) and in_crop.seen != pytest.approx(in_crop.area)
 
 
 @pytest.mark.parametrize(("heat", "boxes"), [(np.zeros((9, 9)), [[0, 0, 4, 4]]), (np.ones((9, 9)), [])])
 def test_without_a_map_or_a_box_nothing_is_measured(heat: np.ndarray, boxes: list[Any]):
-    share = measure_shares(heat, boxes, [0, 0, 9, 9])
-    assert np.isnan([share.energy, share.area, share.seen, measure_pointing(heat, boxes)]).all()
+    fraction = measure_fractions(heat, boxes, [0, 0, 9, 9])
+    assert np.isnan([fraction.energy, fraction.area, fraction.seen, measure_pointing(heat, boxes)]).all()
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_pointing_asks_where_the_maximum_lies(maxima: list[tuple[int, int]], exp
     assert measure_pointing(heat, [[10, 2, 15, 6]]) == expected
 
 
-def test_a_change_is_told_by_its_mean_its_largest_part_and_the_top_class():
+def test_a_change_is_reported_by_its_mean_its_largest_part_and_the_top_class():
     before = {"negative": 0.5, "typical": 0.3, "indeterminate": 0.1, "atypical": 0.1}
     after = {"negative": 0.2, "typical": 0.5, "indeterminate": 0.2, "atypical": 0.1}
     change = measure_change(before, after)
@@ -210,7 +210,7 @@ def test_a_change_is_told_by_its_mean_its_largest_part_and_the_top_class():
     assert not measure_change(before, before).moved
 
 
-def describe_film(number: int, height: int, width: int, is_last: bool) -> dict[str, Any]:
+def describe_image(number: int, height: int, width: int, is_last: bool) -> dict[str, Any]:
     frame = torch.tensor([width, height, width, height])
     lungs = torch.tensor([0.1 if number % 2 else 0.2, 0.1, 0.8, 0.9]) * frame
     return {
@@ -224,65 +224,67 @@ def describe_film(number: int, height: int, width: int, is_last: bool) -> dict[s
     }
 
 
-def describe_films(sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
-    """Films of several sizes, of two patients, negative and typical in turn.
+def describe_images(sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Images of several sizes, of two patients, negative and typical in turn.
 
     The lung boxes of typical ones hold a part of the corners; the last has no lung box.
     """
     torch.manual_seed(2)
-    return [describe_film(number, *size, number == len(sizes) - 1) for number, size in enumerate(sizes)]
+    return [describe_image(number, *size, number == len(sizes) - 1) for number, size in enumerate(sizes)]
 
 
 SIZES = [(60, 100), (100, 60), (80, 80), (64, 96), (96, 64)]
 
 
-def explain(network: StudyClassifier, batch_size: int = 5, handlers: Any = None, **options: Any) -> list[ExplainedFilm]:
-    films: list[ExplainedFilm] = []
+def explain(
+    network: StudyClassifier, batch_size: int = 5, handlers: Any = None, **options: Any
+) -> list[ExplainedImage]:
+    images: list[ExplainedImage] = []
     evaluator = SupervisedEvaluator(
         device=torch.device("cpu"),
         network=network,
-        val_data_loader=DataLoader(Dataset(describe_films(SIZES)), batch_size=batch_size, collate_fn=no_collation),
-        iteration_update=FilmExplainer(
+        val_data_loader=DataLoader(Dataset(describe_images(SIZES)), batch_size=batch_size, collate_fn=no_collation),
+        iteration_update=ImageExplainer(
             Compose([CropToLungsd("image"), Resized("image", spatial_size=(64, 64), mode="bilinear")]), **options
         ),
         inferer=SimpleInferer(),
         val_handlers=handlers,
         decollate=False,
     )
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: films.extend(engine.state.output))
+    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: images.extend(engine.state.output))
     evaluator.run()
-    return films
+    return images
 
 
 @pytest.fixture(scope="module")
-def explained(network: StudyClassifier) -> list[ExplainedFilm]:
+def explained(network: StudyClassifier) -> list[ExplainedImage]:
     return explain(network, explained="typical")
 
 
-def test_a_map_lies_on_the_film_where_the_network_looked(explained: list[ExplainedFilm]):
-    for film, (height, width) in zip(explained, SIZES, strict=True):
-        assert film.heat.shape == film.pixels.shape == (height, width)
-        xmin, ymin, xmax, ymax = film.crop_box.astype(int)
-        outside = film.heat.copy()
+def test_a_map_lies_on_the_image_where_the_network_looked(explained: list[ExplainedImage]):
+    for image, (height, width) in zip(explained, SIZES, strict=True):
+        assert image.heat.shape == image.pixels.shape == (height, width)
+        xmin, ymin, xmax, ymax = image.crop_box.astype(int)
+        outside = image.heat.copy()
         outside[ymin:ymax, xmin:xmax] = 0
-        assert film.heat.any() and not outside.any()
+        assert image.heat.any() and not outside.any()
 
 
-def test_only_who_sees_the_corners_is_moved_by_them(explained: list[ExplainedFilm]):
+def test_only_who_sees_the_corners_is_moved_by_them(explained: list[ExplainedImage]):
     sees = [False, True, False, True, True]
-    assert [film.corners_seen > 0 for film in explained] == sees
+    assert [image.corners_seen > 0 for image in explained] == sees
     for change in CHANGES:
-        assert [film.measure_change(change).largest > 0 for film in explained] == sees
-    assert explained[-1].corners_seen == 1 and np.isnan(explained[-1].shares["lungs"].energy)
+        assert [image.measure_change(change).largest > 0 for image in explained] == sees
+    assert explained[-1].corners_seen == 1 and np.isnan(explained[-1].fractions["lungs"].energy)
 
 
-def test_batches_change_nothing_but_the_donor_of_the_first_film(network: StudyClassifier):
-    """`exchanged` takes the film before, over the border of a batch."""
+def test_batches_change_nothing_but_the_donor_of_the_first_image(network: StudyClassifier):
+    """`exchanged` takes the image before, over the border of a batch."""
     whole, parts = explain(network, batch_size=5), explain(network, batch_size=2)
-    for film, other in zip(whole[1:], parts[1:], strict=True):
-        np.testing.assert_allclose(film.heat, other.heat, rtol=1e-3, atol=1e-5)
-        for change, answer in film.answers.items():
-            assert answer == pytest.approx(other.answers[change], abs=1e-5)
+    for image, other in zip(whole[1:], parts[1:], strict=True):
+        np.testing.assert_allclose(image.heat, other.heat, rtol=1e-3, atol=1e-5)
+        for change, prediction in image.predictions.items():
+            assert prediction == pytest.approx(other.predictions[change], abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -290,46 +292,46 @@ def test_batches_change_nothing_but_the_donor_of_the_first_film(network: StudyCl
     [("label", ["negative", "typical", "negative", "typical", "negative"]), ("atypical", ["atypical"] * 5)],
 )
 def test_the_class_that_is_asked_for_is_explained(network: StudyClassifier, explained: str, expected: list[str]):
-    films = explain(network, explained=explained)
-    assert [film.explained for film in films] == expected
-    asked = [film.explained != "negative" for film in films]
-    assert [not np.isnan(film.shares["opacities"].energy) for film in films] == asked
-    assert [not np.isnan(film.points_at_opacity) for film in films] == asked
+    images = explain(network, explained=explained)
+    assert [image.explained for image in images] == expected
+    asked = [image.explained != "negative" for image in images]
+    assert [not np.isnan(image.fractions["opacities"].energy) for image in images] == asked
+    assert [not np.isnan(image.points_at_opacity) for image in images] == asked
 
 
 def test_by_default_what_is_predicted_is_explained(network: StudyClassifier):
-    for film in explain(network):
-        assert film.explained == max(film.probabilities, key=film.probabilities.__getitem__)
-        assert sum(film.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    for image in explain(network):
+        assert image.explained == max(image.probabilities, key=image.probabilities.__getitem__)
+        assert sum(image.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize(
-    "options", [{"method": "lime"}, {"explained": "covid"}, {"corner_share": 0.7}], ids=lambda each: next(iter(each))
+    "options", [{"method": "lime"}, {"explained": "covid"}, {"corner_fraction": 0.7}], ids=lambda each: next(iter(each))
 )
-def test_an_option_that_is_none_is_refused(options: dict[str, Any]):
+def test_an_option_that_is_none_is_rejected(options: dict[str, Any]):
     with pytest.raises(InputError, match="expected .*, found .*; choose"):
-        FilmExplainer(Compose([]), **options)
+        ImageExplainer(Compose([]), **options)
 
 
-def make_film(number: int, patient: str, energy: float) -> ExplainedFilm:
-    answer = dict(zip(STUDY_CLASSES, (0.4, 0.3, 0.2, 0.1), strict=True))
+def make_image(number: int, patient: str, energy: float) -> ExplainedImage:
+    prediction = dict(zip(STUDY_CLASSES, (0.4, 0.3, 0.2, 0.1), strict=True))
     changed = {change: dict(zip(STUDY_CLASSES, (0.3, 0.4, 0.2, 0.1), strict=True)) for change in CHANGES}
-    share, none = Share(energy, 0.5, 0.5), Share(float("nan"), float("nan"), float("nan"))
+    fraction, none = Fraction(energy, 0.5, 0.5), Fraction(float("nan"), float("nan"), float("nan"))
     pixels = np.ones((HEIGHT, WIDTH), dtype=np.float32) / 2
     heat = np.zeros_like(pixels)
     heat[20:40, 40:60] = 1
-    return ExplainedFilm(
+    return ExplainedImage(
         image_id=f"image{number}",
         study_id=f"study{number}",
         patient=patient,
         label="negative",
         explained="typical",
-        answers={"untouched": answer, **changed},
+        predictions={"untouched": prediction, **changed},
         crop_box=np.array([20.0, 0, 80, 60]),
         lungs=np.array([[20.0, 5, 80, 50]]),
         opacities=np.array([[38.0, 18, 62, 42]]),
         corners=find_corner_boxes(HEIGHT, WIDTH),
-        shares={"lungs": share, "opacities": none, "corners": share},
+        fractions={"lungs": fraction, "opacities": none, "corners": fraction},
         points_at_opacity=float("nan"),
         corners_seen=0.0,
         pixels=pixels,
@@ -339,16 +341,16 @@ def make_film(number: int, patient: str, energy: float) -> ExplainedFilm:
 
 def test_means_have_the_interval_of_a_bootstrap_that_draws_patients():
     energies, patients = [0.1, 0.2, 0.9, float("nan"), 0.5], ["a", "a", "b", "c", "c"]
-    films = [make_film(number, *pair) for number, pair in enumerate(zip(patients, energies, strict=True))]
-    summary = summarise_explanations(films, num_resamples=200, seed=3)
+    images = [make_image(number, *pair) for number, pair in enumerate(zip(patients, energies, strict=True))]
+    summary = summarise_explanations(images, num_resamples=200, seed=3)
     resampled = []
-    for weights in draw_weights(3, 200, seed=3):
-        drawn = [e for p, e in zip(patients, energies, strict=True) for _ in range(int(weights["abc".index(p)]))]
-        resampled.append(np.nanmean(drawn))
+    for weights in sample_weights(3, 200, seed=3):
+        synthetic = [e for p, e in zip(patients, energies, strict=True) for _ in range(int(weights["abc".index(p)]))]
+        resampled.append(np.nanmean(synthetic))
     found = summary.figures["energy_in_lungs"]
     assert found.value == pytest.approx(np.mean([0.1, 0.2, 0.9, 0.5]))
     assert (found.low, found.high) == pytest.approx(np.quantile(resampled, [0.025, 0.975]))
-    assert (summary.num_films, summary.num_patients, summary.num_empty) == (5, 3, 1)
+    assert (summary.num_images, summary.num_patients, summary.num_empty) == (5, 3, 1)
     assert summary.counts["energy_in_lungs"] == 4 and summary.counts["energy_in_opacities"] == 0
     assert np.isnan(summary.figures["energy_in_opacities"].value)
     assert summary.figures["mean_change_black"].value == pytest.approx(0.05)
@@ -357,8 +359,8 @@ def test_means_have_the_interval_of_a_bootstrap_that_draws_patients():
     assert summary.figures["accuracy_untouched"].value == 1 and summary.figures["accuracy_black"].value == 0
 
 
-def test_a_picture_shows_the_film_beside_its_map():
-    picture = paint_explanation(make_film(0, "a", 0.5)).astype(int)
+def test_a_picture_shows_the_image_beside_its_map():
+    picture = paint_explanation(make_image(0, "a", 0.5)).astype(int)
     scale, gap, head = 5.12, 12, 28  # a panel is 512 pixels wide
     right = gap + 512 + gap
     assert picture.shape[1] == 3 * gap + 2 * 512 and picture.shape[0] > head + 307
@@ -366,7 +368,7 @@ def test_a_picture_shows_the_film_beside_its_map():
     def look_at(row: float, column: float, left: int) -> list[int]:
         return picture[round(head + row * scale), round(left + column * scale)].tolist()
 
-    assert look_at(30, 50, gap) == [127] * 3, "the film itself"
+    assert look_at(30, 50, gap) == [127] * 3, "the image itself"
     red, _, blue = look_at(30, 50, right)
     assert red > blue + 50, "warm where the map is high"
     seen, unseen = look_at(30, 30, right), look_at(30, 17, right)
@@ -384,25 +386,25 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_what_is_written_is_what_was_found(network: StudyClassifier, tmp_path: Path):
     writer = ExplanationsWriter(tmp_path, overlays=2, method="grad_cam++", explained="label", num_resamples=20)
-    films = explain(network, batch_size=3, handlers=[writer], method="grad_cam++", explained="label")
+    images = explain(network, batch_size=3, handlers=[writer], method="grad_cam++", explained="label")
     rows = read_csv(tmp_path / "explanations.csv")
-    assert [row["image_id"] for row in rows] == [film.image_id for film in films]
-    for row, film in zip(rows, films, strict=True):
-        assert (row["label"], row["explained"]) == (film.label, film.explained)
-        assert float(row["typical"]) == pytest.approx(film.probabilities["typical"], abs=1e-6)
-        for region, share in film.shares.items():
+    assert [row["image_id"] for row in rows] == [image.image_id for image in images]
+    for row, image in zip(rows, images, strict=True):
+        assert (row["label"], row["explained"]) == (image.label, image.explained)
+        assert float(row["typical"]) == pytest.approx(image.probabilities["typical"], abs=1e-6)
+        for region, fraction in image.fractions.items():
             cell = row[f"energy_in_{region}"]
-            assert float(cell or "nan") == pytest.approx(share.energy, abs=1e-6, nan_ok=True)
-        assert (row["points_at_opacity"] == "") is (film.explained == "negative")
+            assert float(cell or "nan") == pytest.approx(fraction.energy, abs=1e-6, nan_ok=True)
+        assert (row["points_at_opacity"] == "") is (image.explained == "negative")
     corners = read_csv(tmp_path / "corners.csv")
-    assert [(row["image_id"], row["corners"]) for row in corners] == [(f.image_id, c) for f in films for c in CHANGES]
-    assert float(corners[-1]["atypical"]) == pytest.approx(films[-1].answers["exchanged"]["atypical"], abs=1e-6)
+    assert [(row["image_id"], row["corners"]) for row in corners] == [(f.image_id, c) for f in images for c in CHANGES]
+    assert float(corners[-1]["atypical"]) == pytest.approx(images[-1].predictions["exchanged"]["atypical"], abs=1e-6)
     summary = json.loads((tmp_path / "summary.json").read_text())
-    assert (summary["num_films"], summary["explained"], summary["method"]) == (5, "label", "grad_cam++")
+    assert (summary["num_images"], summary["explained"], summary["method"]) == (5, "label", "grad_cam++")
     values = [float(row["energy_in_lungs"]) for row in rows if row["energy_in_lungs"]]
     assert summary["figures"]["energy_in_lungs"]["value"] == pytest.approx(np.mean(values), abs=1e-5)
     text = (tmp_path / "summary.txt").read_text()
-    assert "Grad-CAM++ of the label class: 5 films of 2 patients" in text and "exchanged" in text
+    assert "Grad-CAM++ of the label class: 5 images of 2 patients" in text and "exchanged" in text
     assert sorted(path.name for path in (tmp_path / "overlays").iterdir()) == ["image0.png", "image1.png"]
     with Image.open(tmp_path / "overlays" / "image0.png") as picture:
         assert picture.mode == "RGB" and not picture.info
@@ -411,7 +413,7 @@ def test_what_is_written_is_what_was_found(network: StudyClassifier, tmp_path: P
 def test_json_knows_no_nan(tmp_path: Path):
     writer, engine = (
         ExplanationsWriter(tmp_path, overlays=0, num_resamples=5),
-        Engine(lambda *_: [make_film(0, "a", 0.5)]),
+        Engine(lambda *_: [make_image(0, "a", 0.5)]),
     )
     writer.attach(engine)
     engine.run([0])

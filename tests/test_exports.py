@@ -1,4 +1,4 @@
-"""Exports: names of outputs, what is compared, and what is told where an export is not the network."""
+"""Exports: names of outputs, what is compared, and what is reported where an export is not the network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.exports import StudyProbabilities, export_onnx, export_torchscript,
 from scripts.networks import LungDetector, OpacityDetector, StudyClassifier
 
 TINY = "test_efficientnet"
-FILMS = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 class Changed(nn.Module):
@@ -39,24 +39,24 @@ def test_lists_of_outputs_are_numbered():
 
 
 def test_study_probabilities_are_one_tensor_that_sums_to_1():
-    found = StudyProbabilities(build_networks()["study"])(FILMS)
+    found = StudyProbabilities(build_networks()["study"])(IMAGES)
     assert found.shape == (3, 4)
     torch.testing.assert_close(found.sum(dim=1), torch.ones(3))
 
 
 @pytest.mark.parametrize("name", ["study", "lung", "opacity"])
-def test_exports_equal_the_network_for_another_number_of_films_than_they_were_made_with(name: str, tmp_path: Path):
+def test_exports_equal_the_network_for_another_number_of_images_than_they_were_made_with(name: str, tmp_path: Path):
     pytest.importorskip("onnxruntime")
     network = build_networks()[name]
-    assert export_torchscript(network, tmp_path / "network.ts", FILMS) <= 1e-4
-    difference = export_onnx(network, tmp_path / "network.onnx", FILMS)
+    assert export_torchscript(network, tmp_path / "network.ts", IMAGES) <= 1e-4
+    difference = export_onnx(network, tmp_path / "network.onnx", IMAGES)
     assert difference is not None and difference <= 1e-4
     assert {path.name for path in tmp_path.iterdir()} == {"network.ts", "network.onnx"}
 
 
-def test_an_export_that_differs_is_refused(tmp_path: Path):
+def test_an_export_that_differs_is_rejected(tmp_path: Path):
     with pytest.raises(InputError, match=r"an export within 0\.0001 of the eager network, found .* in network\.ts"):
-        export_torchscript(Changed(), tmp_path / "network.ts", FILMS)
+        export_torchscript(Changed(), tmp_path / "network.ts", IMAGES)
 
 
 def test_a_config_that_is_not_there_is_named():

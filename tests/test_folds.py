@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.errors import InputError
-from scripts.folds import assign_folds, refuse_leaks
+from scripts.folds import assign_folds, reject_leaks
 
 
 def draw_studies(seed: int, number: int = 300) -> tuple[list[int], list[str]]:
@@ -24,7 +24,7 @@ def test_no_patient_stands_in_two_folds(seed: int) -> None:
     assert set(folds.tolist()) == set(range(5))
 
 
-def test_every_fold_has_its_share_of_every_class() -> None:
+def test_every_fold_has_its_fraction_of_every_class() -> None:
     labels, patients = draw_studies(0, 1000)
     folds = assign_folds(labels, patients)
     counts = np.array([np.bincount(np.array(labels)[folds == fold], minlength=4) for fold in range(5)])
@@ -38,32 +38,34 @@ def test_a_seed_gives_the_same_folds_and_another_seed_others() -> None:
 
 
 @pytest.mark.parametrize(("groups", "num_folds"), [(["p"] * 10, 5), (["a", "b", "c", "d"], 5), (list("abcdefgh"), 1)])
-def test_too_few_patients_for_the_folds_is_told(groups: list[str], num_folds: int) -> None:
-    with pytest.raises(InputError, match="patients with labelled films"):
+def test_too_few_patients_for_the_folds_is_reported(groups: list[str], num_folds: int) -> None:
+    with pytest.raises(InputError, match="patients with labelled images"):
         assign_folds([0] * len(groups), groups, num_folds)
 
 
-FILM = {"image_id": "a", "study_id": "s1", "patient": "p1", "film": 1, "fold": 0}
+IMAGE = {"image_id": "a", "study_id": "s1", "patient": "p1", "image": 1, "fold": 0}
 
 
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"study_id": "s2", "film": 2}, r"every patient in one fold, found one in folds 0 and 1 \(films a and b\)"),
-        ({"patient": "p2", "film": 2}, "every study in one fold"),
-        ({"patient": "p2", "study_id": "s2"}, "every film in one fold"),
+        ({"study_id": "s2", "image": 2}, r"every patient in one fold, found one in folds 0 and 1 \(images a and b\)"),
+        ({"patient": "p2", "image": 2}, "every study in one fold"),
+        ({"patient": "p2", "study_id": "s2"}, "every image in one fold"),
     ],
 )
-def test_groups_by_study_where_patients_repeat_are_refused(other: dict[str, object], message: str) -> None:
+def test_groups_by_study_where_patients_repeat_are_rejected(other: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        refuse_leaks([FILM, FILM | {"image_id": "b", "fold": 1} | other])
+        reject_leaks([IMAGE, IMAGE | {"image_id": "b", "fold": 1} | other])
 
 
-def test_too_few_studies_of_every_class_is_told() -> None:
+def test_too_few_studies_of_every_class_is_reported() -> None:
     with pytest.raises(InputError, match="2 studies of the commonest class; ask for fewer folds"):
         assign_folds([0, 0, 1, 1, 2, 3], list("abcdef"), 5)
 
 
-def test_films_without_a_leak_pass() -> None:
-    refuse_leaks([FILM, FILM | {"image_id": "b"}, FILM | {"patient": "p2", "study_id": "s2", "film": 2, "fold": 1}])
-    refuse_leaks([FILM | {"film": None}, {"image_id": "b", "study_id": "s2", "patient": "p2", "film": None, "fold": 1}])
+def test_images_without_a_leak_pass() -> None:
+    reject_leaks([IMAGE, IMAGE | {"image_id": "b"}, IMAGE | {"patient": "p2", "study_id": "s2", "image": 2, "fold": 1}])
+    reject_leaks(
+        [IMAGE | {"image": None}, {"image_id": "b", "study_id": "s2", "patient": "p2", "image": None, "fold": 1}]
+    )

@@ -1,4 +1,4 @@
-"""A record of MONAI Label becomes a prepared film; a film that was prepared passes through."""
+"""A record of MONAI Label becomes a prepared image; an image that was prepared passes through."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from configs import TRAIN, read_json
-from films import draw_values, make_film, write_film
+from images import draw_values, make_image, write_image
 from monai.bundle import ConfigParser
 from monai.data import PersistentDataset
 from monai.data.utils import pickle_hashing
@@ -26,20 +26,20 @@ SIZE, LUNGS = (96, 80), (10.0, 20.0, 70.0, 84.0)
 
 @pytest.fixture
 def record(tmp_path: Path) -> dict[str, str]:
-    """A film and the mask of its right half."""
-    write_film(tmp_path / "film.dcm", make_film(draw_values(12, *SIZE)))
+    """An image and the mask of its right half."""
+    write_image(tmp_path / "image.dcm", make_image(draw_values(12, *SIZE)))
     mask = np.zeros(SIZE[::-1], dtype=np.uint8)
     mask[SIZE[1] // 2 :] = 1
     (tmp_path / "labels" / "final").mkdir(parents=True)
-    path = tmp_path / "labels" / "final" / "film.nrrd"
+    path = tmp_path / "labels" / "final" / "image.nrrd"
     nrrd.write(str(path), mask)
-    return {"image": str(tmp_path / "film.dcm"), "label": str(path)}
+    return {"image": str(tmp_path / "image.dcm"), "label": str(path)}
 
 
 def say(record: dict[str, str], **info: Any) -> None:
     entry = {"image": {"ext": ".dcm"}, "labels": {"final": {"info": info, "ext": ".nrrd"}}}
     store = Path(record["image"]).parent / "datastore_v2.json"
-    store.write_text(json.dumps({"objects": {"film": entry}}))
+    store.write_text(json.dumps({"objects": {"image": entry}}))
 
 
 def build_preparation() -> Any:
@@ -48,23 +48,23 @@ def build_preparation() -> Any:
     return ConfigParser(config).get_parsed_content("train#preprocessing")
 
 
-def test_film_mask_and_class_are_prepared_as_the_datalists_films(record: dict[str, str]):
+def test_image_mask_and_class_are_prepared_as_the_datalists_images(record: dict[str, str]):
     say(record, study_class="typical", lung_box=LUNGS)
-    film = PrepareCorrection(build_preparation())(record)
-    assert film["image"].shape == film["mask"].shape == (1, 64, 64) and film["label"] == 1
-    assert film["crop_box"].tolist() == list(LUNGS)
-    # the right half of the film begins in the middle of the lung box
-    columns = film["mask"][0].mean(dim=0)
+    image = PrepareCorrection(build_preparation())(record)
+    assert image["image"].shape == image["mask"].shape == (1, 64, 64) and image["label"] == 1
+    assert image["crop_box"].tolist() == list(LUNGS)
+    # the right half of the image begins in the middle of the lung box
+    columns = image["mask"][0].mean(dim=0)
     assert torch.equal(columns, (torch.arange(64) >= 32).float())
 
 
 def test_what_is_prepared_is_plain_whether_new_or_from_a_cache_on_disk(record: dict[str, str], tmp_path: Path):
-    """MONAI's collation takes a batch for what its first film is: one MetaTensor before a plain one ends a training."""
+    """MONAI's collation takes a batch for what its first image is: one MetaTensor before a plain one ends a training."""
     say(record, study_class="typical", lung_box=LUNGS)
     prepare = PrepareCorrection(build_preparation())
     dataset = PersistentDataset([record], prepare, cache_dir=tmp_path / "cache", hash_transform=pickle_hashing)
     new, cached = dataset[0], dataset[0]
-    for name in ("image", "mask", "crop_box", "film_size"):
+    for name in ("image", "mask", "crop_box", "original_size"):
         assert type(new[name]) is type(cached[name]) is torch.Tensor, name
 
 
@@ -76,28 +76,28 @@ def test_without_a_class_it_is_unknown(record: dict[str, str]):
 def test_lungs_that_nobody_marked_are_looked_for(record: dict[str, str], monkeypatch: pytest.MonkeyPatch):
     asked: list[tuple[Any, ...]] = []
 
-    def read_finder(*places: Any) -> Any:
+    def read_inferer(*places: Any) -> Any:
         asked.append(places)
-        return lambda films: [Lungs(LUNGS, 0.9, 0.0, ()) for _ in films]
+        return lambda images: [Lungs(LUNGS, 0.9, 0.0, ()) for _ in images]
 
-    monkeypatch.setattr("scripts.inferers.corrections.read_lung_finder", read_finder)
+    monkeypatch.setattr("scripts.inferers.corrections.read_lung_inferer", read_inferer)
     prepare = PrepareCorrection(build_preparation(), "inference.json", "lungs.pt")
-    films = [prepare(record), prepare(record)]
-    assert [film["crop_box"].tolist() for film in films] == [list(LUNGS)] * 2
+    images = [prepare(record), prepare(record)]
+    assert [image["crop_box"].tolist() for image in images] == [list(LUNGS)] * 2
     assert asked == [("inference.json", "lungs.pt")]  # the network is read once
 
 
-def test_without_a_finder_the_film_is_seen_whole(record: dict[str, str]):
+def test_without_an_inferer_the_image_is_seen_whole(record: dict[str, str]):
     assert PrepareCorrection(build_preparation())(record)["crop_box"].tolist() == [0, 0, SIZE[1], SIZE[0]]
 
 
-def test_a_prepared_film_passes_through():
-    film = {"image": torch.zeros(1, 4, 4), "label": torch.tensor(2)}
-    assert PrepareCorrection(pytest.fail)(film) is film
+def test_a_prepared_image_passes_through():
+    image = {"image": torch.zeros(1, 4, 4), "label": torch.tensor(2)}
+    assert PrepareCorrection(pytest.fail)(image) is image
 
 
-def test_a_mask_of_another_film_is_told(record: dict[str, str]):
+def test_a_mask_of_another_image_is_reported(record: dict[str, str]):
     nrrd.write(record["label"], np.zeros((7, 7), dtype=np.uint8))
-    with pytest.raises((InputError, RuntimeError)) as told:
+    with pytest.raises((InputError, RuntimeError)) as reported:
         PrepareCorrection(build_preparation())(record)
-    assert "96 x 80" in str(told.value) or "96 x 80" in str(told.value.__cause__)
+    assert "96 x 80" in str(reported.value) or "96 x 80" in str(reported.value.__cause__)

@@ -1,4 +1,4 @@
-"""Lungs are found for the films that the finder has not seen; drawn boxes are kept, and nothing else changes."""
+"""Lungs are found for the images that the inferer has not seen; annotated boxes are kept, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import nn
 
 from scripts.boxes import compute_iou
 from scripts.checkpoints import save_weights
-from scripts.datalist import read_datalist, test_films, training_films, validation_films
-from scripts.errors import InputError, RefusedFilm
-from scripts.inferers import LungFinder, Lungs, datalists
-from scripts.inferers.datalists import find_lungs, read_lung_finder
+from scripts.datalist import read_datalist, test_images, training_images, validation_images
+from scripts.errors import InputError, RejectedImage
+from scripts.inferers import LungInferer, Lungs, datalists
+from scripts.inferers.datalists import find_lungs, read_lung_inferer
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.metrics import report_lungs
 from scripts.networks import LungDetector
@@ -31,31 +31,31 @@ Finder = Callable[[Sequence[torch.Tensor]], list[Lungs]]
 
 
 class InsetFinder:
-    """Finds lungs a tenth of the film within its edges, or none where it is told so; it remembers its batches.
+    """Finds lungs a tenth of the image within its edges, or none where it is reported so; it remembers its batches.
 
     Args:
-        without: places, in the order of asking, of films without lungs.
+        without: places, in the order of asking, of images without lungs.
     """
 
     def __init__(self, *without: int) -> None:
         self.without, self.batches, self.asked = without, [], 0
 
-    def __call__(self, films: Sequence[torch.Tensor]) -> list[Lungs]:
-        self.batches.append(len(films))
-        return [self._find(film) for film in films]
+    def __call__(self, images: Sequence[torch.Tensor]) -> list[Lungs]:
+        self.batches.append(len(images))
+        return [self._find(image) for image in images]
 
-    def _find(self, film: torch.Tensor) -> Lungs:
-        assert film.dtype == torch.float32 and film.shape[0] == 1
+    def _find(self, image: torch.Tensor) -> Lungs:
+        assert image.dtype == torch.float32 and image.shape[0] == 1
         self.asked += 1
         if self.asked - 1 in self.without:
             return Lungs(None, 0.25, 0.3, ("no_lungs",))
-        height, width = film.shape[1:]
-        return Lungs((0.1 * width, 0.1 * height, 0.9 * width, 0.9 * height), 0.875, 0.01, ("turned",))
+        height, width = image.shape[1:]
+        return Lungs((0.1 * width, 0.1 * height, 0.9 * width, 0.9 * height), 0.875, 0.01, ("rotated",))
 
 
 @pytest.fixture
 def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Films are read in this process: starting another one takes longer than reading them all."""
+    """Images are read in this process: starting another one takes longer than reading them all."""
 
     def read(paths: Sequence[Path], workers: int) -> Any:
         return [(path, read_radiograph(path)) for path in paths]
@@ -64,18 +64,18 @@ def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def find(films: Path, datalist_file: Path, tmp_path: Path, read_here: None) -> Callable[..., dict[str, Lungs]]:
-    """The call with the drawn films, into a folder `out`."""
+def find(images: Path, datalist_file: Path, tmp_path: Path, read_here: None) -> Callable[..., dict[str, Lungs]]:
+    """The call with the synthetic images, into a folder `out`."""
 
-    def run(finder: Finder, datalist: Path = datalist_file, out: str = "out", **options: Any) -> dict[str, Lungs]:
-        return find_lungs(finder, datalist, films, tmp_path / out, **{"fold": FOLD, **options})
+    def run(lung_inferer: Finder, datalist: Path = datalist_file, out: str = "out", **options: Any) -> dict[str, Lungs]:
+        return find_lungs(lung_inferer, datalist, images, tmp_path / out, **{"fold": FOLD, **options})
 
     return run
 
 
-def list_films(datalist: dict[str, Any], fold: int | None = FOLD) -> list[dict[str, Any]]:
+def list_images(datalist: dict[str, Any], fold: int | None = FOLD) -> list[dict[str, Any]]:
     """Those whose lungs are looked for: of a fold, and without label."""
-    return [film for film in datalist["training"] if fold is not None and film["fold"] == fold] + datalist["test"]
+    return [image for image in datalist["training"] if fold is not None and image["fold"] == fold] + datalist["test"]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -84,12 +84,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize("fold", [FOLD, 0, None])
-def test_only_the_fold_and_the_films_without_label_change(
+def test_only_the_fold_and_the_images_without_label_change(
     find: Callable[..., Any], datalist_file: Path, tmp_path: Path, fold: int | None
 ):
     found = find(InsetFinder(), fold=fold)
     before, after = read_datalist(datalist_file), read_datalist(tmp_path / "out" / "datalist.json")
-    looked_for = {film["image_id"] for film in list_films(before, fold)}
+    looked_for = {image["image_id"] for image in list_images(before, fold)}
     assert set(found) == looked_for and 0 < len(looked_for) < len(before["training"])
     assert {name: value for name, value in after.items() if name not in ("training", "test", "content_hash")} == {
         name: value for name, value in before.items() if name not in ("training", "test", "content_hash")
@@ -99,20 +99,24 @@ def test_only_the_fold_and_the_films_without_label_change(
         for old, new in zip(before[part], after[part], strict=True):
             if old["image_id"] in looked_for:
                 box = [0.1 * old["width"], 0.1 * old["height"], 0.9 * old["width"], 0.9 * old["height"]]
-                changed = {"drawn_lung_box": old["lung_box"], "lung_flags": ["turned"], "lung_box": pytest.approx(box)}
+                changed = {
+                    "annotated_lung_box": old["lung_box"],
+                    "lung_flags": ["rotated"],
+                    "lung_box": pytest.approx(box),
+                }
                 assert new == old | changed
             else:
-                assert new == old, "a detector that was trained on a film knows its lungs"
+                assert new == old, "a detector that was trained on an image knows its lungs"
 
 
-def test_a_film_whose_lungs_were_not_found_has_none_and_keeps_the_drawn_ones(
+def test_an_image_whose_lungs_were_not_found_has_none_and_keeps_the_drawn_ones(
     find: Callable[..., Any], datalist_file: Path, tmp_path: Path
 ):
     find(InsetFinder(0))
-    before, after = (list_films(read_datalist(path)) for path in (datalist_file, tmp_path / "out" / "datalist.json"))
+    before, after = (list_images(read_datalist(path)) for path in (datalist_file, tmp_path / "out" / "datalist.json"))
     assert after[0]["lung_box"] is None and after[0]["lung_flags"] == ["no_lungs"]
-    assert after[0]["drawn_lung_box"] == before[0]["lung_box"] is not None
-    assert all(film["lung_box"] is not None for film in after[1:])
+    assert after[0]["annotated_lung_box"] == before[0]["lung_box"] is not None
+    assert all(image["lung_box"] is not None for image in after[1:])
 
 
 def test_the_source_is_left_as_it_was(find: Callable[..., Any], datalist_file: Path):
@@ -126,23 +130,23 @@ def test_one_fold_after_another_keeps_what_was_drawn_at_first(
 ):
     find(InsetFinder(), out="first", fold=0)
     find(InsetFinder(0), tmp_path / "first" / "datalist.json", out="second", fold=1)
-    drawn = {film["image_id"]: film["lung_box"] for film in list_films(read_datalist(datalist_file), None)}
-    for film in (second := read_datalist(tmp_path / "second" / "datalist.json"))["test"]:
-        assert film["drawn_lung_box"] == drawn[film["image_id"]]
-    changed = {film["fold"] for film in second["training"] if "drawn_lung_box" in film}
+    annotated = {image["image_id"]: image["lung_box"] for image in list_images(read_datalist(datalist_file), None)}
+    for image in (second := read_datalist(tmp_path / "second" / "datalist.json"))["test"]:
+        assert image["annotated_lung_box"] == annotated[image["image_id"]]
+    changed = {image["fold"] for image in second["training"] if "annotated_lung_box" in image}
     assert changed == {0, 1}, "the first fold keeps what was found for it"
 
 
-def test_the_new_datalist_trains_and_infers_like_any_other(find: Callable[..., Any], films: Path, tmp_path: Path):
+def test_the_new_datalist_trains_and_infers_like_any_other(find: Callable[..., Any], images: Path, tmp_path: Path):
     find(InsetFinder(0))
     datalist = tmp_path / "out" / "datalist.json"
-    held_out, unlabelled = validation_films(datalist, films, FOLD), test_films(datalist, films)
+    held_out, unlabelled = validation_images(datalist, images, FOLD), test_images(datalist, images)
     assert held_out[0]["lung_box"] is None
-    assert all(film["lung_box"].shape == (4,) for film in [*held_out[1:], *unlabelled])
-    assert all("lung_flags" not in film for film in training_films(datalist, films, FOLD))
+    assert all(image["lung_box"].shape == (4,) for image in [*held_out[1:], *unlabelled])
+    assert all("lung_flags" not in image for image in training_images(datalist, images, FOLD))
 
 
-def test_the_table_has_a_row_for_each_film_with_its_box_score_and_flags(find: Callable[..., Any], tmp_path: Path):
+def test_the_table_has_a_row_for_each_image_with_its_box_score_and_flags(find: Callable[..., Any], tmp_path: Path):
     found = find(InsetFinder(1))
     rows = read_table(tmp_path / "out" / "lungs.csv")
     assert tuple(rows[0]) == LUNG_TABLE_COLUMNS
@@ -153,63 +157,63 @@ def test_the_table_has_a_row_for_each_film_with_its_box_score_and_flags(find: Ca
             assert (box, row["score"], row["flags"]) == ([""] * 4, "0.25", "no_lungs")
         else:
             assert [float(edge) for edge in box] == pytest.approx(lungs.box, abs=0.001)
-            assert (row["score"], row["flags"]) == ("0.875", "turned")
+            assert (row["score"], row["flags"]) == ("0.875", "rotated")
 
 
-@pytest.mark.parametrize("truth", ["new", "old"])
+@pytest.mark.parametrize("ground_truth", ["new", "old"])
 def test_the_table_can_be_compared_with_what_was_drawn(
-    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, truth: str
+    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, ground_truth: str
 ):
-    """The datalist that was found and the one it came of hold the same drawn boxes."""
+    """The datalist that was found and the one it came of hold the same annotated boxes."""
     find(InsetFinder(0))
-    datalist = tmp_path / "out" / "datalist.json" if truth == "new" else datalist_file
+    datalist = tmp_path / "out" / "datalist.json" if ground_truth == "new" else datalist_file
     text = report_lungs(tmp_path / "out" / "lungs.csv", datalist, FOLD, num_resamples=5)
-    fold = [film for film in read_datalist(datalist_file)["training"] if film["fold"] == FOLD]
-    assert f"fold {FOLD}: {len(fold)} films with a drawn lung box" in text
-    assert "films without box: 1\n" in text
-    assert f"films flagged: {len(fold)} (no_lungs 1, turned {len(fold) - 1})" in text
+    fold = [image for image in read_datalist(datalist_file)["training"] if image["fold"] == FOLD]
+    assert f"fold {FOLD}: {len(fold)} images with an annotated lung box" in text
+    assert "images without box: 1\n" in text
+    assert f"images flagged: {len(fold)} (no_lungs 1, turned {len(fold) - 1})" in text
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
-def test_films_are_looked_at_in_batches_and_none_is_left_over(find: Callable[..., Any], batch_size: int):
-    finder = InsetFinder()
-    found = find(finder, batch_size=batch_size)
-    assert sum(finder.batches) == len(found)
-    assert set(finder.batches[:-1]) <= {batch_size} and 1 <= finder.batches[-1] <= batch_size
+def test_images_are_looked_at_in_batches_and_none_is_left_over(find: Callable[..., Any], batch_size: int):
+    lung_inferer = InsetFinder()
+    found = find(lung_inferer, batch_size=batch_size)
+    assert sum(lung_inferer.batches) == len(found)
+    assert set(lung_inferer.batches[:-1]) <= {batch_size} and 1 <= lung_inferer.batches[-1] <= batch_size
 
 
-def test_child_processes_read_the_films_unless_a_test_does_not_want_them(
-    films: Path, datalist_file: Path, tmp_path: Path
+def test_child_processes_read_the_images_unless_a_test_does_not_want_them(
+    images: Path, datalist_file: Path, tmp_path: Path
 ):
-    found = find_lungs(InsetFinder(), datalist_file, films, tmp_path, workers=1)
+    found = find_lungs(InsetFinder(), datalist_file, images, tmp_path, workers=1)
     assert len(found) == len(read_datalist(datalist_file)["test"])
 
 
 @pytest.mark.parametrize("name", ["datalist.json", "other.json"])
 def test_the_datalist_that_it_came_of_is_not_overwritten(
-    films: Path, datalist_file: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+    images: Path, datalist_file: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ):
     source = tmp_path / name
     source.write_bytes(datalist_file.read_bytes())
     monkeypatch.chdir(tmp_path)
     for out in (tmp_path, Path(), tmp_path / "absent" / ".."):
         with pytest.raises(InputError, match="expected another folder than the datalist's"):
-            find_lungs(InsetFinder(), source, films, out)
+            find_lungs(InsetFinder(), source, images, out)
     assert source.read_bytes() == datalist_file.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_nor_is_it_through_a_link_of_another_name(films: Path, datalist_file: Path, tmp_path: Path):
+def test_nor_is_it_through_a_link_of_another_name(images: Path, datalist_file: Path, tmp_path: Path):
     (tmp_path / "datalist.json").write_bytes(datalist_file.read_bytes())
-    (tmp_path / "elsewhere").mkdir()
-    link = tmp_path / "elsewhere" / "link.json"
+    (tmp_path / "external").mkdir()
+    link = tmp_path / "external" / "link.json"
     link.symlink_to(tmp_path / "datalist.json")
     with pytest.raises(InputError, match="expected another folder than the datalist's"):
-        find_lungs(InsetFinder(), link, films, tmp_path)
+        find_lungs(InsetFinder(), link, images, tmp_path)
 
 
 @pytest.mark.parametrize("fold", [-1, 3, 99])
-def test_a_fold_that_is_not_there_is_refused_and_nothing_is_written(
+def test_a_fold_that_is_not_there_is_rejected_and_nothing_is_written(
     find: Callable[..., Any], tmp_path: Path, fold: int
 ):
     with pytest.raises(InputError, match=f"expected a fold from 0 to 2, found fold {fold}; choose another fold"):
@@ -217,26 +221,26 @@ def test_a_fold_that_is_not_there_is_refused_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_film_that_cannot_be_read_stops_the_pass_and_nothing_is_written(
+def test_an_image_that_cannot_be_read_stops_the_pass_and_nothing_is_written(
     find: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def refuse(paths: Sequence[Path], workers: int) -> Any:
-        return [(path, RefusedFilm("truncated", path, "cut")) for path in paths]
+    def reject(paths: Sequence[Path], workers: int) -> Any:
+        return [(path, RejectedImage("truncated", path, "cut")) for path in paths]
 
-    monkeypatch.setattr(datalists, "read_radiographs", refuse)
-    with pytest.raises(InputError, match=r"expected films that can be read, found truncated at .*\.dcm; prepare"):
+    monkeypatch.setattr(datalists, "read_radiographs", reject)
+    with pytest.raises(InputError, match=r"expected images that can be read, found truncated at .*\.dcm; prepare"):
         find(InsetFinder())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_sheet_shows_the_films_that_differ_most_from_what_was_drawn(
+def test_a_sheet_shows_the_images_that_differ_most_from_what_was_drawn(
     find: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shown = []
     monkeypatch.setattr(datalists, "draw_lung_sheet", lambda cases, path: shown.extend(cases))
     find(InsetFinder(2), sheet=tmp_path / "sheet.png")
-    changed = list_films(read_datalist(tmp_path / "out" / "datalist.json"))
-    overlaps = [compute_iou([case.found], [case.drawn])[0, 0] if case.found else 0 for case in shown]
+    changed = list_images(read_datalist(tmp_path / "out" / "datalist.json"))
+    overlaps = [compute_iou([case.found], [case.annotated])[0, 0] if case.found else 0 for case in shown]
     assert len(shown) == len(changed) <= datalists.NUM_WORST
     assert overlaps == sorted(overlaps) and overlaps[0] == 0 < overlaps[1]
     assert shown[0].path.stem == changed[2]["image_id"] and shown[0].found is None
@@ -254,19 +258,19 @@ def test_a_sheet_is_a_picture_where_it_was_asked_for(find: Callable[..., Any], t
 
 
 def write_config(folder: Path, weights: str = "absent.pt", **parts: Any) -> Path:
-    """A config with a lung finder whose network is a line, and the metadata beside it."""
+    """A config with a lung inferer whose network is a line, and the metadata beside it."""
     network = {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 1}
-    finder = {
+    lung_inferer = {
         "lung_weights": str(folder / weights),
         "detector": {"_target_": "scripts.checkpoints.load_weights", "network": network, "path": "@lung_weights"},
-        "lung_finder": {
-            "_target_": "scripts.inferers.LungFinder",
+        "lung_inferer": {
+            "_target_": "scripts.inferers.LungInferer",
             "network": "@detector",
             "preparation": {"_target_": "monai.transforms.Identityd", "keys": "image"},
         },
     }
     (folder / "metadata.json").write_text("{}")
-    config = {name: part for name, part in {**finder, **parts}.items() if part is not None}
+    config = {name: part for name, part in {**lung_inferer, **parts}.items() if part is not None}
     (folder / "config.json").write_text(json.dumps(config))
     return folder / "config.json"
 
@@ -278,55 +282,55 @@ def save_line(path: Path, weight: float, in_features: int = 2) -> Path:
     return path
 
 
-def test_a_finder_is_read_with_the_weights_of_its_config_or_with_others(tmp_path: Path):
+def test_an_inferer_is_read_with_the_weights_of_its_config_or_with_others(tmp_path: Path):
     save_line(tmp_path / "own.pt", 1.0)
     config, others = write_config(tmp_path, "own.pt"), save_line(tmp_path / "others.pt", 2.0)
     for weights, value in ((None, 1.0), (others, 2.0), (str(others), 2.0)):
-        finder = read_lung_finder(config, weights)
-        assert isinstance(finder, LungFinder)
-        assert finder.network.weight.tolist() == [[value, value]]
-        assert not finder.network.training
+        lung_inferer = read_lung_inferer(config, weights)
+        assert isinstance(lung_inferer, LungInferer)
+        assert lung_inferer.network.weight.tolist() == [[value, value]]
+        assert not lung_inferer.network.training
 
 
-def test_a_config_that_is_not_there_is_told(tmp_path: Path):
-    with pytest.raises(InputError, match=r"expected a config with a lung_finder, found no file .*config\.json; check"):
-        read_lung_finder(tmp_path / "config.json")
+def test_a_config_that_is_not_there_is_reported(tmp_path: Path):
+    with pytest.raises(InputError, match=r"expected a config with a lung_inferer, found no file .*config\.json; check"):
+        read_lung_inferer(tmp_path / "config.json")
 
 
-def test_a_config_without_its_metadata_is_told(tmp_path: Path):
+def test_a_config_without_its_metadata_is_reported(tmp_path: Path):
     config = write_config(tmp_path)
     (tmp_path / "metadata.json").unlink()
     with pytest.raises(InputError, match=r"expected the config's metadata beside it, found no file .*metadata\.json"):
-        read_lung_finder(config)
+        read_lung_inferer(config)
 
 
-def test_a_config_without_a_finder_is_told(tmp_path: Path):
-    config = write_config(tmp_path, lung_finder=None)
+def test_a_config_without_an_inferer_is_reported(tmp_path: Path):
+    config = write_config(tmp_path, lung_inferer=None)
     with pytest.raises(
-        InputError, match=r"a config with a lung_finder, found none in config\.json; use inference\.json"
+        InputError, match=r"a config with a lung_inferer, found none in config\.json; use inference\.json"
     ):
-        read_lung_finder(config)
+        read_lung_inferer(config)
 
 
-def test_weights_that_are_not_there_are_told_in_one_line(tmp_path: Path):
+def test_weights_that_are_not_there_are_reported_in_one_line(tmp_path: Path):
     with pytest.raises(InputError, match=r"expected a file of weights, found nothing at .*absent\.pt; train first"):
-        read_lung_finder(write_config(tmp_path))
+        read_lung_inferer(write_config(tmp_path))
 
 
-def test_weights_of_another_network_are_told_in_one_line(tmp_path: Path):
+def test_weights_of_another_network_are_reported_in_one_line(tmp_path: Path):
     others = save_line(tmp_path / "others.pt", 1.0, in_features=3)
     with pytest.raises(InputError, match=r"expected weights of this network, found others at .*others\.pt; use the"):
-        read_lung_finder(write_config(tmp_path), others)
+        read_lung_inferer(write_config(tmp_path), others)
 
 
 def test_a_mistake_of_the_config_itself_is_not_taken_for_bad_input(tmp_path: Path):
     config = write_config(tmp_path, detector={"_target_": "torch.nn.Linear", "in_features": "two", "out_features": 1})
     with pytest.raises(RuntimeError, match=r"torch\.nn\.Linear"):
-        read_lung_finder(config)
+        read_lung_inferer(config)
 
 
-def test_the_finder_of_the_inference_config_is_read_and_finds(tmp_path: Path):
+def test_the_inferer_of_the_inference_config_is_read_and_finds(tmp_path: Path):
     save_weights(LungDetector().state_dict(), tmp_path / "lungs.pt")
-    finder = read_lung_finder(ROOT / "bundle" / "configs" / "inference.json", tmp_path / "lungs.pt")
-    (lungs,) = finder([torch.rand(1, 60, 80)])
+    lung_inferer = read_lung_inferer(ROOT / "bundle" / "configs" / "inference.json", tmp_path / "lungs.pt")
+    (lungs,) = lung_inferer([torch.rand(1, 60, 80)])
     assert isinstance(lungs, Lungs)

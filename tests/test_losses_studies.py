@@ -1,4 +1,4 @@
-"""Losses of the study classes beside slow twins in float64, soft labels and weights of films, focal and bi-tempered."""
+"""Losses of the study classes beside slow twins in float64, soft labels and weights of images, focal and bi-tempered."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from scripts.losses import AuxiliaryMaskLoss, BiTemperedLoss, LovaszHingeLoss, StudyFocalLoss
-from scripts.losses.studies import spread_labels, temper_softmax
+from scripts.losses.studies import smooth_labels, temper_softmax
 
 SMOOTHING = 0.1
 EXTREME = torch.tensor([[1e4, -1e4, 0.0, 3.0], [-1e4, 1e4, 1e4, 0.0], [0.0, 0.0, 0.0, 0.0], [80.0, -80.0, 1.0, 2.0]])
 
 
-def draw_logits(films: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_logits(images: int = 5, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    logits = 2 * torch.randn(films, 4, generator=generator)
-    return logits, torch.randint(0, 4, (films,), generator=generator)
+    logits = 2 * torch.randn(images, 4, generator=generator)
+    return logits, torch.randint(0, 4, (images,), generator=generator)
 
 
 def spread_slowly(label: int) -> list[float]:
@@ -31,9 +31,9 @@ def softmax_slowly(row: Sequence[float]) -> list[float]:
     return [math.exp(value) / total for value in row]
 
 
-def focus_slowly(row: Sequence[float], shares: Sequence[float], gamma: float) -> float:
+def focus_slowly(row: Sequence[float], probabilities: Sequence[float], gamma: float) -> float:
     found = softmax_slowly(row)
-    return -sum(y * (1 - p) ** gamma * math.log(p) for y, p in zip(shares, found, strict=True))
+    return -sum(y * (1 - p) ** gamma * math.log(p) for y, p in zip(probabilities, found, strict=True))
 
 
 def temper_slowly(row: Sequence[float], temperature: float) -> list[float]:
@@ -41,27 +41,27 @@ def temper_slowly(row: Sequence[float], temperature: float) -> list[float]:
     if temperature == 1:
         return softmax_slowly(row)
 
-    def share(value: float, normalisation: float) -> float:
+    def fraction(value: float, normalisation: float) -> float:
         base = 1 + (1 - temperature) * (value - normalisation)
         return base ** (1 / (1 - temperature))
 
     low, high = max(row), max(row) + 1e4
     for _ in range(200):
         middle = (low + high) / 2
-        if sum(share(value, middle) for value in row) > 1:
+        if sum(fraction(value, middle) for value in row) > 1:
             low = middle
         else:
             high = middle
-    return [share(value, low) for value in row]
+    return [fraction(value, low) for value in row]
 
 
 def take_log_slowly(value: float, temperature: float) -> float:
     return math.log(value) if temperature == 1 else (value ** (1 - temperature) - 1) / (1 - temperature)
 
 
-def bi_temper_slowly(row: Sequence[float], shares: Sequence[float], t1: float, t2: float) -> float:
+def bi_temper_slowly(row: Sequence[float], probabilities: Sequence[float], t1: float, t2: float) -> float:
     total = 0.0
-    for y, p in zip(shares, temper_slowly(row, t2), strict=True):
+    for y, p in zip(probabilities, temper_slowly(row, t2), strict=True):
         total += y * (take_log_slowly(y, t1) - take_log_slowly(p, t1)) if y else 0.0
         total -= (y ** (2 - t1) - p ** (2 - t1)) / (2 - t1)
     return total
@@ -104,8 +104,8 @@ def test_the_bi_tempered_loss_at_temperatures_of_1_is_cross_entropy_but_for_the_
     label_smoothing: float,
 ):
     logits, labels = draw_logits()
-    shares = spread_labels(labels, 4, label_smoothing)
-    entropy = -torch.xlogy(shares, shares).sum(dim=1).mean()
+    probabilities = smooth_labels(labels, 4, label_smoothing)
+    entropy = -torch.xlogy(probabilities, probabilities).sum(dim=1).mean()
     expected = nn.CrossEntropyLoss(label_smoothing=label_smoothing)(logits, labels) - entropy
     torch.testing.assert_close(BiTemperedLoss(1.0, 1.0, label_smoothing)(logits, labels), expected)
 
@@ -138,7 +138,7 @@ def test_one_wrong_label_costs_no_more_than_the_bound():
 
 
 @pytest.mark.parametrize(("t1", "t2"), [(1.2, 1.4), (-0.1, 1.4), (0.8, 0.9)])
-def test_temperatures_on_the_wrong_side_of_1_are_refused(t1: float, t2: float):
+def test_temperatures_on_the_wrong_side_of_1_are_rejected(t1: float, t2: float):
     with pytest.raises(ValueError, match="expected temperatures 0 <= t1 <= 1 <= t2"):
         BiTemperedLoss(t1, t2)
 
@@ -156,7 +156,7 @@ def test_extreme_logits_give_a_finite_loss_and_gradient(loss: nn.Module, label: 
 
 
 @pytest.mark.parametrize("loss", STUDY_LOSSES, ids=lambda loss: type(loss).__name__)
-def test_a_class_index_and_its_share_of_1_are_one_thing(loss: nn.Module):
+def test_a_class_index_and_its_fraction_of_1_are_one_thing(loss: nn.Module):
     logits, labels = draw_logits()
     torch.testing.assert_close(loss(logits, torch.eye(4)[labels]), loss(logits, labels))
 
@@ -169,7 +169,7 @@ def test_half_a_class_pulls_to_both(loss: nn.Module):
 
 
 def test_labels_are_spread_as_cross_entropy_does_it():
-    found = spread_labels(torch.tensor([2, 0]), 4, SMOOTHING)
+    found = smooth_labels(torch.tensor([2, 0]), 4, SMOOTHING)
     torch.testing.assert_close(found, torch.tensor([spread_slowly(2), spread_slowly(0)]))
 
 
@@ -197,17 +197,17 @@ def test_a_soft_label_stands_for_the_label():
     assert torch.equal(build_loss()(logits, other), build_loss()(logits, sure)), "nothing looks at the index any more"
 
 
-def take(films: Sequence[int], batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value[list(films)] for name, value in batch.items()}
+def take(images: Sequence[int], batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value[list(images)] for name, value in batch.items()}
 
 
 @pytest.mark.parametrize("mask", [[nn.BCEWithLogitsLoss()], [LovaszHingeLoss()]], ids=["bce", "lovasz"])
-def test_a_film_that_weighs_twice_is_a_film_that_stands_there_twice(mask: list[nn.Module]):
+def test_an_image_that_weighs_twice_is_an_image_that_stands_there_twice(mask: list[nn.Module]):
     logits, targets = draw_batch()
     weighed = {**targets, "weight": torch.tensor([2.0, 1.0, 1.0, 0.0, 1.0, 3.0])}
-    films = [0, 0, 1, 2, 4, 5, 5, 5]
+    images = [0, 0, 1, 2, 4, 5, 5, 5]
     torch.testing.assert_close(
-        build_loss(mask)(logits, weighed), build_loss(mask)(take(films, logits), take(films, targets))
+        build_loss(mask)(logits, weighed), build_loss(mask)(take(images, logits), take(images, targets))
     )
 
 

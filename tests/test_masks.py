@@ -1,4 +1,4 @@
-"""A drawn mask is read as rows by columns, whichever tool wrote it, or refused in one line."""
+"""An annotated mask is read as rows by columns, whichever tool wrote it, or rejected in one line."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ def test_any_label_but_zero_belongs_to_the_mask(tmp_path: Path):
     assert np.array_equal(read_mask(write_mask(tmp_path / "mask.nrrd", MASK * 3)), MASK > 0)
 
 
-def test_a_mask_of_another_size_is_told(tmp_path: Path):
+def test_a_mask_of_another_size_is_reported(tmp_path: Path):
     with pytest.raises(InputError, match=r"8 x 5 pixels.*5 x 8 in mask.png"):
         read_mask(write_mask(tmp_path / "mask.png"), MASK.shape[::-1])
 
 
 @pytest.mark.parametrize("name", ["mask.nrrd", "mask.nii.gz", "mask.png"])
-def test_a_broken_file_is_told_by_name(name: str, tmp_path: Path):
+def test_a_broken_file_is_reported_by_name(name: str, tmp_path: Path):
     (tmp_path / name).write_bytes(b"none")
     with pytest.raises(InputError, match=f"a mask that can be read, found {name}"):
         read_mask(tmp_path / name)
 
 
-def test_another_kind_of_file_is_told(tmp_path: Path):
+def test_another_kind_of_file_is_reported(tmp_path: Path):
     with pytest.raises(InputError, match=r"found mask.jpg"):
         read_mask(tmp_path / "mask.jpg")
 
 
-def test_a_volume_of_several_planes_is_told(tmp_path: Path):
+def test_a_volume_of_several_planes_is_reported(tmp_path: Path):
     nrrd.write(str(tmp_path / "mask.nrrd"), np.zeros((5, 8, 2), dtype=np.uint8))
     with pytest.raises(InputError, match="3 dimensions"):
         read_mask(tmp_path / "mask.nrrd")

@@ -18,8 +18,8 @@ from scripts import metrics
 from scripts.datalist import write_datalist
 from scripts.errors import InputError
 from scripts.labels import SCORED_CLASSES, STUDY_CLASSES, TABLE_COLUMNS, UNIT_BOX
-from scripts.metrics import Predictions, Truth, score_predictions
-from scripts.metrics.bootstrap import draw_weights
+from scripts.metrics import GroundTruth, Predictions, score_predictions
+from scripts.metrics.bootstrap import sample_weights
 from scripts.metrics.scores import measure_scores, rank_predictions
 
 REAL_TABLES = Path(__file__).parents[1].parent / "shared" / "data" / "siim-covid19-256"
@@ -39,23 +39,26 @@ BOXES = {
 PATIENTS = {"A": "p1", "B": "p2", "C": "p2", "D": "p3", "E": "p4"}
 
 
-def make_truth(studies: dict = STUDIES, images: dict = IMAGES, boxes: dict = BOXES, patients: Any = PATIENTS) -> Truth:
+def make_ground_truth(
+    studies: dict = STUDIES, images: dict = IMAGES, boxes: dict = BOXES, patients: Any = PATIENTS
+) -> GroundTruth:
     arrays = {image: np.array(rows, dtype=float).reshape(-1, 4) for image, rows in boxes.items()}
-    return Truth(studies, arrays, images, patients)
+    return GroundTruth(studies, arrays, images, patients)
 
 
-def predict_all(classes: Sequence[str], truth: Truth) -> Predictions:
+def predict_all(classes: Sequence[str], ground_truth: GroundTruth) -> Predictions:
     none = [("none", 1.0, UNIT_BOX)]
     return Predictions(
-        {study: dict.fromkeys(classes, 1.0) for study in truth.study_labels}, dict.fromkeys(truth.image_boxes, none)
+        {study: dict.fromkeys(classes, 1.0) for study in ground_truth.study_labels},
+        dict.fromkeys(ground_truth.image_boxes, none),
     )
 
 
-def predict_well(truth: Truth) -> Predictions:
+def predict_well(ground_truth: GroundTruth) -> Predictions:
     study = {key: {name: 0.7 if name == label else 0.1 for name in STUDY_CLASSES} for key, label in STUDIES.items()}
     image = {
         key: [("opacity", 0.9, tuple(box)) for box in boxes.tolist()] or [("none", 0.8, UNIT_BOX)]
-        for key, boxes in truth.image_boxes.items()
+        for key, boxes in ground_truth.image_boxes.items()
     }
     return Predictions(study, image)
 
@@ -64,9 +67,11 @@ def predict_well(truth: Truth) -> Predictions:
 
 
 def test_golden_values_of_the_small_table():
-    truth = make_truth()
-    assert score_predictions(predict_all(["negative"], truth), truth)["map"] == pytest.approx((1 / 5 + 3 / 6) / 6)
-    scores = score_predictions(predict_all(STUDY_CLASSES, truth), truth)
+    ground_truth = make_ground_truth()
+    assert score_predictions(predict_all(["negative"], ground_truth), ground_truth)["map"] == pytest.approx(
+        (1 / 5 + 3 / 6) / 6
+    )
+    scores = score_predictions(predict_all(STUDY_CLASSES, ground_truth), ground_truth)
     assert scores["study_map"] == pytest.approx((1 + 2 + 1 + 1) / 5 / 4)
     assert scores["map"] == pytest.approx((1 + 3 / 6) / 6)
     assert list(scores) == [*SCORED_CLASSES, "study_map", "map"] == list(metrics.SCORES)
@@ -75,23 +80,23 @@ def test_golden_values_of_the_small_table():
 @pytest.mark.skipif(not REAL_TABLES.is_dir(), reason="../shared/data/siim-covid19-256 is not there")
 @pytest.mark.parametrize(("classes", "golden"), [(["negative"], 0.10024), (STUDY_CLASSES, 0.22066)])
 def test_golden_values_of_the_challenge_tables(classes: Sequence[str], golden: float):
-    truth = metrics.read_truth(REAL_TABLES)
-    assert score_predictions(predict_all(classes, truth), truth)["map"] == pytest.approx(golden, abs=5e-6)
+    ground_truth = metrics.read_ground_truth(REAL_TABLES)
+    assert score_predictions(predict_all(classes, ground_truth), ground_truth)["map"] == pytest.approx(golden, abs=5e-6)
 
 
 def test_perfect_predictions_score_one_and_empty_ones_zero():
-    truth = make_truth()
-    assert set(score_predictions(predict_well(truth), truth).values()) == {1.0}
+    ground_truth = make_ground_truth()
+    assert set(score_predictions(predict_well(ground_truth), ground_truth).values()) == {1.0}
     silent = Predictions({study: {} for study in STUDIES}, {image: [] for image in IMAGES})
-    assert set(score_predictions(silent, truth).values()) == {0.0}
+    assert set(score_predictions(silent, ground_truth).values()) == {0.0}
 
 
-HAND_MADE = {  # truths I1: one box, I2: two, I3: none; the first of I2's overlaps its truth by exactly one half
+HAND_MADE = {  # references I1: one box, I2: two, I3: none; the first of I2's overlaps its ground truth by exactly one half
     "confidences": [0.9, 0.8, 0.7, 0.6, 0.95],
     "boxes": [(0, 0, 100, 100), (0, 0, 100, 95), (50, 50, 150, 100), (200, 200, 300, 300), (0, 0, 50, 50)],
     "owners": [1, 1, 2, 2, 3],
-    "truth_boxes": [(0, 0, 100, 100), (50, 50, 150, 150), (200, 200, 300, 300)],
-    "truth_owners": [1, 2, 2],
+    "reference_boxes": [(0, 0, 100, 100), (50, 50, 150, 150), (200, 200, 300, 300)],
+    "reference_owners": [1, 2, 2],
 }
 
 
@@ -102,7 +107,7 @@ def test_an_overlap_of_exactly_one_half_is_no_match_because_matching_is_not_at_l
 
 
 def test_area_is_taken_at_all_recall_points_not_at_11_or_101():
-    # One of three truths is found at full precision: 1/3, where 101 points give 34/101 and 11 points 4/11.
+    # One of three references is found at full precision: 1/3, where 101 points give 34/101 and 11 points 4/11.
     assert metrics.average_precision([0.9, 0.1], [1, 0], 3) == pytest.approx(1 / 3, abs=1e-12)
 
 
@@ -117,22 +122,22 @@ def test_tied_confidences_are_one_step_whatever_their_order(hits: list[int]):
 
 
 @pytest.mark.parametrize(("second", "golden"), [(0.9, 0.5), (0.8, 1.0)])
-def test_a_second_detection_of_one_truth_is_false_also_at_the_same_confidence(second: float, golden: float):
-    truth = make_truth({"A": "typical"}, {"A1": "A"}, {"A1": [(0, 0, 10, 10)]}, None)
+def test_a_second_detection_of_one_ground_truth_is_false_also_at_the_same_confidence(second: float, golden: float):
+    ground_truth = make_ground_truth({"A": "typical"}, {"A1": "A"}, {"A1": [(0, 0, 10, 10)]}, None)
     both = [("opacity", 0.9, (0, 0, 10, 9)), ("opacity", second, (0, 0, 10, 10))]
     for detections in (both, both[::-1]):
-        assert score_predictions(Predictions({}, {"A1": detections}), truth)["opacity"] == pytest.approx(golden)
+        assert score_predictions(Predictions({}, {"A1": detections}), ground_truth)["opacity"] == pytest.approx(golden)
 
 
-def test_a_detection_belongs_to_the_truth_it_overlaps_best_even_when_that_is_taken():
-    truths = [(0, 0, 10, 10), (0, 0, 10, 7)]
-    hits = metrics.match_detections([0.9, 0.8], [(0, 0, 10, 10), (0, 0, 10, 9)], [0, 0], truths, [0, 0])
+def test_a_detection_belongs_to_the_ground_truth_it_overlaps_best_even_when_that_is_taken():
+    references = [(0, 0, 10, 10), (0, 0, 10, 7)]
+    hits = metrics.match_detections([0.9, 0.8], [(0, 0, 10, 10), (0, 0, 10, 9)], [0, 0], references, [0, 0])
     assert hits.tolist() == [True, False]
 
 
-def test_a_detection_between_two_truths_belongs_to_the_first():
-    truths = [(0, 0, 10, 8), (0, 2, 10, 10)]
-    hits = metrics.match_detections([0.9, 0.8], [(0, 0, 10, 10), truths[0]], [0, 0], truths, [0, 0])
+def test_a_detection_between_two_references_belongs_to_the_first():
+    references = [(0, 0, 10, 8), (0, 2, 10, 10)]
+    hits = metrics.match_detections([0.9, 0.8], [(0, 0, 10, 10), references[0]], [0, 0], references, [0, 0])
     assert hits.tolist() == [True, False]
 
 
@@ -140,14 +145,14 @@ def test_a_box_of_another_image_is_no_match():
     assert not metrics.match_detections([0.9], [(0, 0, 9, 9)], [1], [(0, 0, 9, 9)], [0]).any()
 
 
-def test_class_without_truth_is_left_out_of_the_means_and_said_to_be_undefined():
-    truth = make_truth({"A": "negative", "B": "typical"}, {}, {}, None)
-    scores = score_predictions(Predictions({"A": {"negative": 1.0}, "B": {"negative": 0.5}}, {}), truth)
+def test_class_without_ground_truth_is_left_out_of_the_means_and_said_to_be_undefined():
+    ground_truth = make_ground_truth({"A": "negative", "B": "typical"}, {}, {}, None)
+    scores = score_predictions(Predictions({"A": {"negative": 1.0}, "B": {"negative": 0.5}}, {}), ground_truth)
     assert math.isnan(scores["atypical"]) and scores["study_map"] == 0.5
     assert math.isnan(scores["map"])  # no image was predicted: that is not a score of zero
 
 
-def test_confidence_that_is_not_finite_is_refused():
+def test_confidence_that_is_not_finite_is_rejected():
     with pytest.raises(ValueError, match="finite confidences"):
         metrics.average_precision([np.nan], [1], 1)
 
@@ -164,21 +169,21 @@ def compute_slow_iou(box: Sequence[float], other: Sequence[float]) -> float:
     return width * height / (sum(areas) - width * height)
 
 
-def find_slow_truth(owner: str, box: Sequence[float], truths: list) -> int | None:
+def find_slow_ground_truth(owner: str, box: Sequence[float], references: list) -> int | None:
     best, overlap = None, 0.5
-    for number, (truth_owner, truth_box) in enumerate(truths):
-        if truth_owner == owner and compute_slow_iou(box, truth_box) > overlap:
-            best, overlap = number, compute_slow_iou(box, truth_box)
+    for number, (reference_owner, reference_box) in enumerate(references):
+        if reference_owner == owner and compute_slow_iou(box, reference_box) > overlap:
+            best, overlap = number, compute_slow_iou(box, reference_box)
     return best
 
 
-def average_slowly(detections: list, truths: list) -> float:
-    """Go through the thresholds; at each, count from nothing what is claimed and which truths are found."""
+def average_slowly(detections: list, references: list) -> float:
+    """Go through the thresholds; at each, count from nothing what is claimed and which references are found."""
     points = []
     for threshold in sorted({confidence for _, confidence, _ in detections}, reverse=True):
         kept = [(owner, box) for owner, confidence, box in detections if confidence >= threshold]
-        found = {find_slow_truth(owner, box, truths) for owner, box in kept} - {None}
-        points.append((len(found) / len(truths), len(found) / len(kept)))
+        found = {find_slow_ground_truth(owner, box, references) for owner, box in kept} - {None}
+        points.append((len(found) / len(references), len(found) / len(kept)))
     area, reached = 0.0, 0.0
     for recall, _ in points:
         area += (recall - reached) * max(precision for other, precision in points if other >= recall)
@@ -186,17 +191,17 @@ def average_slowly(detections: list, truths: list) -> float:
     return area
 
 
-def score_slowly(predictions: Predictions, truth: Truth) -> dict[str, float]:
+def score_slowly(predictions: Predictions, ground_truth: GroundTruth) -> dict[str, float]:
     scores = {}
     for name in SCORED_CLASSES:
         if name in STUDY_CLASSES:
             detections = [(s, rows[name], UNIT_BOX) for s, rows in predictions.study.items() if name in rows]
-            truths = [(s, UNIT_BOX) for s, label in truth.study_labels.items() if label == name]
+            references = [(s, UNIT_BOX) for s, label in ground_truth.study_labels.items() if label == name]
         else:
             detections = [(i, c, box) for i, rows in predictions.image.items() for kind, c, box in rows if kind == name]
-            boxes = {i: [UNIT_BOX] * (not len(b)) if name == "none" else b for i, b in truth.image_boxes.items()}
-            truths = [(image, box) for image, rows in boxes.items() for box in rows]
-        scores[name] = average_slowly(detections, truths) if truths else math.nan
+            boxes = {i: [UNIT_BOX] * (not len(b)) if name == "none" else b for i, b in ground_truth.image_boxes.items()}
+            references = [(image, box) for image, rows in boxes.items() for box in rows]
+        scores[name] = average_slowly(detections, references) if references else math.nan
     for mean, names in (("study_map", STUDY_CLASSES), ("map", SCORED_CLASSES)):
         values = [scores[name] for name in names if not math.isnan(scores[name])]
         scores[mean] = sum(values) / len(values)
@@ -215,7 +220,7 @@ DETECTIONS = st.lists(
 
 
 @st.composite
-def draw_cases(draw: st.DrawFn) -> tuple[Predictions, Truth]:
+def draw_cases(draw: st.DrawFn) -> tuple[Predictions, GroundTruth]:
     """Up to six studies of one to three images and up to four patients."""
     studies = {f"s{n}": draw(st.sampled_from(STUDY_CLASSES)) for n in range(draw(st.integers(1, 6)))}
     images = {f"{study}i{n}": study for study in studies for n in range(draw(st.integers(1, 3)))}
@@ -223,41 +228,45 @@ def draw_cases(draw: st.DrawFn) -> tuple[Predictions, Truth]:
     patients = {study: draw(st.sampled_from("abcd")) for study in studies}
     confidences = st.dictionaries(st.sampled_from(STUDY_CLASSES), CONFIDENCES)
     predictions = Predictions({study: draw(confidences) for study in studies}, {i: draw(DETECTIONS) for i in images})
-    return predictions, make_truth(studies, images, boxes, patients)
+    return predictions, make_ground_truth(studies, images, boxes, patients)
 
 
 @settings(max_examples=150, deadline=None)
 @given(draw_cases())
-def test_scores_equal_those_of_the_slow_twin(case: tuple[Predictions, Truth]):
+def test_scores_equal_those_of_the_slow_twin(case: tuple[Predictions, GroundTruth]):
     assert score_predictions(*case) == pytest.approx(score_slowly(*case), nan_ok=True)
 
 
 @settings(max_examples=50, deadline=None)
 @given(draw_cases(), st.integers(0, 99))
-def test_a_resample_scores_as_if_its_patients_stood_there_several_times(case: tuple[Predictions, Truth], seed: int):
-    predictions, truth = case
-    weights = draw_weights(len(truth.groups), 1, seed)
-    times = {study: range(int(weights[0, group])) for study, group in truth.study_group.items()}
-    studies = {f"{s}#{n}": label for s, label in truth.study_labels.items() for n in times[s]}
-    images = {f"{i}#{n}": f"{s}#{n}" for i, s in truth.image_studies.items() for n in times[s]}
-    boxes = {image: truth.image_boxes[image.split("#")[0]] for image in images}
+def test_a_resample_scores_as_if_its_patients_stood_there_several_times(
+    case: tuple[Predictions, GroundTruth], seed: int
+):
+    predictions, ground_truth = case
+    weights = sample_weights(len(ground_truth.groups), 1, seed)
+    times = {study: range(int(weights[0, group])) for study, group in ground_truth.study_group.items()}
+    studies = {f"{s}#{n}": label for s, label in ground_truth.study_labels.items() for n in times[s]}
+    images = {f"{i}#{n}": f"{s}#{n}" for i, s in ground_truth.image_studies.items() for n in times[s]}
+    boxes = {image: ground_truth.image_boxes[image.split("#")[0]] for image in images}
     repeated = Predictions(
         {study: predictions.study[study.split("#")[0]] for study in studies},
         {image: predictions.image[image.split("#")[0]] for image in images},
     )
-    scores = measure_scores(rank_predictions(predictions, truth), weights)
-    expected = score_slowly(repeated, make_truth(studies, images, boxes, None))
+    scores = measure_scores(rank_predictions(predictions, ground_truth), weights)
+    expected = score_slowly(repeated, make_ground_truth(studies, images, boxes, None))
     assert {name: values[0] for name, values in scores.items()} == pytest.approx(expected, nan_ok=True)
 
 
 @settings(max_examples=50, deadline=None)
 @given(draw_cases())
-def test_arrays_of_probabilities_score_as_the_predictions_they_hold(case: tuple[Predictions, Truth]):
-    truth = case[1]
-    rows = {study: [case[0].study[study].get(name, 0.0) for name in STUDY_CLASSES] for study in truth.study_labels}
+def test_arrays_of_probabilities_score_as_the_predictions_they_hold(case: tuple[Predictions, GroundTruth]):
+    ground_truth = case[1]
+    rows = {
+        study: [case[0].study[study].get(name, 0.0) for name in STUDY_CLASSES] for study in ground_truth.study_labels
+    }
     predictions = Predictions({s: dict(zip(STUDY_CLASSES, row, strict=True)) for s, row in rows.items()}, {})
-    labels = [STUDY_CLASSES.index(label) for label in truth.study_labels.values()]
-    expected = score_predictions(predictions, truth)
+    labels = [STUDY_CLASSES.index(label) for label in ground_truth.study_labels.values()]
+    expected = score_predictions(predictions, ground_truth)
     scores = metrics.score_studies(list(rows.values()), labels)
     assert scores == pytest.approx({name: expected[name] for name in scores}, nan_ok=True)
 
@@ -265,7 +274,7 @@ def test_arrays_of_probabilities_score_as_the_predictions_they_hold(case: tuple[
 # Size and certainty
 
 
-def draw_many(num_studies: int, seed: int = 0, noise: float = 1.0) -> tuple[Predictions, Truth]:
+def draw_many(num_studies: int, seed: int = 0, noise: float = 1.0) -> tuple[Predictions, GroundTruth]:
     rng = np.random.default_rng(seed)
     labels = rng.choice(STUDY_CLASSES, num_studies, p=[0.28, 0.47, 0.17, 0.08])
     studies = {f"s{n}": str(label) for n, label in enumerate(labels)}
@@ -276,22 +285,22 @@ def draw_many(num_studies: int, seed: int = 0, noise: float = 1.0) -> tuple[Pred
         logits = rng.normal(size=4) * noise + 2 * (np.array(STUDY_CLASSES) == label)
         study[name] = dict(zip(STUDY_CLASSES, (np.exp(logits) / np.exp(logits).sum()).tolist(), strict=True))
     image = {}
-    for name, truths in boxes.items():
-        found = [("opacity", rng.random(), tuple(box)) for box in truths + rng.normal(size=truths.shape) * 9]
+    for name, references in boxes.items():
+        found = [("opacity", rng.random(), tuple(box)) for box in references + rng.normal(size=references.shape) * 9]
         wrong = [("opacity", rng.random() / 2, (x, x, x + 50, x + 40)) for x in rng.uniform(0, 200, 5)]
         image[name] = [*found, *wrong, ("none", rng.random(), UNIT_BOX)]
     patients = {f"s{n}": f"p{n // 2}" for n in range(num_studies)}
-    return Predictions(study, image), make_truth(
+    return Predictions(study, image), make_ground_truth(
         studies, {f"i{n}": f"s{n}" for n in range(num_studies)}, boxes, patients
     )
 
 
 def test_six_thousand_studies_score_in_under_one_second():
-    predictions, truth = draw_many(6000)
+    predictions, ground_truth = draw_many(6000)
     seconds = []
     for _ in range(3):
         start = time.process_time()  # not the clock on the wall: other processes may own the cores
-        score_predictions(predictions, truth)
+        score_predictions(predictions, ground_truth)
         seconds.append(time.process_time() - start)
     assert min(seconds) < 1
 
@@ -306,24 +315,27 @@ def test_intervals_hold_their_values_repeat_with_their_seed_and_shrink_with_more
 
 
 def test_patients_not_studies_are_drawn():
-    predictions, truth = draw_many(300)
-    one_patient = make_truth(
-        truth.study_labels, truth.image_studies, truth.image_boxes, dict.fromkeys(truth.study_labels, "p")
+    predictions, ground_truth = draw_many(300)
+    one_patient = make_ground_truth(
+        ground_truth.study_labels,
+        ground_truth.image_studies,
+        ground_truth.image_boxes,
+        dict.fromkeys(ground_truth.study_labels, "p"),
     )
     interval = metrics.bootstrap_scores(predictions, one_patient, num_resamples=20)["map"]
     assert interval.low == pytest.approx(interval.value) == interval.high
-    assert len(truth.groups) == 150 and len(make_truth(patients=None).groups) == len(STUDIES)
+    assert len(ground_truth.groups) == 150 and len(make_ground_truth(patients=None).groups) == len(STUDIES)
 
 
 def test_paired_difference_is_narrower_than_two_intervals_and_zero_for_equal_predictions():
-    (good, truth), (bad, _) = draw_many(600), draw_many(600, noise=1.3)
-    difference = metrics.compare_predictions(good, bad, truth, num_resamples=300)
-    scores = [score_predictions(each, truth) for each in (good, bad)]
+    (good, ground_truth), (bad, _) = draw_many(600), draw_many(600, noise=1.3)
+    difference = metrics.compare_predictions(good, bad, ground_truth, num_resamples=300)
+    scores = [score_predictions(each, ground_truth) for each in (good, bad)]
     assert {name: each.value for name, each in difference.items()} == pytest.approx(
         {name: scores[0][name] - scores[1][name] for name in scores[0]}
     )
     assert difference["study_map"].low > 0
-    same = metrics.compare_predictions(good, good, truth, num_resamples=20)
+    same = metrics.compare_predictions(good, good, ground_truth, num_resamples=20)
     assert all((each.value, each.low, each.high) == (0, 0, 0) for each in same.values())
 
 
@@ -331,35 +343,37 @@ def test_paired_difference_is_narrower_than_two_intervals_and_zero_for_equal_pre
 
 
 def test_auroc_equals_that_of_scikit_learn_also_under_weights_and_ties():
-    predictions, truth = draw_many(300)
+    predictions, ground_truth = draw_many(300)
     rounded = Predictions({s: {k: round(v, 1) for k, v in row.items()} for s, row in predictions.study.items()}, {})
-    figures = metrics.measure_clinical_figures(rounded, truth, num_resamples=50)
-    positive = np.array([label != "negative" for label in truth.study_labels.values()])
+    figures = metrics.measure_clinical_figures(rounded, ground_truth, num_resamples=50)
+    positive = np.array([label != "negative" for label in ground_truth.study_labels.values()])
     scores = np.array([1 - row["negative"] for row in rounded.study.values()])
     assert figures.auroc.value == pytest.approx(roc_auc_score(positive, scores))
-    weights = draw_weights(len(truth.groups), 50)[:, [truth.study_group[study] for study in truth.study_labels]]
-    drawn = [roc_auc_score(positive, scores, sample_weight=row) for row in weights]
-    assert (figures.auroc.low, figures.auroc.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    weights = sample_weights(len(ground_truth.groups), 50)[
+        :, [ground_truth.study_group[study] for study in ground_truth.study_labels]
+    ]
+    synthetic = [roc_auc_score(positive, scores, sample_weight=row) for row in weights]
+    assert (figures.auroc.low, figures.auroc.high) == pytest.approx(tuple(np.quantile(synthetic, [0.025, 0.975])))
 
 
 def test_operating_point_is_the_highest_threshold_with_the_sensitivity_and_says_so():
-    predictions, truth = draw_many(400)
-    figures = metrics.measure_clinical_figures(predictions, truth, num_resamples=20)
+    predictions, ground_truth = draw_many(400)
+    figures = metrics.measure_clinical_figures(predictions, ground_truth, num_resamples=20)
     scores = {study: 1 - row["negative"] for study, row in predictions.study.items()}
-    positive = sorted(scores[study] for study, label in truth.study_labels.items() if label != "negative")
+    positive = sorted(scores[study] for study, label in ground_truth.study_labels.items() if label != "negative")
     assert figures.chosen_for == 0.95 and figures.sensitivity.value >= 0.95
     assert np.mean(np.array(positive) > figures.threshold) < 0.95
-    negative = [scores[study] for study, label in truth.study_labels.items() if label == "negative"]
+    negative = [scores[study] for study, label in ground_truth.study_labels.items() if label == "negative"]
     assert figures.specificity.value == pytest.approx(np.mean(np.array(negative) < figures.threshold))
-    given_point = metrics.measure_clinical_figures(predictions, truth, threshold=0.5, num_resamples=20)
+    given_point = metrics.measure_clinical_figures(predictions, ground_truth, threshold=0.5, num_resamples=20)
     assert given_point.chosen_for is None and given_point.sensitivity.value == pytest.approx(
         np.mean(np.array(positive) >= 0.5)
     )
 
 
 def test_figures_that_need_both_kinds_of_study_are_undefined_with_one():
-    truth = make_truth({"A": "negative"}, {}, {}, None)
-    figures = metrics.measure_clinical_figures(Predictions({"A": {"negative": 1.0}}, {}), truth, num_resamples=3)
+    ground_truth = make_ground_truth({"A": "negative"}, {}, {}, None)
+    figures = metrics.measure_clinical_figures(Predictions({"A": {"negative": 1.0}}, {}), ground_truth, num_resamples=3)
     assert math.isnan(figures.auroc.value) and math.isnan(figures.sensitivity.value)
 
 
@@ -382,9 +396,9 @@ def write_tables(folder: Path) -> Path:
     return folder
 
 
-def make_film(image: str, **changes: Any) -> dict[str, Any]:
+def make_image(image: str, **changes: Any) -> dict[str, Any]:
     study = IMAGES[image]
-    film = {
+    record = {
         "image": f"train/{study}/x/{image}.dcm",
         "image_id": image,
         "study_id": study,
@@ -398,13 +412,13 @@ def make_film(image: str, **changes: Any) -> dict[str, Any]:
         "width": 40,
         "duplicate_of": "B1" if image == "B2" else None,
     }
-    return film | changes
+    return record | changes
 
 
-def write_films(folder: Path, *unlabelled: str, **changes: dict[str, Any]) -> Path:
-    films = {image: make_film(image, **changes.get(image, {})) for image in IMAGES}
-    test = [films.pop(image) | {"label": None, "fold": None} for image in unlabelled]
-    write_datalist(folder / "datalist.json", list(films.values()), test, 2, 0)
+def write_images(folder: Path, *unlabelled: str, **changes: dict[str, Any]) -> Path:
+    images = {image: make_image(image, **changes.get(image, {})) for image in IMAGES}
+    test = [images.pop(image) | {"label": None, "fold": None} for image in unlabelled]
+    write_datalist(folder / "datalist.json", list(images.values()), test, 2, 0)
     return folder / "datalist.json"
 
 
@@ -417,39 +431,42 @@ def write_rows(path: Path, study: str = "typical 0.5 0 0 1 1", image: str = "non
     return path
 
 
-def test_truth_of_tables_and_of_a_datalist_are_equal_and_count_copies(tmp_path: Path):
-    tables, datalist = metrics.read_truth(write_tables(tmp_path)), metrics.read_truth(write_films(tmp_path))
+def test_ground_truth_of_tables_and_of_a_datalist_are_equal_and_count_copies(tmp_path: Path):
+    tables, datalist = (
+        metrics.read_ground_truth(write_tables(tmp_path)),
+        metrics.read_ground_truth(write_images(tmp_path)),
+    )
     assert tables.study_labels == datalist.study_labels == STUDIES
     assert tables.image_studies == datalist.image_studies == IMAGES  # B2 is a copy of B1, and is there
     assert all(np.array_equal(tables.image_boxes[image], datalist.image_boxes[image]) for image in IMAGES)
     assert tables.patients is None and datalist.patients == PATIENTS
 
 
-def test_truth_of_a_fold_knows_the_other_films_and_does_not_score_them(tmp_path: Path):
-    truth = metrics.read_truth(write_films(tmp_path, "C1"), fold=1)
-    assert set(truth.study_labels) == {"D", "E"} and set(truth.image_boxes) == {"D1", "E1"}
-    assert truth.unscored_studies == {"A", "B", "C"} and "C1" in truth.unscored_images
-    whole = predict_all(STUDY_CLASSES, make_truth())
-    assert score_predictions(whole, truth)["atypical"] == 0.5
+def test_ground_truth_of_a_fold_knows_the_other_images_and_does_not_score_them(tmp_path: Path):
+    ground_truth = metrics.read_ground_truth(write_images(tmp_path, "C1"), fold=1)
+    assert set(ground_truth.study_labels) == {"D", "E"} and set(ground_truth.image_boxes) == {"D1", "E1"}
+    assert ground_truth.unscored_studies == {"A", "B", "C"} and "C1" in ground_truth.unscored_images
+    whole = predict_all(STUDY_CLASSES, make_ground_truth())
+    assert score_predictions(whole, ground_truth)["atypical"] == 0.5
 
 
 @pytest.mark.parametrize(
     ("changes", "fold", "match"),
     [
-        ({}, 7, r"expected films of fold 7, found folds \[0, 1\]"),
+        ({}, 7, r"expected images of fold 7, found folds \[0, 1\]"),
         ({"B2": {"label": 3}}, None, "one label and one patient for a study, found several for B"),
         ({"B2": {"patient": "other"}}, None, "one label and one patient for a study, found several for B"),
         ({"B2": {"image_id": "B1"}}, None, "each image once, found B1 twice"),
     ],
 )
-def test_datalist_that_contradicts_itself_or_lacks_the_fold_is_refused(tmp_path, changes, fold, match):
+def test_datalist_that_contradicts_itself_or_lacks_the_fold_is_rejected(tmp_path, changes, fold, match):
     with pytest.raises(InputError, match=match):
-        metrics.read_truth(write_films(tmp_path, **changes), fold)
+        metrics.read_ground_truth(write_images(tmp_path, **changes), fold)
 
 
-def test_fold_of_a_folder_of_tables_is_refused(tmp_path: Path):
+def test_fold_of_a_folder_of_tables_is_rejected(tmp_path: Path):
     with pytest.raises(InputError, match="leave --fold out"):
-        metrics.read_truth(write_tables(tmp_path), fold=0)
+        metrics.read_ground_truth(write_tables(tmp_path), fold=0)
 
 
 def test_submission_is_read_as_it_stands(tmp_path: Path):
@@ -483,7 +500,7 @@ def test_submission_is_read_as_it_stands(tmp_path: Path):
         ({"F_image": "none 1 0 0 1 1\nF_image,none 1 0 0 1 1"}, r"each id once, .* line 14 \(F_image\)"),
     ],
 )
-def test_malformed_row_is_refused_by_line_and_id(tmp_path: Path, changed: dict[str, str], match: str):
+def test_malformed_row_is_rejected_by_line_and_id(tmp_path: Path, changed: dict[str, str], match: str):
     with pytest.raises(InputError, match=match):
         metrics.read_submission(write_rows(tmp_path / "submission.csv", **changed))
 
@@ -499,7 +516,7 @@ def test_malformed_row_is_refused_by_line_and_id(tmp_path: Path, changed: dict[s
         (b"id,PredictionString\nA1_image,none 1 0 0 1 1\n", "no study row"),
     ],
 )
-def test_file_that_is_no_submission_is_refused(tmp_path: Path, content: bytes | None, match: str):
+def test_file_that_is_no_submission_is_rejected(tmp_path: Path, content: bytes | None, match: str):
     if content is not None:
         (tmp_path / "submission.csv").write_bytes(content)
     with pytest.raises(InputError, match=match):
@@ -511,18 +528,18 @@ def test_file_that_is_no_submission_is_refused(tmp_path: Path, content: bytes | 
     [
         ({"B_study": ""}, "a prediction for every one of 5 study ids, found no prediction for 1, first B"),
         ({"B2_image": ""}, "a prediction for every one of 6 image ids, found no prediction for 1, first B2"),
-        ({"X_study": "typical 1 0 0 1 1"}, "only study ids of the truth, found predictions for 1, first X"),
-        ({"X_image": "none 1 0 0 1 1"}, "only image ids of the truth, found predictions for 1, first X"),
+        ({"X_study": "typical 1 0 0 1 1"}, "only study ids of the ground truth, found predictions for 1, first X"),
+        ({"X_image": "none 1 0 0 1 1"}, "only image ids of the ground truth, found predictions for 1, first X"),
     ],
 )
-def test_missing_and_unknown_ids_are_refused(tmp_path: Path, changed: dict[str, str], match: str):
+def test_missing_and_unknown_ids_are_rejected(tmp_path: Path, changed: dict[str, str], match: str):
     with pytest.raises(InputError, match=match):
-        metrics.report_score(write_rows(tmp_path / "submission.csv", **changed), write_films(tmp_path))
+        metrics.report_score(write_rows(tmp_path / "submission.csv", **changed), write_images(tmp_path))
 
 
-def test_report_tells_scores_intervals_figures_and_differences(tmp_path: Path):
+def test_report_reports_scores_intervals_figures_and_differences(tmp_path: Path):
     good = write_rows(tmp_path / "good.csv", A_study="negative 0.9 0 0 1 1", B1_image="opacity 1 0 0 10 20")
-    plain, datalist = write_rows(tmp_path / "plain.csv"), write_films(tmp_path)
+    plain, datalist = write_rows(tmp_path / "plain.csv"), write_images(tmp_path)
     text = metrics.report_score(good, datalist, against=plain, num_resamples=50)
     for words in (
         "5 studies, 6 images, 4 patients",
@@ -538,7 +555,7 @@ def test_report_tells_scores_intervals_figures_and_differences(tmp_path: Path):
 
 def test_report_of_a_fold_says_what_was_left_out_and_of_tables_that_patients_are_not_known(tmp_path: Path):
     submission = write_rows(tmp_path / "submission.csv")
-    text = metrics.report_score(submission, write_films(tmp_path), fold=1, num_resamples=5)
+    text = metrics.report_score(submission, write_images(tmp_path), fold=1, num_resamples=5)
     assert "datalist.json, fold 1: 2 studies" in text and "3 studies and 4 images" in text
     assert "left out of the means: negative, typical" in text
     assert "resamples of studies, because" in metrics.report_score(submission, write_tables(tmp_path), num_resamples=5)

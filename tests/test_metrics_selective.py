@@ -33,20 +33,20 @@ SURE, UNSURE = [1.0, 0.0, 0.0, 0.0], [0.25] * 4
         ),
     ],
 )
-def test_uncertainty_of_one_film(members, entropy: float, mutual_information: float, least_confidence: float):
+def test_uncertainty_of_one_image(members, entropy: float, mutual_information: float, least_confidence: float):
     scores = selective.score_uncertainty(members)
     expected = {"entropy": entropy, "mutual_information": mutual_information, "least_confidence": least_confidence}
     assert {name: float(value) for name, value in scores.items()} == pytest.approx(expected)
     assert all(value.shape == () for value in scores.values())
 
 
-def test_films_do_not_mix():
+def test_images_do_not_mix():
     members = np.random.default_rng(0).dirichlet((1, 1, 1, 1), (3, 5))
     together = selective.score_uncertainty(members)
-    for film in range(5):
-        alone = selective.score_uncertainty(members[:, film])
+    for image in range(5):
+        alone = selective.score_uncertainty(members[:, image])
         for name, values in together.items():
-            assert values.shape == (5,) and values[film] == pytest.approx(float(alone[name]))
+            assert values.shape == (5,) and values[image] == pytest.approx(float(alone[name]))
 
 
 @settings(max_examples=50, deadline=None)
@@ -60,7 +60,7 @@ def test_disagreement_is_never_negative_nor_more_than_the_entropy(seed: int, num
 
 
 @pytest.mark.parametrize(
-    ("members", "said"),
+    ("members", "predicted"),
     [
         ([0.25] * 4, "at least one member"),
         (np.zeros((0, 3, 4)), "at least one member"),
@@ -69,8 +69,8 @@ def test_disagreement_is_never_negative_nor_more_than_the_entropy(seed: int, num
         ([[math.nan, 1.0, 0.0, 0.0]], "sum to 1"),
     ],
 )
-def test_what_is_no_probability_is_refused(members, said: str):
-    with pytest.raises(ValueError, match=said):
+def test_what_is_no_probability_is_rejected(members, predicted: str):
+    with pytest.raises(ValueError, match=predicted):
         selective.score_uncertainty(members)
 
 
@@ -116,8 +116,8 @@ def test_a_study_that_is_drawn_twice_counts_twice():
     counts = rng.integers(0, 3, (4, 30))
     areas = selective.measure_risk_area(uncertainty, wrong, counts)
     for area, row in zip(areas, counts, strict=True):
-        drawn = rng.permutation(np.repeat(np.arange(30), row))
-        assert area == pytest.approx(selective.trace_risk_coverage(uncertainty[drawn], wrong[drawn]).mean())
+        synthetic = rng.permutation(np.repeat(np.arange(30), row))
+        assert area == pytest.approx(selective.trace_risk_coverage(uncertainty[synthetic], wrong[synthetic]).mean())
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_the_surest_are_kept(coverage: float, kept: list[int]):
 
 
 @pytest.mark.parametrize("coverage", [0, -0.1, 1.1, math.nan])
-def test_a_coverage_is_a_share(coverage: float):
+def test_a_coverage_is_a_fraction(coverage: float):
     with pytest.raises(ValueError, match="coverage"):
         selective.keep_surest([0.5, 0.1], coverage)

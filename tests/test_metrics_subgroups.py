@@ -11,21 +11,21 @@ import pytest
 from scripts.errors import InputError
 from scripts.metrics import subgroups
 from scripts.metrics.bootstrap import Interval
-from scripts.metrics.studies import JudgedStudies
+from scripts.metrics.reliability.traits import collect_traits, read_metadata_table
+from scripts.metrics.studies import EvaluatedStudies
 from scripts.metrics.subgroups import Subgroup, cut_quartiles, measure_subgroups, sort_names
-from scripts.metrics.trust.traits import collect_traits, read_facts
 
 
-def draw_studies(number: int = 240, seed: int = 0) -> JudgedStudies:
+def draw_studies(number: int = 240, seed: int = 0) -> EvaluatedStudies:
     """Studies of four classes in turn, two a patient; of every second patient the answers are noise."""
     rng = np.random.default_rng(seed)
     groups = np.arange(number) // 2
     labels = (np.arange(number) + groups) % 4
     clear = rng.dirichlet((1, 1, 1, 1), number) + 2 * np.eye(4)[labels] * (groups % 2 == 0)[:, None]
-    return JudgedStudies(clear / clear.sum(axis=1, keepdims=True), labels, groups, number // 2)
+    return EvaluatedStudies(clear / clear.sum(axis=1, keepdims=True), labels, groups, number // 2)
 
 
-def make_film(image: str = "a", **changes: Any) -> dict[str, Any]:
+def make_image(image: str = "a", **changes: Any) -> dict[str, Any]:
     return {"image_id": image, "lung_box": [0, 0, 5, 10], "height": 10, "width": 10, "duplicate_of": None} | changes
 
 
@@ -34,10 +34,10 @@ def make_film(image: str = "a", **changes: Any) -> dict[str, Any]:
 
 def test_scores_are_those_of_the_part_and_of_the_rest_on_the_same_resamples():
     studies = draw_studies()
-    weights = studies.draw_weights(40)
+    weights = studies.sample_weights(40)
     names = ["noise" if group % 2 else "clear" for group in studies.groups]
-    clear, noise = measure_subgroups(studies, {"answers": names}, weights)
-    assert (clear.trait, clear.name, noise.name) == ("answers", "clear", "noise")
+    clear, noise = measure_subgroups(studies, {"responses": names}, weights)
+    assert (clear.trait, clear.name, noise.name) == ("responses", "clear", "noise")
     assert clear.num_of_class == (30, 30, 30, 30) == noise.num_of_class
     inside = studies.groups % 2 == 0
     part, rest = studies.keep(inside).measure(weights), studies.keep(~inside).measure(weights)
@@ -67,7 +67,7 @@ def test_too_few_are_not_measured(kept_of_class: tuple[int, ...], study_map: boo
     names = np.full(len(studies), "rest")
     for place, number in enumerate(kept_of_class):
         names[np.flatnonzero(studies.labels == place)[:number]] = "part"
-    part, rest = measure_subgroups(studies, {"trait": names.tolist()}, studies.draw_weights(3))
+    part, rest = measure_subgroups(studies, {"trait": names.tolist()}, studies.sample_weights(3))
     for group in (part, rest):
         assert {name: each is not None for name, each in group.differences.items()} == {
             "study_map": study_map,
@@ -79,7 +79,7 @@ def test_too_few_are_not_measured(kept_of_class: tuple[int, ...], study_map: boo
 
 def test_a_trait_that_all_share_is_no_subgroup():
     studies = draw_studies(80)
-    assert measure_subgroups(studies, {"planet": ["earth"] * 80}, studies.draw_weights(3)) == []
+    assert measure_subgroups(studies, {"planet": ["earth"] * 80}, studies.sample_weights(3)) == []
 
 
 def test_differences_are_counted_and_a_mirrored_one_once():
@@ -118,65 +118,70 @@ def test_ranges_are_sorted_by_number_then_words_then_the_unknown():
 
 
 def test_traits_of_the_datalist_and_of_the_flags():
-    films = [
-        [make_film("a"), make_film("b", lung_box=None)],
-        [make_film("c", lung_box=[0, 0, 10, 5], width=20, duplicate_of="z")],
-        [make_film("d", lung_box=None, width=20)],
-        [make_film("e", lung_box=[0, 0, 10, 10])],
+    images = [
+        [make_image("a"), make_image("b", lung_box=None)],
+        [make_image("c", lung_box=[0, 0, 10, 5], width=20, duplicate_of="z")],
+        [make_image("d", lung_box=None, width=20)],
+        [make_image("e", lung_box=[0, 0, 10, 10])],
     ]
     traits = collect_traits(
-        films, {"b": ("whole_film",), "d": ("unsure_lungs", "whole_film"), "e": ()}, frozenset({"e"})
+        images, {"b": ("whole_image",), "d": ("unsure_lungs", "whole_image"), "e": ()}, frozenset({"e"})
     )
     assert traits == {
-        "lung box area, share of the film": ["0.5", "0.25", "not said", "1"],
+        "lung box area, fraction of the image": ["0.5", "0.25", "not said", "1"],
         "images of the study": ["2 or more", "1", "1", "1"],
         "near-duplicate in the set": ["no", "yes", "no", "yes"],
         "flag unsure_lungs": ["no", "no", "yes", "no"],
-        "flag whole_film": ["yes", "no", "yes", "no"],
+        "flag whole_image": ["yes", "no", "yes", "no"],
     }
 
 
-def test_facts_are_words_or_numbers_and_two_films_may_disagree():
-    films = [[make_film("a"), make_film("b")], [make_film("c")], [make_film("d"), make_film("e")], [make_film("f")]]
-    facts = {
+def test_metadata_are_words_or_numbers_and_two_images_may_disagree():
+    images = [
+        [make_image("a"), make_image("b")],
+        [make_image("c")],
+        [make_image("d"), make_image("e")],
+        [make_image("f")],
+    ]
+    metadata = {
         "a": {"view": "PA", "kilovolts": "100"},
         "b": {"view": "AP", "kilovolts": "120"},
         "c": {"view": "", "kilovolts": ""},
         "d": {"view": "PA", "kilovolts": "80"},
         "e": {"view": "", "kilovolts": ""},
     }
-    traits = collect_traits(films, {}, facts=facts)
+    traits = collect_traits(images, {}, metadata=metadata)
     assert traits["view"] == ["mixed", "not said", "PA", "not said"]
     assert traits["kilovolts"] == ["110", "not said", "80", "not said"]
 
 
-# The table of facts
+# The table of metadata
 
 
-def test_a_table_of_facts_is_read(tmp_path: Path):
-    path = tmp_path / "facts.csv"
+def test_a_table_of_metadata_is_read(tmp_path: Path):
+    path = tmp_path / "metadata.csv"
     path.write_text("view, image_id,age\nPA,a, 40 to 59\n,b,\n", encoding="utf-8-sig")
-    assert read_facts(path) == {"a": {"view": "PA", "age": "40 to 59"}, "b": {"view": "", "age": ""}}
+    assert read_metadata_table(path) == {"a": {"view": "PA", "age": "40 to 59"}, "b": {"view": "", "age": ""}}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "predicted"),
     [
         (None, "no file"),
         ("", "image_id"),
         ("view,age\nPA,3\n", "image_id"),
         ("image_id,view,view\na,PA,AP\n", "name of its own"),
         ("image_id,\na,PA\n", "name of its own"),
-        ("image_id,view\na\n", "2 cells, found 1 at facts.csv line 2"),
-        ("image_id,view\na,PA\na,AP\n", "second row at facts.csv line 3"),
+        ("image_id,view\na\n", "2 cells, found 1 at metadata.csv line 2"),
+        ("image_id,view\na,PA\na,AP\n", "second row at metadata.csv line 3"),
         ("image_id,view\n,PA\n", "empty one"),
         ('image_id,view\n"a,PA\n', "UTF-8 text"),
     ],
 )
-def test_a_wrong_table_of_facts_is_refused_in_one_line(text: str | None, said: str, tmp_path: Path):
-    path = tmp_path / "facts.csv"
+def test_a_wrong_table_of_metadata_is_rejected_in_one_line(text: str | None, predicted: str, tmp_path: Path):
+    path = tmp_path / "metadata.csv"
     if text is not None:
         path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=said) as refused:
-        read_facts(path)
-    assert "\n" not in str(refused.value)
+    with pytest.raises(InputError, match=predicted) as rejected:
+        read_metadata_table(path)
+    assert "\n" not in str(rejected.value)

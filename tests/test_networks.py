@@ -15,7 +15,7 @@ from scripts.boxes import compute_iou, compute_paired_iou
 from scripts.errors import InputError
 from scripts.losses import LungBoxLoss
 from scripts.networks import (
-    ARTICLE_MASK_WIDTHS,
+    SEVENTEENTH_PLACE_MASK_WIDTHS,
     SLIM_MASK_WIDTHS,
     LungDetector,
     MaskDecoder,
@@ -23,11 +23,11 @@ from scripts.networks import (
     StudyClassifier,
     StudyEnsemble,
 )
-from scripts.networks.lungs import average_places, measure_spread
+from scripts.networks.lungs import average_positions, measure_edge_std
 
 TINY = "test_efficientnet"  # timm's own test model: stride 32, a third of a million parameters
 SHIPPED = "tf_efficientnetv2_b0"
-FILMS = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
 
 
 def build_network(encoder: str = TINY, **arguments: Any) -> StudyClassifier:
@@ -41,8 +41,8 @@ def network() -> StudyClassifier:
 
 
 @torch.no_grad()
-def test_a_film_gets_four_logits_and_a_mask_at_its_own_resolution(network: StudyClassifier):
-    logits = network(FILMS)
+def test_an_image_gets_four_logits_and_a_mask_at_its_own_resolution(network: StudyClassifier):
+    logits = network(IMAGES)
     assert {name: tuple(value.shape) for name, value in logits.items()} == {"study": (2, 4), "mask": (2, 1, 64, 96)}
     assert all(torch.isfinite(value).all() for value in logits.values())
 
@@ -51,13 +51,13 @@ def test_a_film_gets_four_logits_and_a_mask_at_its_own_resolution(network: Study
 @torch.no_grad()
 def test_without_widths_there_is_no_decoder(widths: Any):
     network = build_network(mask_widths=widths)
-    assert set(network(FILMS)) == {"study"}
+    assert set(network(IMAGES)) == {"study"}
     assert not any(name.startswith("mask_decoder") for name in network.state_dict())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @torch.no_grad()
-def test_a_film_has_one_channel_and_others_are_possible(channels: int):
+def test_an_image_has_one_channel_and_others_are_possible(channels: int):
     network = build_network(in_channels=channels)
     first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
     assert first.in_channels == channels
@@ -70,14 +70,14 @@ def test_one_channel_is_the_default(network: StudyClassifier):
 
 @torch.no_grad()
 def test_the_number_of_classes_is_an_argument():
-    assert build_network(num_classes=2)(FILMS)["study"].shape == (2, 2)
+    assert build_network(num_classes=2)(IMAGES)["study"].shape == (2, 2)
 
 
 @pytest.mark.parametrize(
     ("height", "width", "nearest"),
     [(65, 64, "64 x 64"), (64, 81, "64 x 96"), (1, 64, "32 x 64"), (448, 450, "448 x 448"), (15, 15, "32 x 32")],
 )
-def test_a_size_that_does_not_fit_is_refused_with_the_nearest_valid_one(
+def test_a_size_that_does_not_fit_is_rejected_with_the_nearest_valid_one(
     network: StudyClassifier, height: int, width: int, nearest: str
 ):
     with pytest.raises(ValueError, match=f"got {height} x {width}; the nearest valid size is {nearest}"):
@@ -89,7 +89,7 @@ def count_parameters(module: torch.nn.Module) -> int:
 
 
 def test_the_articles_decoder_has_14_and_a_half_million_parameters():
-    decoder = MaskDecoder(1280, ARTICLE_MASK_WIDTHS)
+    decoder = MaskDecoder(1280, SEVENTEENTH_PLACE_MASK_WIDTHS)
     assert round(count_parameters(decoder) / 1e6, 1) == 14.5
 
 
@@ -108,22 +108,22 @@ def test_a_decoder_doubles_its_map_with_every_width():
 def test_the_scripted_network_equals_the_eager_one(encoder: str, widths: Any, tmp_path: Path):
     network = build_network(encoder, mask_widths=widths)
     torch.jit.script(network).save(tmp_path / "network.ts")
-    scripted = torch.jit.load(tmp_path / "network.ts")(FILMS)
-    eager = network(FILMS)
+    scripted = torch.jit.load(tmp_path / "network.ts")(IMAGES)
+    eager = network(IMAGES)
     assert scripted.keys() == eager.keys()
     for name, value in eager.items():
         torch.testing.assert_close(scripted[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_the_scripted_network_refuses_a_size_as_the_eager_one_does(network: StudyClassifier):
+def test_the_scripted_network_rejects_a_size_as_the_eager_one_does(network: StudyClassifier):
     with pytest.raises(torch.jit.Error, match="the nearest valid size is 64 x 64"):
         torch.jit.script(network)(torch.zeros(1, 1, 65, 64))
 
 
 @torch.no_grad()
-def test_a_film_is_judged_alike_alone_and_in_a_batch(network: StudyClassifier):
-    together = network(FILMS)
-    for name, value in network(FILMS[1:]).items():
+def test_an_image_is_evaluated_alike_alone_and_in_a_batch(network: StudyClassifier):
+    together = network(IMAGES)
+    for name, value in network(IMAGES[1:]).items():
         torch.testing.assert_close(value, together[name][1:], rtol=1e-5, atol=1e-6)
 
 
@@ -154,37 +154,39 @@ def test_encoder_weights_come_from_a_file_and_a_classifiers_surplus_is_ignored(s
         assert torch.equal(target.encoder.state_dict()[name], value)
 
 
-def test_missing_encoder_weights_are_refused_by_name(tmp_path: Path):
+def test_missing_encoder_weights_are_rejected_by_name(tmp_path: Path):
     with pytest.raises(InputError, match=r"found nothing at .*absent\.pt; correct the path or set weights to null"):
         build_network(weights=tmp_path / "absent.pt")
 
 
-def test_weights_of_another_encoder_are_refused(tmp_path: Path):
+def test_weights_of_another_encoder_are_rejected(tmp_path: Path):
     torch.save(torch.nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
     with pytest.raises(InputError, match=r"tensors missing in other\.pt; choose the matching encoder"):
         build_network(weights=tmp_path / "other.pt")
 
 
-def test_weights_for_colour_pictures_are_refused(tmp_path: Path):
+def test_weights_for_colour_pictures_are_rejected(tmp_path: Path):
     torch.save(build_network(in_channels=3).encoder.state_dict(), tmp_path / "colour.pt")
     with pytest.raises(InputError, match=r"in colour\.pt; choose the matching encoder and number of channels"):
         build_network(weights=tmp_path / "colour.pt")
 
 
 @pytest.mark.parametrize("name", ["damaged.pt", "damaged.safetensors"])
-def test_damaged_encoder_weights_are_refused(name: str, tmp_path: Path):
+def test_damaged_encoder_weights_are_rejected(name: str, tmp_path: Path):
     (tmp_path / name).write_bytes(b"damaged")
     with pytest.raises(InputError, match=re.escape(name)):
         build_network(weights=tmp_path / name)
 
 
 @pytest.mark.parametrize("weights", [None, "hub"])
-def test_an_unknown_encoder_is_refused_by_name(weights: str | None):
+def test_an_unknown_encoder_is_rejected_by_name(weights: str | None):
     with pytest.raises(InputError, match="expected the name of a timm model, found 'efficientnet_v9'"):
         StudyClassifier("efficientnet_v9", weights=weights)
 
 
-def test_the_hub_is_told_in_one_clear_line_when_it_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_hub_is_reported_in_one_clear_line_when_it_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
@@ -221,7 +223,7 @@ def test_a_detector_begins_with_the_encoder_of_a_study_classifier(detector: type
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_a_detector_refuses_the_weights_of_another_encoder(detector: type, tmp_path: Path):
+def test_a_detector_rejects_the_weights_of_another_encoder(detector: type, tmp_path: Path):
     torch.save(StudyClassifier("test_resnet").state_dict(), tmp_path / "other.pt")
     with pytest.raises(
         InputError, match=r"weights of this encoder, found .* in other\.pt; choose the matching encoder"
@@ -238,19 +240,19 @@ def test_encoders_whose_first_map_has_stride_2_or_4_give_the_same_strides(
 
 
 @pytest.mark.parametrize(("detector", "strides"), [(LungDetector, "16, 32"), (OpacityDetector, "8, 16, 32")])
-def test_an_encoder_without_these_strides_is_refused(detector: type, strides: str):
+def test_an_encoder_without_these_strides_is_rejected(detector: type, strides: str):
     with pytest.raises(InputError, match=f"an encoder with maps of stride {strides}, found 16, 16.* in test_vit"):
         detector("test_vit")
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_an_encoder_without_enough_maps_is_told_by_name(detector: type):
+def test_an_encoder_without_enough_maps_is_reported_by_name(detector: type):
     with pytest.raises(InputError, match="expected the name of a timm model, found 'efficientnet_v9'"):
         detector("efficientnet_v9")
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
-def test_a_detector_refuses_a_size_that_does_not_fit(detector: type):
+def test_a_detector_rejects_a_size_that_does_not_fit(detector: type):
     network = detector(TINY).eval()
     images = torch.zeros(1, 1, 64, 81)
     with pytest.raises(ValueError, match="got 64 x 81; the nearest valid size is 64 x 96"):
@@ -267,17 +269,17 @@ def lung_detector() -> LungDetector:
 
 
 @torch.no_grad()
-def test_each_edge_is_a_distribution_along_its_own_side_of_the_film(lung_detector: LungDetector):
-    found = lung_detector(FILMS)  # 64 rows, 96 columns: 4 x 6 cells of 4 places
-    shapes = {"x": (2, 2, 24), "y": (2, 2, 16), "box": (2, 4), "spread": (2,), "lungs": (2,), "turn": (2, 4)}
+def test_each_edge_is_a_distribution_along_its_own_side_of_the_image(lung_detector: LungDetector):
+    found = lung_detector(IMAGES)  # 64 rows, 96 columns: 4 x 6 cells of 4 places
+    shapes = {"x": (2, 2, 24), "y": (2, 2, 16), "box": (2, 4), "edge_std": (2,), "lungs": (2,), "rotation": (2, 4)}
     assert {name: tuple(value.shape) for name, value in found.items()} == shapes
     assert all(torch.isfinite(value).all() for value in found.values())
-    assert LungDetector(TINY, places_per_cell=3).eval()(FILMS)["x"].shape == (2, 2, 18)
+    assert LungDetector(TINY, positions_per_cell=3).eval()(IMAGES)["x"].shape == (2, 2, 18)
 
 
 @pytest.mark.parametrize("seed", range(4))
 @torch.no_grad()
-def test_edges_stand_in_order_within_the_film_however_odd_the_weights_are(seed: int):
+def test_edges_stand_in_order_within_the_image_however_odd_the_weights_are(seed: int):
     torch.manual_seed(seed)
     network = LungDetector(TINY).eval()
     for head in (network.x, network.y):
@@ -289,33 +291,33 @@ def test_edges_stand_in_order_within_the_film_however_odd_the_weights_are(seed: 
 
 @torch.no_grad()
 def test_the_box_and_its_spread_are_those_of_the_distributions(lung_detector: LungDetector):
-    found = lung_detector(FILMS)
-    for film in range(2):
-        means, spreads = {}, []
+    found = lung_detector(IMAGES)
+    for image in range(2):
+        means, edge_stds = {}, []
         for axis in ("x", "y"):
-            logits = found[axis][film].double().numpy()
-            places = np.linspace(0, 1, logits.shape[1])
-            shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-            means[axis] = sorted(shares @ places)
-            spreads += [np.sqrt(row @ places**2 - (row @ places) ** 2) for row in shares]
+            logits = found[axis][image].double().numpy()
+            positions = np.linspace(0, 1, logits.shape[1])
+            ensemble_weights = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+            means[axis] = sorted(ensemble_weights @ positions)
+            edge_stds += [np.sqrt(row @ positions**2 - (row @ positions) ** 2) for row in ensemble_weights]
         expected = [means["x"][0], means["y"][0], means["x"][1], means["y"][1]]
-        np.testing.assert_allclose(found["box"][film], expected, atol=1e-5)
-        assert found["spread"][film].item() == pytest.approx(max(spreads), abs=1e-5), "that of the least sure edge"
+        np.testing.assert_allclose(found["box"][image], expected, atol=1e-5)
+        assert found["edge_std"][image].item() == pytest.approx(max(edge_stds), abs=1e-5), "that of the least sure edge"
 
 
 @pytest.mark.parametrize(
-    ("logits", "mean", "spread"),
+    ("logits", "mean", "edge_std"),
     [
         ([0, 0, 50, 0, 0], 0.5, 0.0),
-        ([50, 0, 0, 0, 50], 0.5, 0.5),  # torn between the film's two ends
+        ([50, 0, 0, 0, 50], 0.5, 0.5),  # torn between the image's two ends
         ([0, 50, 50, 0, 0], 0.375, 0.125),
         ([0, 0, 0, 0, 50], 1.0, 0.0),
     ],
 )
-def test_spread_tells_how_sure_an_edge_is(logits: list[float], mean: float, spread: float):
+def test_spread_reports_how_sure_an_edge_is(logits: list[float], mean: float, edge_std: float):
     edges = torch.tensor([[logits, logits]], dtype=torch.float32)
-    torch.testing.assert_close(average_places(edges), torch.full((1, 2), mean))
-    torch.testing.assert_close(measure_spread(edges), torch.full((1, 2), spread), atol=1e-5, rtol=0)
+    torch.testing.assert_close(average_positions(edges), torch.full((1, 2), mean))
+    torch.testing.assert_close(measure_edge_std(edges), torch.full((1, 2), edge_std), atol=1e-5, rtol=0)
 
 
 class OneBrightCell(torch.nn.Module):
@@ -331,7 +333,7 @@ class OneBrightCell(torch.nn.Module):
 
 
 @torch.no_grad()
-def test_x_reads_columns_and_y_reads_rows_each_place_in_the_order_of_the_film():
+def test_x_reads_columns_and_y_reads_rows_each_place_in_the_order_of_the_image():
     torch.manual_seed(0)
     network = LungDetector(TINY).eval()
     says = []
@@ -350,22 +352,22 @@ def test_the_scripted_lung_detector_equals_the_eager_one(encoder: str, tmp_path:
     torch.manual_seed(0)
     network = LungDetector(encoder).eval()
     torch.jit.script(network).save(tmp_path / "network.ts")
-    scripted, eager = torch.jit.load(tmp_path / "network.ts")(FILMS), network(FILMS)
+    scripted, eager = torch.jit.load(tmp_path / "network.ts")(IMAGES), network(IMAGES)
     assert scripted.keys() == eager.keys()
     for name, value in eager.items():
         torch.testing.assert_close(scripted[name], value, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_the_lungs_of_a_film_are_found_alike_alone_and_in_a_batch(lung_detector: LungDetector):
-    together = lung_detector(FILMS)
-    for name, value in lung_detector(FILMS[1:]).items():
+def test_the_lungs_of_an_image_are_found_alike_alone_and_in_a_batch(lung_detector: LungDetector):
+    together = lung_detector(IMAGES)
+    for name, value in lung_detector(IMAGES[1:]).items():
         torch.testing.assert_close(value, together[name][1:], rtol=1e-5, atol=1e-6)
 
 
-def draw_rectangles(films: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_rectangles(number: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Bright rectangles anywhere on pictures of 64 rows and 128 columns, and their boxes (B, 4)."""
-    images, boxes = 0.1 * torch.rand(films, 1, 64, 128, generator=generator), []
+    images, boxes = 0.1 * torch.rand(number, 1, 64, 128, generator=generator), []
     for image in images:
         width, height = (int(torch.randint(16, most, (1,), generator=generator)) for most in (60, 40))
         x, y = (int(torch.randint(0, most, (1,), generator=generator)) for most in (128 - width, 64 - height))
@@ -377,20 +379,20 @@ def draw_rectangles(films: int, generator: torch.Generator) -> tuple[torch.Tenso
 def test_every_parameter_of_the_lung_detector_learns_from_its_loss():
     torch.manual_seed(0)
     network, (images, boxes) = LungDetector(TINY).train(), draw_rectangles(4, torch.Generator().manual_seed(0))
-    targets = [{"boxes": box[None], "size": (64, 128), "turn": turn} for turn, box in enumerate(boxes)]
+    targets = [{"boxes": box[None], "size": (64, 128), "rotation": rotation} for rotation, box in enumerate(boxes)]
     LungBoxLoss()(network(images), targets).backward()
     idle = [name for name, each in network.named_parameters() if each.grad is None or not each.grad.any()]
     assert idle == []
 
 
 @pytest.mark.slow
-def test_the_lung_detector_learns_to_find_what_it_has_not_seen_off_the_middle_of_films_that_are_not_square():
+def test_the_lung_detector_learns_to_find_what_it_has_not_seen_off_the_middle_of_images_that_are_not_square():
     torch.manual_seed(0)
     generator, network = torch.Generator().manual_seed(0), LungDetector(TINY, width=32).train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     for _ in range(60):
         images, boxes = draw_rectangles(8, generator)
-        targets = [{"boxes": box[None], "size": (64, 128), "turn": 0} for box in boxes]
+        targets = [{"boxes": box[None], "size": (64, 128), "rotation": 0} for box in boxes]
         optimizer.zero_grad()
         LungBoxLoss()(network(images), targets).backward()
         optimizer.step()
@@ -409,7 +411,7 @@ def build_detector(**arguments: Any) -> OpacityDetector:
 
 
 def describe(*boxes: list[float]) -> dict[str, Any]:
-    known = {"size": (64, 128), "turn": 0, "image_id": "a"}
+    known = {"size": (64, 128), "rotation": 0, "image_id": "a"}
     return {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.zeros(len(boxes), dtype=torch.long), **known}
 
 
@@ -468,7 +470,7 @@ def test_anchors_of_another_shape_and_number_are_height_and_width_in_cells_of_ea
     assert sizes.tolist() == [[48, 16], [96, 32], [192, 64]] and len(found["boxes"]) > 0
 
 
-def test_the_opacity_detector_learns_where_a_box_lies_off_the_middle_of_a_film_that_is_not_square():
+def test_the_opacity_detector_learns_where_a_box_lies_off_the_middle_of_an_image_that_is_not_square():
     detector = build_detector().train()
     image, box = 0.1 * torch.rand(1, 1, 64, 128), [80.0, 40.0, 120.0, 60.0]
     image[:, :, 40:60, 80:120] += 0.8
@@ -483,7 +485,7 @@ def test_the_opacity_detector_learns_where_a_box_lies_off_the_middle_of_a_film_t
     assert compute_iou(found["boxes"][:1], [box]).item() > 0.6 and found["scores"][0] > 0.5
 
 
-def test_films_without_boxes_are_learned_from_as_background():
+def test_images_without_boxes_are_learned_from_as_background():
     detector, images = build_detector().train(), torch.rand(2, 1, 64, 128)
     losses = detector(images, [describe(), describe()])
     assert losses["box_regression"] == 0
@@ -493,7 +495,7 @@ def test_films_without_boxes_are_learned_from_as_background():
     assert all(torch.isfinite(each.grad).all() for each in detector.parameters() if each.grad is not None)
 
 
-def test_films_with_and_without_boxes_stand_in_one_batch():
+def test_images_with_and_without_boxes_stand_in_one_batch():
     detector, images = build_detector().train(), torch.rand(2, 1, 64, 128)
     losses = detector(images, [describe(), describe([10.0, 5, 30, 45], [80, 10, 110, 60])])
     assert losses["box_regression"] > 0 and all(torch.isfinite(loss) for loss in losses.values())
@@ -505,7 +507,7 @@ def test_a_target_is_left_as_it_was_given():
     assert target["boxes"].tolist() == [[10, 5, 30, 45]]
 
 
-def test_training_without_targets_is_refused():
+def test_training_without_targets_is_rejected():
     with pytest.raises(ValueError, match="targets"):
         build_detector().train()(torch.rand(1, 1, 64, 128))
 
@@ -525,13 +527,13 @@ def test_boxes_come_best_first_within_the_picture_and_no_more_than_asked():
 
 
 @torch.no_grad()
-def test_boxes_below_the_least_score_are_not_told():
+def test_boxes_below_the_least_score_are_not_reported():
     (found,) = build_detector(min_score=0.5).eval()(torch.rand(1, 1, 64, 128))
     assert found["boxes"].shape == (0, 4) and found["scores"].shape == (0,)
 
 
 @torch.no_grad()
-def test_the_boxes_of_a_film_are_the_same_alone_in_a_batch_and_after_films_of_another_size():
+def test_the_boxes_of_an_image_are_the_same_alone_in_a_batch_and_after_images_of_another_size():
     detector, images = build_detector(min_score=0.0).eval(), torch.rand(3, 1, 64, 128)
     together = detector(images)
     detector(torch.rand(1, 1, 128, 64))
@@ -564,7 +566,7 @@ def test_every_parameter_of_the_opacity_detector_learns():
 def test_the_network_inside_of_the_opacity_detector_can_be_scripted(tmp_path: Path):
     network = build_detector().eval().network
     torch.jit.script(network).save(tmp_path / "network.ts")
-    scripted, eager = torch.jit.load(tmp_path / "network.ts")(FILMS), network(FILMS)
+    scripted, eager = torch.jit.load(tmp_path / "network.ts")(IMAGES), network(IMAGES)
     assert scripted.keys() == eager.keys() == {"classification", "box_regression"}
     for name, maps in eager.items():
         assert [tuple(each.shape[2:]) for each in maps] == [(8, 12), (4, 6), (2, 3)]
@@ -587,15 +589,15 @@ class Fixed(torch.nn.Module):
         return out if self.mask is None else {**out, "mask": torch.full((len(image), 1, 2, 2), self.mask)}
 
 
-@pytest.mark.parametrize("shares", [None, [1.0, 1.0], [3.0, 1.0]])
-def test_an_ensemble_is_the_weighted_mean_of_probabilities(shares: list[float] | None):
+@pytest.mark.parametrize("ensemble_weights", [None, [1.0, 1.0], [3.0, 1.0]])
+def test_an_ensemble_is_the_weighted_mean_of_probabilities(ensemble_weights: list[float] | None):
     first, second = [2.0, 0.0, -1.0, 0.5], [-1.0, 1.0, 3.0, 0.0]
-    network = StudyEnsemble([Fixed(first, 2.0), Fixed(second, -1.0)], shares)
+    network = StudyEnsemble([Fixed(first, 2.0), Fixed(second, -1.0)], ensemble_weights)
     out = network(torch.zeros(3, 1, 2, 2))
-    share = 0.75 if shares == [3.0, 1.0] else 0.5
-    study = share * torch.tensor(first).softmax(0) + (1 - share) * torch.tensor(second).softmax(0)
+    ensemble_weight = 0.75 if ensemble_weights == [3.0, 1.0] else 0.5
+    study = ensemble_weight * torch.tensor(first).softmax(0) + (1 - ensemble_weight) * torch.tensor(second).softmax(0)
     assert torch.allclose(out["study"].softmax(1), study.expand(3, -1))
-    mask = share * torch.tensor(2.0).sigmoid() + (1 - share) * torch.tensor(-1.0).sigmoid()
+    mask = ensemble_weight * torch.tensor(2.0).sigmoid() + (1 - ensemble_weight) * torch.tensor(-1.0).sigmoid()
     assert torch.allclose(out["mask"].sigmoid(), mask.expand(3, 1, 2, 2))
 
 
@@ -603,7 +605,7 @@ def test_an_ensemble_of_classifiers_without_mask_has_none():
     assert set(StudyEnsemble([Fixed([0.0] * 4)])(torch.zeros(1, 1, 2, 2))) == {"study"}
 
 
-@pytest.mark.parametrize(("members", "shares"), [(0, None), (2, [1.0]), (2, [1.0, 0.0]), (2, [1.0, -1.0])])
-def test_an_ensemble_needs_members_and_a_share_for_each(members: int, shares: list[float] | None):
-    with pytest.raises(InputError, match=f"a share above 0 for each of {members} members"):
-        StudyEnsemble([Fixed([0.0] * 4) for _ in range(members)], shares)
+@pytest.mark.parametrize(("members", "ensemble_weights"), [(0, None), (2, [1.0]), (2, [1.0, 0.0]), (2, [1.0, -1.0])])
+def test_an_ensemble_needs_members_and_a_fraction_for_each(members: int, ensemble_weights: list[float] | None):
+    with pytest.raises(InputError, match=f"a fraction above 0 for each of {members} members"):
+        StudyEnsemble([Fixed([0.0] * 4) for _ in range(members)], ensemble_weights)

@@ -13,7 +13,7 @@ from scripts.errors import InputError
 from scripts.networks import CoarseMaskClassifier, StudyClassifier
 
 TINY = "test_efficientnet"
-FILMS = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))
 #: timm's smallest Swin, made smaller still: windows of 2 x 2 cells that are shifted in its first stage.
 SWIN = "swin_tiny_patch4_window7_224"
 TINY_SWIN: dict[str, Any] = {
@@ -34,8 +34,8 @@ def build(kind: type = StudyClassifier, encoder: str = TINY, **arguments: Any) -
 
 
 @torch.no_grad()
-def test_a_coarse_mask_has_one_logit_for_each_cell_of_16_pixels_at_the_films_resolution():
-    mask = build(CoarseMaskClassifier)(FILMS)["mask"]
+def test_a_coarse_mask_has_one_logit_for_each_cell_of_16_pixels_at_the_images_resolution():
+    mask = build(CoarseMaskClassifier)(IMAGES)["mask"]
     assert mask.shape == (2, 1, 64, 96)
     cells = mask[..., ::16, ::16]
     assert torch.equal(mask, cells.repeat_interleave(16, 2).repeat_interleave(16, 3))
@@ -47,11 +47,11 @@ def test_a_coarse_mask_leaves_the_study_as_it_is():
     plain, coarse = build(), build(CoarseMaskClassifier)
     coarse.classifier.load_state_dict(plain.classifier.state_dict())
     coarse.encoder.load_state_dict(plain.encoder.state_dict())
-    torch.testing.assert_close(coarse(FILMS)["study"], plain(FILMS)["study"])
+    torch.testing.assert_close(coarse(IMAGES)["study"], plain(IMAGES)["study"])
 
 
 def test_its_cross_entropy_is_that_against_the_mask_averaged_over_the_cells():
-    logits = build(CoarseMaskClassifier)(FILMS)["mask"]
+    logits = build(CoarseMaskClassifier)(IMAGES)["mask"]
     mask = torch.zeros(2, 1, 64, 96)
     mask[..., 10:41, 20:77] = 1  # on no border of a cell
     cells = functional.avg_pool2d(mask, 16)
@@ -77,12 +77,12 @@ def test_a_coarse_mask_has_its_two_convolutions_and_no_other_decoder():
     assert kernels == [(12, 48, 3, 3), (1, 12, 3, 3)] and network.mask_decoder is None
 
 
-def test_an_encoder_without_a_map_of_stride_16_before_its_last_is_refused():
+def test_an_encoder_without_a_map_of_stride_16_before_its_last_is_rejected():
     with pytest.raises(InputError, match="second-last map has stride 16, found one of stride 8 in test_efficientnet"):
         CoarseMaskClassifier("test_efficientnet", encoder_options={"output_stride": 8})
 
 
-def test_a_coarse_mask_refuses_a_size_that_does_not_fit():
+def test_a_coarse_mask_rejects_a_size_that_does_not_fit():
     with pytest.raises(ValueError, match="the nearest valid size is 64 x 96"):
         build(CoarseMaskClassifier)(torch.zeros(1, 1, 65, 96))
 
@@ -93,17 +93,19 @@ def test_a_coarse_mask_refuses_a_size_that_does_not_fit():
 @torch.no_grad()
 def test_grey_values_are_normalised_inside_of_the_network():
     plain, normalised = build(), build(pixel_mean=0.449, pixel_std=0.226)
-    expected = plain((FILMS - 0.449) / 0.226)
-    for name, value in normalised(FILMS).items():
+    expected = plain((IMAGES - 0.449) / 0.226)
+    for name, value in normalised(IMAGES).items():
         torch.testing.assert_close(value, expected[name])
-    assert not torch.allclose(plain(FILMS)["study"], expected["study"])
+    assert not torch.allclose(plain(IMAGES)["study"], expected["study"])
     assert normalised.state_dict().keys() == plain.state_dict().keys(), "weights fit both"
 
 
 @torch.no_grad()
 def test_a_normalised_network_can_be_scripted():
     network = build(pixel_mean=0.449, pixel_std=0.226)
-    torch.testing.assert_close(torch.jit.script(network)(FILMS)["study"], network(FILMS)["study"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.jit.script(network)(IMAGES)["study"], network(IMAGES)["study"], rtol=1e-4, atol=1e-5
+    )
 
 
 # Swin Transformer
@@ -112,18 +114,18 @@ def test_a_normalised_network_can_be_scripted():
 @torch.no_grad()
 def test_a_swin_transformer_gives_classes_and_a_mask_as_any_encoder():
     network = build(encoder=SWIN, encoder_options=TINY_SWIN)
-    found = network(FILMS[..., :64])
+    found = network(IMAGES[..., :64])
     assert found["study"].shape == (2, 4) and found["mask"].shape == (2, 1, 64, 64)
-    assert network.encoder(FILMS[..., :64]).shape == (2, network.encoder.num_features, 2, 2)
+    assert network.encoder(IMAGES[..., :64]).shape == (2, network.encoder.num_features, 2, 2)
 
 
 @torch.no_grad()
-def test_the_map_of_a_swin_transformer_lies_as_the_film_does():
-    """Rows stay rows: its channels come last, and a film that is turned turns the map's moved axes alone."""
+def test_the_map_of_a_swin_transformer_lies_as_the_image_does():
+    """Rows stay rows: its channels come last, and an image that is turned turns the map's moved axes alone."""
     encoder = build(encoder=SWIN, encoder_options={**TINY_SWIN, "img_size": (64, 128)}).encoder
-    film = torch.rand(1, 1, 64, 128)
-    assert encoder(film).shape[2:] == (2, 4)
-    torch.testing.assert_close(encoder(film), encoder.forward_features(film).permute(0, 3, 1, 2))
+    image = torch.rand(1, 1, 64, 128)
+    assert encoder(image).shape[2:] == (2, 4)
+    torch.testing.assert_close(encoder(image), encoder.forward_features(image).permute(0, 3, 1, 2))
 
 
 def test_every_parameter_of_a_swin_transformer_learns():
@@ -133,6 +135,6 @@ def test_every_parameter_of_a_swin_transformer_learns():
     assert [name for name, each in network.named_parameters() if each.grad is None] == []
 
 
-def test_a_swin_transformer_refuses_a_size_that_it_was_not_built_for():
+def test_a_swin_transformer_rejects_a_size_that_it_was_not_built_for():
     with pytest.raises(AssertionError, match="doesn't match model"):
-        build(encoder=SWIN, encoder_options=TINY_SWIN)(FILMS)
+        build(encoder=SWIN, encoder_options=TINY_SWIN)(IMAGES)

@@ -1,4 +1,4 @@
-"""What a run leaves behind: tables that agree with one another, a submission that scores, pictures of the film."""
+"""What a run leaves behind: tables that agree with one another, a submission that scores, pictures of the image."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import torch
 from ignite.engine import Engine
 from PIL import Image
 
-from scripts.errors import REFUSED_COLUMNS, InputError
+from scripts.errors import REJECTED_COLUMNS, InputError
 from scripts.files import compute_sha256, write_csv
 from scripts.findings import LogitsToFindingsd
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
-from scripts.metrics import Truth, read_submission, score_predictions
+from scripts.metrics import GroundTruth, read_submission, score_predictions
 from scripts.outputs import (
     FindingsWriter,
     LungCase,
@@ -30,30 +30,30 @@ from scripts.outputs import (
     write_tables,
 )
 from scripts.outputs.pictures import CAPTION_HEIGHT, CROP_COLOUR, OPACITY_COLOUR, SMALLEST_WIDTH
-from scripts.outputs.records import FilmFindings
-from scripts.outputs.sheets import DRAWN_COLOUR, FOUND_COLOUR
+from scripts.outputs.records import ImageFindings
+from scripts.outputs.sheets import ANNOTATED_COLOUR, DETECTED_COLOUR
 from scripts.radiographs import read_radiograph
-from scripts.synthetic import write_film
+from scripts.synthetic import write_image
 
 HEIGHT, WIDTH = 80, 120
 
 
-def make_film(image_id: str = "a", study_id: str = "s", negative: float = 0.1, **changes: Any) -> FilmFindings:
+def make_image(image_id: str = "a", study_id: str = "s", negative: float = 0.1, **changes: Any) -> ImageFindings:
     rest = (1 - negative) / 3
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "probabilities": dict(zip(STUDY_CLASSES, (negative, rest, rest, rest), strict=True)),
         "boxes": ((10.0, 20.0, 40.0, 60.0), (50.5, 20.25, 90.125, 70.0)),
         "scores": (0.8, 0.25),
         "none": negative,
         "crop_box": (5.0, 6.0, 110.0, 70.0),
     }
-    return FilmFindings(image_id, study_id, **{**facts, **changes})
+    return ImageFindings(image_id, study_id, **{**metadata, **changes})
 
 
-FILMS = (
-    make_film("a1", "A", negative=0.1),
-    make_film("a2", "A", negative=0.7, boxes=(), scores=()),
-    make_film("b1", "B", negative=0.9, flags=("whole_film",)),
+IMAGES = (
+    make_image("a1", "A", negative=0.1),
+    make_image("a2", "A", negative=0.7, boxes=(), scores=()),
+    make_image("b1", "B", negative=0.9, flags=("whole_image",)),
 )
 
 
@@ -63,55 +63,55 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def test_two_images_of_one_study_are_averaged():
-    studies = average_studies(FILMS)
+    studies = average_studies(IMAGES)
     assert list(studies) == ["A", "B"]
     assert studies["A"] == pytest.approx({"negative": 0.4, "typical": 0.2, "indeterminate": 0.2, "atypical": 0.2})
     assert studies["B"]["negative"] == pytest.approx(0.9)
 
 
-def test_the_order_of_films_changes_no_mean_and_no_film_is_lost():
-    studies = average_studies(FILMS[::-1])
-    assert studies["A"] == pytest.approx(average_studies(FILMS)["A"])
+def test_the_order_of_images_changes_no_mean_and_no_image_is_lost():
+    studies = average_studies(IMAGES[::-1])
+    assert studies["A"] == pytest.approx(average_studies(IMAGES)["A"])
     assert average_studies([]) == {}
 
 
-def test_tables_have_a_row_for_every_film_and_every_study(tmp_path: Path):
-    write_tables(FILMS, tmp_path)
-    films, studies = read_csv(tmp_path / "films.csv"), read_csv(tmp_path / "studies.csv")
-    assert [(row["image_id"], row["study_id"], row["num_boxes"], row["flags"]) for row in films] == [
+def test_tables_have_a_row_for_every_image_and_every_study(tmp_path: Path):
+    write_tables(IMAGES, tmp_path)
+    images, studies = read_csv(tmp_path / "images.csv"), read_csv(tmp_path / "studies.csv")
+    assert [(row["image_id"], row["study_id"], row["num_boxes"], row["flags"]) for row in images] == [
         ("a1", "A", "1", ""),
         ("a2", "A", "0", ""),
-        ("b1", "B", "1", "whole_film"),
+        ("b1", "B", "1", "whole_image"),
     ], "of two boxes the fainter one is not shown"
-    assert [(row["study_id"], row["num_films"], float(row["negative"])) for row in studies] == [
+    assert [(row["study_id"], row["num_images"], float(row["negative"])) for row in studies] == [
         ("A", "2", 0.4),
         ("B", "1", 0.9),
     ]
     content = json.loads((tmp_path / "predictions.json").read_text())
-    assert content["classes"] == list(STUDY_CLASSES) and content["studies"] == average_studies(FILMS)
-    assert [film["image_id"] for film in content["films"]] == ["a1", "a2", "b1"]
-    assert content["films"][0]["boxes"] == [list(box) for box in FILMS[0].boxes]
+    assert content["classes"] == list(STUDY_CLASSES) and content["studies"] == average_studies(IMAGES)
+    assert [image["image_id"] for image in content["images"]] == ["a1", "a2", "b1"]
+    assert content["images"][0]["boxes"] == [list(box) for box in IMAGES[0].boxes]
 
 
-def test_tables_of_no_film_are_empty_and_whole(tmp_path: Path):
+def test_tables_of_no_image_are_empty_and_whole(tmp_path: Path):
     write_tables([], tmp_path)
-    assert read_csv(tmp_path / "films.csv") == read_csv(tmp_path / "studies.csv") == []
+    assert read_csv(tmp_path / "images.csv") == read_csv(tmp_path / "studies.csv") == []
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@SUM(A1)"])
 def test_an_id_that_a_spreadsheet_would_run_is_escaped_in_every_table(tmp_path: Path, name: str):
-    films = [make_film(name, name)]
-    write_tables(films, tmp_path)
-    write_submission(films, tmp_path / "submission.csv")
+    images = [make_image(name, name)]
+    write_tables(images, tmp_path)
+    write_submission(images, tmp_path / "submission.csv")
     cells = [cell for path in tmp_path.glob("*.csv") for row in read_csv(path) for cell in row.values()]
     assert not [cell for cell in cells if cell.startswith(name)]
     assert f"'{name}" in cells
 
 
 def test_the_submission_is_read_back_as_it_was_meant(tmp_path: Path):
-    write_submission(FILMS, tmp_path / "submission.csv")
+    write_submission(IMAGES, tmp_path / "submission.csv")
     found = read_submission(tmp_path / "submission.csv")
-    assert found.study == {study: pytest.approx(row, abs=1e-6) for study, row in average_studies(FILMS).items()}
+    assert found.study == {study: pytest.approx(row, abs=1e-6) for study, row in average_studies(IMAGES).items()}
     assert found.image["a1"] == [
         ("opacity", 0.8, (10, 20, 40, 60)),
         ("opacity", 0.25, (50.5, 20.25, 90.125, 70)),
@@ -125,19 +125,21 @@ def test_the_submission_is_read_back_as_it_was_meant(tmp_path: Path):
     ("weight", "none"),
     [(1.0, (0.4, 0.4, 0.9)), (0.5, (0.3, 0.7, 0.55)), (0.0, (0.2, 1.0, 0.2))],
 )
-def test_none_of_a_film_blends_its_study_with_its_own_best_box(tmp_path: Path, weight: float, none: tuple[float, ...]):
-    films = [replace(film, none_weight=weight) for film in FILMS]  # best scores .8, none, .8
-    write_submission(films, tmp_path / "submission.csv")
+def test_none_of_an_image_blends_its_study_with_its_own_best_box(
+    tmp_path: Path, weight: float, none: tuple[float, ...]
+):
+    images = [replace(image, none_weight=weight) for image in IMAGES]  # best scores .8, none, .8
+    write_submission(images, tmp_path / "submission.csv")
     found = read_submission(tmp_path / "submission.csv").image
-    assert [found[film.image_id][-1] for film in films] == [("none", pytest.approx(each), UNIT_BOX) for each in none]
+    assert [found[image.image_id][-1] for image in images] == [("none", pytest.approx(each), UNIT_BOX) for each in none]
 
 
-def test_none_of_a_study_of_one_film_is_what_was_found_on_it(tmp_path: Path):
-    crop = {"crop_box": np.array([0.0, 0.0, WIDTH, HEIGHT]), "film_size": np.array([HEIGHT, WIDTH])}
+def test_none_of_a_study_of_one_image_is_what_was_found_on_it(tmp_path: Path):
+    crop = {"crop_box": np.array([0.0, 0.0, WIDTH, HEIGHT]), "original_size": np.array([HEIGHT, WIDTH])}
     boxes = {"boxes": np.array([[10.0, 20.0, 40.0, 60.0]]), "scores": np.array([0.75])}
     pred = {"study": torch.tensor([0.0, 2.0, 1.0, -1.0]), **boxes, **crop}
     result = LogitsToFindingsd(none_weight=0.3)({"pred": pred})["result"]
-    write_submission([FilmFindings.from_result("a", "s", result)], tmp_path / "submission.csv")
+    write_submission([ImageFindings.from_result("a", "s", result)], tmp_path / "submission.csv")
     (*_, (name, confidence, _)) = read_submission(tmp_path / "submission.csv").image["a"]
     assert (name, confidence) == ("none", pytest.approx(result["none"], abs=1e-6))
     assert result["none"] != pytest.approx(result["probabilities"]["negative"], abs=0.01)
@@ -145,19 +147,19 @@ def test_none_of_a_study_of_one_film_is_what_was_found_on_it(tmp_path: Path):
 
 def test_a_perfect_submission_scores_one(tmp_path: Path):
     boxes = ((10.0, 20.0, 40.0, 60.0),)
-    films, labels = [], {}
+    images, labels = [], {}
     for study, name in enumerate(STUDY_CLASSES):
         certain = {each: float(each == name) for each in STUDY_CLASSES}
         seen = {"boxes": (), "scores": ()} if name == "negative" else {"boxes": boxes, "scores": (0.9,)}
-        films.append(make_film(f"i{study}", f"s{study}", probabilities=certain, **seen))
+        images.append(make_image(f"i{study}", f"s{study}", probabilities=certain, **seen))
         labels[f"s{study}"] = name
-    write_submission(films, tmp_path / "submission.csv")
-    truth = Truth(
+    write_submission(images, tmp_path / "submission.csv")
+    ground_truth = GroundTruth(
         labels,
-        {film.image_id: np.array(film.boxes).reshape(-1, 4) for film in films},
-        {film.image_id: film.study_id for film in films},
+        {image.image_id: np.array(image.boxes).reshape(-1, 4) for image in images},
+        {image.image_id: image.study_id for image in images},
     )
-    assert set(score_predictions(read_submission(tmp_path / "submission.csv"), truth).values()) == {1.0}
+    assert set(score_predictions(read_submission(tmp_path / "submission.csv"), ground_truth).values()) == {1.0}
 
 
 def draw_gradient() -> np.ndarray:
@@ -170,15 +172,15 @@ def draw_region() -> np.ndarray:
     return mask
 
 
-def test_a_mask_is_a_png_in_the_films_own_pixels(tmp_path: Path):
+def test_a_mask_is_a_png_in_the_images_own_pixels(tmp_path: Path):
     write_mask(draw_region(), tmp_path / "mask.png")
     with Image.open(tmp_path / "mask.png") as picture:
         assert (picture.mode, picture.size) == ("L", (WIDTH, HEIGHT))
         np.testing.assert_array_equal(np.asarray(picture), draw_region() * 255)
 
 
-def open_overlay(folder: Path, pixels: np.ndarray, mask: np.ndarray, film: FilmFindings) -> np.ndarray:
-    draw_overlay(pixels, mask, film, folder / "overlay.png")
+def open_overlay(folder: Path, pixels: np.ndarray, mask: np.ndarray, image: ImageFindings) -> np.ndarray:
+    draw_overlay(pixels, mask, image, folder / "overlay.png")
     with Image.open(folder / "overlay.png") as picture:
         assert picture.mode == "RGB" and not picture.info, "no text, no time, no name of a program"
         return np.asarray(picture)
@@ -188,55 +190,57 @@ def count_pixels(picture: np.ndarray, colour: tuple[int, ...]) -> int:
     return int((picture == colour).all(axis=2).sum())
 
 
-def test_an_overlay_shows_the_film_with_mask_boxes_crop_and_caption(tmp_path: Path):
-    picture = open_overlay(tmp_path, draw_gradient(), draw_region(), make_film())
+def test_an_overlay_shows_the_image_with_mask_boxes_crop_and_caption(tmp_path: Path):
+    picture = open_overlay(tmp_path, draw_gradient(), draw_region(), make_image())
     assert picture.shape == (round(HEIGHT * SMALLEST_WIDTH / WIDTH) + CAPTION_HEIGHT, SMALLEST_WIDTH, 3)
     assert count_pixels(picture, OPACITY_COLOUR) > 500 and count_pixels(picture, CROP_COLOUR) > 500
     caption = picture[-CAPTION_HEIGHT:]
-    assert (caption == 255).all(axis=2).any(), "the classes are written below the film"
+    assert (caption == 255).all(axis=2).any(), "the classes are written below the image"
 
 
-def test_the_film_below_an_overlay_is_the_film(tmp_path: Path):
+def test_the_image_below_an_overlay_is_the_image(tmp_path: Path):
     """Grey, rows first, neither mirrored nor inverted."""
-    nothing = make_film(boxes=(), scores=(), crop_box=(0.0, 0.0, float(WIDTH), float(HEIGHT)))
+    nothing = make_image(boxes=(), scores=(), crop_box=(0.0, 0.0, float(WIDTH), float(HEIGHT)))
     picture = open_overlay(tmp_path, draw_gradient(), np.zeros((HEIGHT, WIDTH), np.uint8), nothing)
-    film = picture[2 : -CAPTION_HEIGHT - 2, 2:-2].astype(int)
-    assert (film == film[..., :1]).all(), "grey"
+    image = picture[2 : -CAPTION_HEIGHT - 2, 2:-2].astype(int)
+    assert (image == image[..., :1]).all(), "grey"
     shown = np.asarray(Image.fromarray(draw_gradient()).resize((SMALLEST_WIDTH, len(picture) - CAPTION_HEIGHT)))
-    assert np.abs(film[..., 0] / 255 - shown[2:-2, 2:-2]).max() < 0.02
+    assert np.abs(image[..., 0] / 255 - shown[2:-2, 2:-2]).max() < 0.02
 
 
 def test_an_overlays_boxes_lie_where_they_were_found(tmp_path: Path):
     box = (12.0, 48.0, 60.0, 72.0)  # off the diagonal
-    film = make_film(boxes=(box,), scores=(0.5,))
-    picture = open_overlay(tmp_path, draw_gradient(), np.zeros((HEIGHT, WIDTH), np.uint8), film)
+    image = make_image(boxes=(box,), scores=(0.5,))
+    picture = open_overlay(tmp_path, draw_gradient(), np.zeros((HEIGHT, WIDTH), np.uint8), image)
     rows, columns = np.nonzero((picture == OPACITY_COLOUR).all(axis=2)[:-CAPTION_HEIGHT])
     scale = SMALLEST_WIDTH / WIDTH
     found = np.array([columns.min(), rows.min(), columns.max(), rows.max()]) / scale
     np.testing.assert_allclose(found, box, atol=1)
 
 
-def test_a_large_film_keeps_its_size(tmp_path: Path):
+def test_a_large_image_keeps_its_size(tmp_path: Path):
     pixels = np.zeros((300, SMALLEST_WIDTH + 88), np.float32)
-    picture = open_overlay(tmp_path, pixels, np.zeros(pixels.shape, np.uint8), make_film())
+    picture = open_overlay(tmp_path, pixels, np.zeros(pixels.shape, np.uint8), make_image())
     assert picture.shape == (300 + CAPTION_HEIGHT, SMALLEST_WIDTH + 88, 3)
 
 
 @pytest.fixture
-def drawn(tmp_path: Path) -> dict[str, Path]:
-    """Two films of one study and one of another, on disk, by image id."""
+def synthetic(tmp_path: Path) -> dict[str, Path]:
+    """Two images of one study and one of another, on disk, by image id."""
     values = (draw_gradient() * 4095).astype(np.uint16)
     names = ("a1", "a2", "b1")
-    return {name: write_film(tmp_path / "films" / f"{name}.dcm", values, patient_name="Canary^Rara") for name in names}
+    return {
+        name: write_image(tmp_path / "images" / f"{name}.dcm", values, patient_name="Canary^Rara") for name in names
+    }
 
 
-def run_writer(films: dict[str, Path], folder: Path, out_of_scope: str = "", **options: Any) -> FindingsWriter:
-    """The writer behind an engine that finds the same on every film, two films a batch.
+def run_writer(images: dict[str, Path], folder: Path, out_of_scope: str = "", **options: Any) -> FindingsWriter:
+    """The writer behind an engine that finds the same on every image, two images a batch.
 
-    Films whose ids stand in `out_of_scope`, separated by blanks, are so.
+    Images whose ids stand in `out_of_scope`, separated by blanks, are so.
     """
     writer = FindingsWriter(folder, **options)
-    items = [{"image_id": name, "study_id": name[0].upper(), "path": str(path)} for name, path in films.items()]
+    items = [{"image_id": name, "study_id": name[0].upper(), "path": str(path)} for name, path in images.items()]
 
     def infer(engine: Engine, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         whys = ["no chest" if item["image_id"] in out_of_scope.split() else "" for item in batch]
@@ -250,13 +254,13 @@ def run_writer(films: dict[str, Path], folder: Path, out_of_scope: str = "", **o
 
 
 def describe_result() -> dict[str, Any]:
-    film = make_film()
+    image = make_image()
     return {
-        "probabilities": dict(film.probabilities),
-        "none": film.none,
-        "boxes": [list(box) for box in film.boxes],
-        "scores": list(film.scores),
-        "crop_box": list(film.crop_box),
+        "probabilities": dict(image.probabilities),
+        "none": image.none,
+        "boxes": [list(box) for box in image.boxes],
+        "scores": list(image.scores),
+        "crop_box": list(image.crop_box),
         "flags": [],
     }
 
@@ -265,166 +269,169 @@ def list_files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-TABLES = {"films.csv", "studies.csv", "predictions.json", "submission.csv", "done.json"}
+TABLES = {"images.csv", "studies.csv", "predictions.json", "submission.csv", "done.json"}
 
 
-def test_a_run_leaves_masks_overlays_tables_a_submission_and_a_record(drawn: dict[str, Path], tmp_path: Path):
+def test_a_run_leaves_masks_overlays_tables_a_submission_and_a_record(synthetic: dict[str, Path], tmp_path: Path):
     (tmp_path / "weights.pt").write_bytes(b"weights")
-    run_writer(drawn, tmp_path / "out", weights=tmp_path / "weights.pt")
-    pictures = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in drawn}
+    run_writer(synthetic, tmp_path / "out", weights=tmp_path / "weights.pt")
+    pictures = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in synthetic}
     assert list_files(tmp_path / "out") == TABLES | pictures
     record = json.loads((tmp_path / "out" / "done.json").read_text())
     hashed = compute_sha256(tmp_path / "weights.pt")
-    assert record == {"films": 3, "studies": 2, "refused_out_of_scope": 0, "weights_sha256": hashed}
-    assert [row["image_id"] for row in read_csv(tmp_path / "out" / "films.csv")] == list(drawn)
+    assert record == {"images": 3, "studies": 2, "rejected_out_of_scope": 0, "weights_sha256": hashed}
+    assert [row["image_id"] for row in read_csv(tmp_path / "out" / "images.csv")] == list(synthetic)
 
 
-def test_the_weights_of_several_networks_are_recorded_by_name(drawn: dict[str, Path], tmp_path: Path):
+def test_the_weights_of_several_networks_are_recorded_by_name(synthetic: dict[str, Path], tmp_path: Path):
     weights = {"study_classifier": tmp_path / "a.pt", "lung_detector": str(tmp_path / "b.pt")}
     for name, path in weights.items():
         Path(path).write_bytes(name.encode())
-    run_writer(drawn, tmp_path / "out", weights=weights)
+    run_writer(synthetic, tmp_path / "out", weights=weights)
     record = json.loads((tmp_path / "out" / "done.json").read_text())
     assert record["weights_sha256"] == {name: compute_sha256(path) for name, path in weights.items()}
 
 
-def test_without_weights_none_are_recorded(drawn: dict[str, Path], tmp_path: Path):
-    run_writer(drawn, tmp_path / "out")
+def test_without_weights_none_are_recorded(synthetic: dict[str, Path], tmp_path: Path):
+    run_writer(synthetic, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "done.json").read_text())["weights_sha256"] is None
 
 
-def test_a_film_out_of_scope_is_refused_and_stands_nowhere_else(drawn: dict[str, Path], tmp_path: Path):
-    run_writer(drawn, tmp_path / "out", out_of_scope="a2")
+def test_an_image_out_of_scope_is_rejected_and_stands_nowhere_else(synthetic: dict[str, Path], tmp_path: Path):
+    run_writer(synthetic, tmp_path / "out", out_of_scope="a2")
     out = tmp_path / "out"
-    assert (out / "refused.csv").read_text().splitlines() == [
+    assert (out / "rejected.csv").read_text().splitlines() == [
         "image_id,study_id,reason,path,detail",
-        f"a2,A,out_of_scope,{drawn['a2']},no chest",
+        f"a2,A,out_of_scope,{synthetic['a2']},no chest",
     ]
     pictures = {f"{kind}/{name}.png" for kind in ("masks", "overlays") for name in ("a1", "b1")}
-    assert list_files(out) == TABLES | pictures | {"refused.csv"}
-    assert [row["image_id"] for row in read_csv(out / "films.csv")] == ["a1", "b1"]
-    assert [(row["study_id"], row["num_films"]) for row in read_csv(out / "studies.csv")] == [("A", "1"), ("B", "1")]
-    assert [film["image_id"] for film in json.loads((out / "predictions.json").read_text())["films"]] == ["a1", "b1"]
+    assert list_files(out) == TABLES | pictures | {"rejected.csv"}
+    assert [row["image_id"] for row in read_csv(out / "images.csv")] == ["a1", "b1"]
+    assert [(row["study_id"], row["num_images"]) for row in read_csv(out / "studies.csv")] == [("A", "1"), ("B", "1")]
+    assert [image["image_id"] for image in json.loads((out / "predictions.json").read_text())["images"]] == ["a1", "b1"]
     assert set(read_submission(out / "submission.csv").image) == {"a1", "b1"}
     record = json.loads((out / "done.json").read_text())
-    assert (record["films"], record["studies"], record["refused_out_of_scope"]) == (2, 2, 1)
+    assert (record["images"], record["studies"], record["rejected_out_of_scope"]) == (2, 2, 1)
 
 
-def test_a_study_of_which_every_film_is_out_of_scope_has_no_row(drawn: dict[str, Path], tmp_path: Path):
-    run_writer(drawn, tmp_path / "out", out_of_scope="a1 a2")
+def test_a_study_of_which_every_image_is_out_of_scope_has_no_row(synthetic: dict[str, Path], tmp_path: Path):
+    run_writer(synthetic, tmp_path / "out", out_of_scope="a1 a2")
     assert [row["study_id"] for row in read_csv(tmp_path / "out" / "studies.csv")] == ["B"]
     assert set(read_submission(tmp_path / "out" / "submission.csv").study) == {"B"}
 
 
-def test_where_every_film_is_out_of_scope_the_tables_are_empty_and_whole(drawn: dict[str, Path], tmp_path: Path):
-    run_writer(drawn, tmp_path / "out", out_of_scope="a1 a2 b1")
-    assert list_files(tmp_path / "out") == TABLES | {"refused.csv"}
-    assert read_csv(tmp_path / "out" / "films.csv") == []
-    assert [row["image_id"] for row in read_csv(tmp_path / "out" / "refused.csv")] == ["a1", "a2", "b1"]
+def test_where_every_image_is_out_of_scope_the_tables_are_empty_and_whole(synthetic: dict[str, Path], tmp_path: Path):
+    run_writer(synthetic, tmp_path / "out", out_of_scope="a1 a2 b1")
+    assert list_files(tmp_path / "out") == TABLES | {"rejected.csv"}
+    assert read_csv(tmp_path / "out" / "images.csv") == []
+    assert [row["image_id"] for row in read_csv(tmp_path / "out" / "rejected.csv")] == ["a1", "a2", "b1"]
 
 
-def test_films_that_were_refused_earlier_keep_their_rows(drawn: dict[str, Path], tmp_path: Path):
+def test_images_that_were_rejected_earlier_keep_their_rows(synthetic: dict[str, Path], tmp_path: Path):
     """The reader's table comes first; a cell that was escaped in it is not escaped again."""
     broken = ["'=x", "s", "truncated", "in/=x.dcm", 'ends after 3, not "9", bytes']
-    write_csv(tmp_path / "out" / "refused.csv", REFUSED_COLUMNS, [["=x", *broken[1:]]])
-    run_writer(drawn, tmp_path / "out", out_of_scope="b1")
-    rows = read_csv(tmp_path / "out" / "refused.csv")
-    assert [list(row.values()) for row in rows] == [broken, ["b1", "B", "out_of_scope", str(drawn["b1"]), "no chest"]]
-    assert set(rows[0]) == set(REFUSED_COLUMNS)
+    write_csv(tmp_path / "out" / "rejected.csv", REJECTED_COLUMNS, [["=x", *broken[1:]]])
+    run_writer(synthetic, tmp_path / "out", out_of_scope="b1")
+    rows = read_csv(tmp_path / "out" / "rejected.csv")
+    assert [list(row.values()) for row in rows] == [
+        broken,
+        ["b1", "B", "out_of_scope", str(synthetic["b1"]), "no chest"],
+    ]
+    assert set(rows[0]) == set(REJECTED_COLUMNS)
 
 
-def test_where_no_film_is_out_of_scope_the_readers_table_is_left_alone(drawn: dict[str, Path], tmp_path: Path):
+def test_where_no_image_is_out_of_scope_the_readers_table_is_left_alone(synthetic: dict[str, Path], tmp_path: Path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "refused.csv").write_text("image_id,study_id,reason,path,detail\n")
-    run_writer(drawn, tmp_path / "out")
-    assert read_csv(tmp_path / "out" / "refused.csv") == []
-    run_writer(drawn, tmp_path / "other")
-    assert not (tmp_path / "other" / "refused.csv").exists()
+    (tmp_path / "out" / "rejected.csv").write_text("image_id,study_id,reason,path,detail\n")
+    run_writer(synthetic, tmp_path / "out")
+    assert read_csv(tmp_path / "out" / "rejected.csv") == []
+    run_writer(synthetic, tmp_path / "other")
+    assert not (tmp_path / "other" / "rejected.csv").exists()
 
 
-def test_overlays_are_counted_without_films_out_of_scope(drawn: dict[str, Path], tmp_path: Path):
-    run_writer(drawn, tmp_path / "out", out_of_scope="a1", overlays=1)
+def test_overlays_are_counted_without_images_out_of_scope(synthetic: dict[str, Path], tmp_path: Path):
+    run_writer(synthetic, tmp_path / "out", out_of_scope="a1", overlays=1)
     assert [path.name for path in (tmp_path / "out" / "overlays").iterdir()] == ["a2.png"]
 
 
 @pytest.mark.parametrize("image_id", ["../outside", "/absolute"])
-def test_no_id_of_a_film_out_of_scope_is_taken_unchecked(tmp_path: Path, drawn: dict[str, Path], image_id: str):
+def test_no_id_of_an_image_out_of_scope_is_taken_unchecked(tmp_path: Path, synthetic: dict[str, Path], image_id: str):
     with pytest.raises(InputError, match="an image id that can be a file's name"):
-        run_writer({image_id: drawn["a1"]}, tmp_path / "out", out_of_scope=image_id)
+        run_writer({image_id: synthetic["a1"]}, tmp_path / "out", out_of_scope=image_id)
 
 
 @pytest.mark.parametrize(("overlays", "number"), [(-1, 3), (0, 0), (2, 2), (9, 3)])
-def test_overlays_are_as_many_as_asked_for(drawn: dict[str, Path], tmp_path: Path, overlays: int, number: int):
-    run_writer(drawn, tmp_path / "out", overlays=overlays)
+def test_overlays_are_as_many_as_asked_for(synthetic: dict[str, Path], tmp_path: Path, overlays: int, number: int):
+    run_writer(synthetic, tmp_path / "out", overlays=overlays)
     assert len(list((tmp_path / "out").glob("overlays/*.png"))) == number
     assert len(list((tmp_path / "out").glob("masks/*.png"))) == 3
 
 
-def test_done_is_written_last(drawn: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_done_is_written_last(synthetic: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from scripts.outputs import writer
 
     def fail(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    run_writer(drawn, tmp_path / "out")
+    run_writer(synthetic, tmp_path / "out")
     monkeypatch.setattr(writer, "write_submission", fail)
     with pytest.raises(OSError, match="No space left"):
-        run_writer(drawn, tmp_path / "out")
+        run_writer(synthetic, tmp_path / "out")
     assert not (tmp_path / "out" / "done.json").exists(), "the record of an earlier run does not stand for this one"
 
 
-def test_a_film_that_vanished_stops_the_run_without_a_record(drawn: dict[str, Path], tmp_path: Path):
-    drawn["b1"].unlink()
+def test_an_image_that_vanished_stops_the_run_without_a_record(synthetic: dict[str, Path], tmp_path: Path):
+    synthetic["b1"].unlink()
     with pytest.raises(InputError, match=r"b1\.dcm: unreadable"):
-        run_writer(drawn, tmp_path / "out")
+        run_writer(synthetic, tmp_path / "out")
     assert not TABLES & list_files(tmp_path / "out")
 
 
-@pytest.mark.parametrize("image_id", ["../outside", "folder/film", "/absolute"])
-def test_no_id_leads_out_of_the_output_folder(tmp_path: Path, drawn: dict[str, Path], image_id: str):
+@pytest.mark.parametrize("image_id", ["../outside", "folder/image", "/absolute"])
+def test_no_id_leads_out_of_the_output_folder(tmp_path: Path, synthetic: dict[str, Path], image_id: str):
     with pytest.raises(InputError, match="an image id that can be a file's name"):
-        run_writer({image_id: drawn["a1"]}, tmp_path / "out")
+        run_writer({image_id: synthetic["a1"]}, tmp_path / "out")
     assert not list_files(tmp_path / "out")
-    assert list_files(tmp_path) == {"films/a1.dcm", "films/a2.dcm", "films/b1.dcm"}
+    assert list_files(tmp_path) == {"images/a1.dcm", "images/a2.dcm", "images/b1.dcm"}
 
 
-def test_a_writer_starts_anew_with_each_run(drawn: dict[str, Path], tmp_path: Path):
-    writer = run_writer(drawn, tmp_path / "out", out_of_scope="a1")
+def test_a_writer_starts_anew_with_each_run(synthetic: dict[str, Path], tmp_path: Path):
+    writer = run_writer(synthetic, tmp_path / "out", out_of_scope="a1")
     engine = Engine(lambda engine, batch: [])
     writer.attach(engine)
     engine.run([[]], max_epochs=1)
-    assert writer.films == writer.refused == {}
-    assert read_csv(tmp_path / "out" / "films.csv") == []
+    assert writer.images == writer.rejected == {}
+    assert read_csv(tmp_path / "out" / "images.csv") == []
 
 
 def test_reader_options_reach_the_overlay(tmp_path: Path):
     values = (draw_gradient() * 4095).astype(np.uint16)
-    path = write_film(tmp_path / "a.dcm", values, kind="SC", modality="CR")
+    path = write_image(tmp_path / "a.dcm", values, kind="SC", modality="CR")
     with pytest.raises(InputError, match="unsupported_sop"):
         run_writer({"a": path}, tmp_path / "out")
     run_writer({"a": path}, tmp_path / "out", reader_options={"accept_secondary_capture": True})
     assert (tmp_path / "out" / "overlays" / "a.png").is_file()
 
 
-def test_no_patient_is_named_in_any_output(drawn: dict[str, Path], tmp_path: Path):
-    run_writer(drawn, tmp_path / "out")
+def test_no_patient_is_named_in_any_output(synthetic: dict[str, Path], tmp_path: Path):
+    run_writer(synthetic, tmp_path / "out")
     assert "canary" not in " ".join(list_files(tmp_path / "out")).lower()
     assert not [path for path in (tmp_path / "out").rglob("*.*") if b"canary" in path.read_bytes().lower()]
 
 
-def test_an_overlay_is_drawn_on_the_pixels_that_the_reader_gives(drawn: dict[str, Path], tmp_path: Path):
-    run_writer(drawn, tmp_path / "out")
-    shown = make_film("a1", "A").keep_shown()
-    expected = open_overlay(tmp_path, read_radiograph(drawn["a1"]).pixels[0], draw_region(), shown)
+def test_an_overlay_is_drawn_on_the_pixels_that_the_reader_gives(synthetic: dict[str, Path], tmp_path: Path):
+    run_writer(synthetic, tmp_path / "out")
+    shown = make_image("a1", "A").keep_shown()
+    expected = open_overlay(tmp_path, read_radiograph(synthetic["a1"]).pixels[0], draw_region(), shown)
     with Image.open(tmp_path / "out" / "overlays" / "a1.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), expected)
 
 
 def test_a_person_is_shown_the_boxes_that_are_sure_enough():
-    film = replace(make_film("a1", "A"), boxes=((0, 0, 9, 9), (1, 1, 5, 5), (2, 2, 6, 6)), scores=(0.9, 0.5, 0.49))
-    shown = film.keep_shown()
+    image = replace(make_image("a1", "A"), boxes=((0, 0, 9, 9), (1, 1, 5, 5), (2, 2, 6, 6)), scores=(0.9, 0.5, 0.49))
+    shown = image.keep_shown()
     assert (shown.boxes, shown.scores) == (((0, 0, 9, 9), (1, 1, 5, 5)), (0.9, 0.5))
-    assert replace(shown, boxes=film.boxes, scores=film.scores) == film, "nothing else changes"
+    assert replace(shown, boxes=image.boxes, scores=image.scores) == image, "nothing else changes"
 
 
 def draw_sheet(cases: list[LungCase], folder: Path, **options: int) -> np.ndarray:
@@ -444,25 +451,27 @@ def draw_sheet(cases: list[LungCase], folder: Path, **options: int) -> np.ndarra
         (0, {}, (6 * 244 + 4, 4)),
     ],
 )
-def test_a_sheet_of_lungs_is_as_large_as_its_films(
-    drawn: dict[str, Path], tmp_path: Path, number: int, options: dict[str, int], size: tuple[int, int]
+def test_a_sheet_of_lungs_is_as_large_as_its_images(
+    synthetic: dict[str, Path], tmp_path: Path, number: int, options: dict[str, int], size: tuple[int, int]
 ):
-    case = LungCase(drawn["a1"], (10.0, 20.0, 90.0, 70.0), None, "a caption")
+    case = LungCase(synthetic["a1"], (10.0, 20.0, 90.0, 70.0), None, "a caption")
     assert draw_sheet([case] * number, tmp_path, **options).shape == (*size[::-1], 3)
 
 
-def test_a_sheet_shows_each_film_in_its_place_with_both_boxes_where_they_lie(drawn: dict[str, Path], tmp_path: Path):
-    """Films become squares of 120 pixels: a box off the diagonal of a film of 120 x 80 tells rows from columns."""
+def test_a_sheet_shows_each_image_in_its_place_with_both_boxes_where_they_lie(
+    synthetic: dict[str, Path], tmp_path: Path
+):
+    """Images become squares of 120 pixels: a box off the diagonal of an image of 120 x 80 reports rows from columns."""
     box, other = (12.0, 48.0, 60.0, 72.0), (30.0, 8.0, 108.0, 40.0)
-    cases = [LungCase(drawn["a1"], None, None, ""), LungCase(drawn["a2"], box, None, "")]
-    cases += [LungCase(drawn["b1"], None, other, "words")]
+    cases = [LungCase(synthetic["a1"], None, None, ""), LungCase(synthetic["a2"], box, None, "")]
+    cases += [LungCase(synthetic["b1"], None, other, "words")]
     sheet = draw_sheet(cases, tmp_path, columns=2, size=120)
     squares = [sheet[top : top + 120, left : left + 120] for top, left in ((4, 4), (4, 128), (144, 4))]
-    film = Image.fromarray((read_radiograph(drawn["a1"]).pixels[0] * 255).astype(np.uint8)).resize((120, 120))
-    np.testing.assert_array_equal(squares[0], np.repeat(np.asarray(film)[..., None], 3, axis=2))
-    for square, colour, expected in ((squares[1], DRAWN_COLOUR, box), (squares[2], FOUND_COLOUR, other)):
+    image = Image.fromarray((read_radiograph(synthetic["a1"]).pixels[0] * 255).astype(np.uint8)).resize((120, 120))
+    np.testing.assert_array_equal(squares[0], np.repeat(np.asarray(image)[..., None], 3, axis=2))
+    for square, colour, expected in ((squares[1], ANNOTATED_COLOUR, box), (squares[2], DETECTED_COLOUR, other)):
         rows, columns = np.nonzero((square == colour).all(axis=2))
         edges = [columns.min(), rows.min() / 1.5, columns.max(), rows.max() / 1.5]
         np.testing.assert_allclose(edges, expected, atol=1)
-    assert not count_pixels(squares[1], FOUND_COLOUR) and not count_pixels(squares[2], DRAWN_COLOUR)
-    assert not sheet[124:140, 4:124].any() and sheet[264:280, 4:124].any(), "captions stand below their films"
+    assert not count_pixels(squares[1], DETECTED_COLOUR) and not count_pixels(squares[2], ANNOTATED_COLOUR)
+    assert not sheet[124:140, 4:124].any() and sheet[264:280, 4:124].any(), "captions stand below their images"

@@ -1,4 +1,4 @@
-"""Two processes on one CPU do what one does: every film is scored once, and the score is the same."""
+"""Two processes on one CPU do what one does: every image is scored once, and the score is the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from scripts.checkpoints import save_weights
-from scripts.metrics import read_submission, read_truth, score_predictions
+from scripts.metrics import read_ground_truth, read_submission, score_predictions
 from scripts.networks import StudyClassifier
 from tests.configs import CONFIGS
 
@@ -36,19 +36,21 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_two_processes_score_every_film_once_and_as_one_process_does(films: Path, datalist_file: Path, tmp_path: Path):
+def test_two_processes_score_every_image_once_and_as_one_process_does(
+    images: Path, datalist_file: Path, tmp_path: Path
+):
     weights = tmp_path / "model.pt"
     save_weights(StudyClassifier("test_efficientnet").state_dict(), weights)
-    options = {"dataset_dir": films, "datalist_file": datalist_file, "weights": weights}
+    options = {"dataset_dir": images, "datalist_file": datalist_file, "weights": weights}
     evaluate([], **options, output_dir=tmp_path / "one")
     evaluate(["multi_gpu_evaluate.json"], TORCHRUN, **options, output_dir=tmp_path / "two")
-    truth = read_truth(datalist_file, 0)
+    ground_truth = read_ground_truth(datalist_file, 0)
     one, two = (tmp_path / name for name in ("one", "two"))
-    found = [row["image_id"] for row in read_rows(two / "films.csv")]
-    assert found == sorted(truth.image_boxes), "each once, whichever process saw it"
-    for first, second in zip(read_rows(one / "films.csv"), read_rows(two / "films.csv"), strict=True):
+    found = [row["image_id"] for row in read_rows(two / "images.csv")]
+    assert found == sorted(ground_truth.image_boxes), "each once, whichever process saw it"
+    for first, second in zip(read_rows(one / "images.csv"), read_rows(two / "images.csv"), strict=True):
         assert first["image_id"] == second["image_id"]
         assert float(first["negative"]) == pytest.approx(float(second["negative"]), abs=2e-6)
-    scores = [score_predictions(read_submission(folder / "submission.csv"), truth) for folder in (one, two)]
+    scores = [score_predictions(read_submission(folder / "submission.csv"), ground_truth) for folder in (one, two)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-6, nan_ok=True)
-    assert json.loads((two / "done.json").read_text())["films"] == len(found)
+    assert json.loads((two / "done.json").read_text())["images"] == len(found)

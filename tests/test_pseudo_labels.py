@@ -1,4 +1,4 @@
-"""Models label films from elsewhere for the fold that they never saw; whatever is not certain of that is refused."""
+"""Models label external images for the fold that they never saw; whatever is not certain of that is rejected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scripts.experiments.recording import DONE, FAILED, Record, hash_weights, wr
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import write_tables
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 from scripts.pseudo_labels import label_external
 
 
@@ -29,29 +29,29 @@ class Teachers:
         self.predictions: list[Path] = []
 
     @property
-    def films(self) -> list[Mapping[str, Any]]:
-        return self.datalist["external"]["films"]
+    def images(self) -> list[Mapping[str, Any]]:
+        return self.datalist["external"]["images"]
 
     def add(self, fold: int | None, left_out: int = 0, by: str = "last.pt", **changes: Any) -> None:
-        """A training with `fold` held out, and what it says of all films from elsewhere but the first `left_out`."""
+        """A training with `fold` held out, and what it says of all external images but the first `left_out`."""
         number = len(self.runs)
         run = self.folder / f"run{number}"
         for name in ("last.pt", "best.pt"):
             save_weights({"number": number, "name": name}, run / name)
         known = {"fold": fold, "datalist_hash": self.datalist["external"]["matched_with"], "status": DONE}
         record = {"name": f"teacher{number}", "weights_sha256": hash_weights(run), **known, **changes}
-        rest = {"idea": "", "expected": "", "overlays": (), "settings": {}, "seed": 0, "code": "", "machine": ""}
+        rest = {"experiment": "", "expected": "", "overlays": (), "settings": {}, "seed": 0, "code": "", "machine": ""}
         write_record(Record(**rest, started="", **record), run)
         out = run / "predicted"
-        write_tables([self._predict(film, number) for film in self.films[left_out:]], out)
+        write_tables([self._predict(image, number) for image in self.images[left_out:]], out)
         (out / "done.json").write_text(json.dumps({"weights_sha256": compute_sha256(run / by)}))
         self.runs.append(run)
         self.predictions.append(out / "predictions.json")
 
-    def _predict(self, film: Mapping[str, Any], number: int) -> FilmFindings:
-        shares = predict(film, number)
-        named = dict(zip(STUDY_CLASSES, shares, strict=True))
-        return FilmFindings(film["image_id"], film["study_id"], named, (), (), 0.5, (0.0, 0.0, 1.0, 1.0))
+    def _predict(self, image: Mapping[str, Any], number: int) -> ImageFindings:
+        fractions = predict(image, number)
+        named = dict(zip(STUDY_CLASSES, fractions, strict=True))
+        return ImageFindings(image["image_id"], image["study_id"], named, (), (), 0.5, (0.0, 0.0, 1.0, 1.0))
 
     def label(self, **changes: Any) -> dict[str, Any]:
         """The datalist with their labels."""
@@ -61,9 +61,9 @@ class Teachers:
         return read_datalist(Path(arguments["out"]) / "datalist.json")
 
 
-def predict(film: Mapping[str, Any], number: int) -> list[float]:
-    """Other probabilities for each film and model."""
-    weights = [1 + (hash_text(film["image_id"]) * (place + 2) + 3 * number * place) % 7 for place in range(4)]
+def predict(image: Mapping[str, Any], number: int) -> list[float]:
+    """Other probabilities for each image and model."""
+    weights = [1 + (hash_text(image["image_id"]) * (place + 2) + 3 * number * place) % 7 for place in range(4)]
     return [weight / sum(weights) for weight in weights]
 
 
@@ -73,7 +73,7 @@ def hash_text(text: str) -> int:
 
 @pytest.fixture
 def teachers(tmp_path: Path, joined_datalist_file: Path) -> Teachers:
-    """None yet; the datalist has films from elsewhere, without labels."""
+    """None yet; the datalist has external images, without labels."""
     joined = read_datalist(joined_datalist_file)
     external = joined["external"] | {"pseudo_labels": []}
     path = tmp_path / "joined" / "datalist.json"
@@ -87,15 +87,15 @@ def test_a_fold_is_labelled_by_the_mean_of_the_models_that_held_it_out(teachers:
         teachers.add(fold)
     found = teachers.label(predictions=teachers.predictions[::-1])["external"]["pseudo_labels"]
     assert [labels["fold"] for labels in found] == [0, 1, 2]
-    studies = {film["study_id"] for film in teachers.films}
-    assert len(teachers.films) > len(studies), "some studies have several films"
+    studies = {image["study_id"] for image in teachers.images}
+    assert len(teachers.images) > len(studies), "some studies have several images"
     for labels in found:
         numbers = [number for number, fold in enumerate(folds) if fold == labels["fold"]]
         assert {model["name"] for model in labels["models"]} == {f"teacher{number}" for number in numbers}
         assert labels["probabilities"].keys() == studies
         for study, row in labels["probabilities"].items():
-            films = [film for film in teachers.films if film["study_id"] == study]
-            means = [[sum(predict(film, n)[c] for film in films) / len(films) for c in range(4)] for n in numbers]
+            images = [image for image in teachers.images if image["study_id"] == study]
+            means = [[sum(predict(image, n)[c] for image in images) / len(images) for c in range(4)] for n in numbers]
             assert row == pytest.approx([sum(mean[c] for mean in means) / len(means) for c in range(4)])
 
 
@@ -108,23 +108,23 @@ def test_the_datalist_records_which_weights_of_which_training_labelled(teachers:
     assert model == {**known, "weights_sha256": last}
 
 
-def test_what_was_labelled_trains_its_fold_and_no_other(teachers: Teachers, films: Path, external_films: Path):
+def test_what_was_labelled_trains_its_fold_and_no_other(teachers: Teachers, images: Path, external_images: Path):
     teachers.add(1)
     teachers.label()
-    places = (teachers.folder / "labelled" / "datalist.json", films, external_films)
+    places = (teachers.folder / "labelled" / "datalist.json", images, external_images)
     joined = with_pseudo_labels(*places, fold=1)
-    labelled = [film["image_id"] for film in joined if "soft_label" in film]
-    assert labelled == [film["image_id"] for film in teachers.films]
+    labelled = [image["image_id"] for image in joined if "soft_label" in image]
+    assert labelled == [image["image_id"] for image in teachers.images]
     for fold in (0, 2):
         with pytest.raises(InputError, match=f"pseudo-labels for fold {fold}, given by a model, found none"):
             with_pseudo_labels(*places, fold=fold)
 
 
-def test_what_is_said_of_films_that_were_left_out_is_not_used(teachers: Teachers):
+def test_what_is_said_of_images_that_were_left_out_is_not_used(teachers: Teachers):
     teachers.add(0)
     path = teachers.predictions[0]
     content = json.loads(path.read_text())
-    content["films"].append({**content["films"][0], "image_id": "left_out", "study_id": "left_out"})
+    content["images"].append({**content["images"][0], "image_id": "left_out", "study_id": "left_out"})
     path.write_text(json.dumps(content))
     (labels,) = teachers.label()["external"]["pseudo_labels"]
     assert "left_out" not in labels["probabilities"]
@@ -145,9 +145,9 @@ def test_weights_that_were_not_kept_are_known_by_their_record(teachers: Teachers
 
 
 @pytest.mark.parametrize(
-    ("teacher", "said"),
+    ("teacher", "predicted"),
     [
-        ({"fold": None}, "a fold held out, found model teacher1 .*, trained on all films"),
+        ({"fold": None}, "a fold held out, found model teacher1 .*, trained on all images"),
         ({"fold": 2, "datalist_hash": "f" * 64}, "model teacher1 .*, fold 2: it was trained on datalist ffffffffffff"),
         ({"fold": 2, "weights_sha256": {}}, "expected a record of last.pt, found none"),
         ({"fold": 2, "weights_sha256": {}, "status": FAILED}, "which is failed"),
@@ -155,10 +155,10 @@ def test_weights_that_were_not_kept_are_known_by_their_record(teachers: Teachers
         ({"fold": 2, "left_out": 3}, "none in .*predictions.json for 3, first"),
     ],
 )
-def test_a_model_that_may_know_the_fold_is_refused(teachers: Teachers, teacher: dict[str, Any], said: str):
+def test_a_model_that_may_know_the_fold_is_rejected(teachers: Teachers, teacher: dict[str, Any], predicted: str):
     teachers.add(0)
     teachers.add(**teacher)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=predicted):
         teachers.label()
     assert not (teachers.folder / "labelled").exists()
 
@@ -188,7 +188,7 @@ def remove_done(teachers: Teachers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "predicted"),
     [
         (remove_record, "a record.json, found none"),
         (change_weights, "last.pt with the recorded SHA-256 [0-9a-f]{12}, found"),
@@ -198,16 +198,16 @@ def remove_done(teachers: Teachers) -> None:
         (remove_done, "a done.json beside"),
     ],
 )
-def test_predictions_of_which_the_model_is_not_certain_are_refused(teachers: Teachers, change, said: str):
+def test_predictions_of_which_the_model_is_not_certain_are_rejected(teachers: Teachers, change, predicted: str):
     teachers.add(0)
     change(teachers)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=predicted):
         teachers.label()
 
 
-def test_the_datalist_must_have_films_from_elsewhere_and_is_not_overwritten(teachers: Teachers, datalist_file: Path):
+def test_the_datalist_must_have_external_images_and_is_not_overwritten(teachers: Teachers, datalist_file: Path):
     teachers.add(0)
-    with pytest.raises(InputError, match="a datalist with films from elsewhere, found none"):
+    with pytest.raises(InputError, match="a datalist with external images, found none"):
         teachers.label(datalist_file=datalist_file)
     with pytest.raises(InputError, match="another folder than the datalist's"):
         teachers.label(out=teachers.folder / "joined")

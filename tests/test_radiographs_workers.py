@@ -1,4 +1,4 @@
-"""Films read in child processes: a child that dies, hangs or lies costs one film, and the batch goes on."""
+"""Images read in child processes: a child that dies, hangs or lies costs one image, and the batch goes on."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripts.errors import RefusedFilm
+from scripts.errors import RejectedImage
 from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph, read_radiographs, workers
-from tests import films
+from tests import images
 
 
-def write_films(folder: Path, *names: str) -> list[Path]:
+def write_images(folder: Path, *names: str) -> list[Path]:
     return [
-        films.write_film(folder / f"{name}.dcm", films.make_film(films.draw_values(seed=seed)))
+        images.write_image(folder / f"{name}.dcm", images.make_image(images.draw_values(seed=seed)))
         for seed, name in enumerate(names)
     ]
 
@@ -26,27 +26,32 @@ def list_children() -> set[str]:
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_batch_is_read_in_order_with_the_pixels_and_facts_of_single_reading(tmp_path: Path, number: int) -> None:
-    paths = write_films(tmp_path, *"abcdefghijk")
+def test_a_batch_is_read_in_order_with_the_pixels_and_metadata_of_single_reading(tmp_path: Path, number: int) -> None:
+    paths = write_images(tmp_path, *"abcdefghijk")
     found = list(read_radiographs(iter(paths), workers=number))
     assert [path for path, _ in found] == paths
-    for path, film in found:
+    for path, image in found:
         alone = read_radiograph(path)
-        assert isinstance(film, Radiograph)
-        np.testing.assert_array_equal(film.pixels, alone.pixels)
-        assert film.facts == alone.facts
+        assert isinstance(image, Radiograph)
+        np.testing.assert_array_equal(image.pixels, alone.pixels)
+        assert image.metadata == alone.metadata
 
 
-def test_a_refused_film_stands_in_its_place_with_its_reason(tmp_path: Path) -> None:
-    good, bad, last = write_films(tmp_path, "good", "bad", "last")
+def test_a_rejected_image_stands_in_its_place_with_its_reason(tmp_path: Path) -> None:
+    good, bad, last = write_images(tmp_path, "good", "bad", "last")
     bad.write_bytes(bad.read_bytes()[:3000])
     results = dict(read_radiographs([good, bad, tmp_path / "absent.dcm", last]))
-    assert [getattr(film, "reason", "read") for film in results.values()] == ["read", "truncated", "unreadable", "read"]
+    assert [getattr(image, "reason", "read") for image in results.values()] == [
+        "read",
+        "truncated",
+        "unreadable",
+        "read",
+    ]
 
 
 def test_options_reach_the_children(tmp_path: Path) -> None:
-    path = films.write_film(tmp_path / "film.dcm", films.make_film(SOPClassUID=films.SECONDARY_CAPTURE))
-    assert isinstance(next(read_radiographs([path]))[1], RefusedFilm)
+    path = images.write_image(tmp_path / "image.dcm", images.make_image(SOPClassUID=images.SECONDARY_CAPTURE))
+    assert isinstance(next(read_radiographs([path]))[1], RejectedImage)
     assert isinstance(next(read_radiographs([path], accept_secondary_capture=True))[1], Radiograph)
 
 
@@ -60,25 +65,25 @@ def test_options_reach_the_children(tmp_path: Path) -> None:
         ("lies", "its process died"),
     ],
 )
-def test_a_decoder_that_fails_costs_one_film_and_the_batch_goes_on(
+def test_a_decoder_that_fails_costs_one_image_and_the_batch_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, detail: str
 ) -> None:
     monkeypatch.setattr(workers, "WORKER", "tests.faulty_worker")
-    paths = write_films(tmp_path, "first", fault, "second", "third")
-    found = [film for _, film in read_radiographs(paths, workers=1, seconds_per_film=1, memory_bytes=2**31)]
-    assert [isinstance(film, Radiograph) for film in found] == [True, False, True, True]
-    refused = found[1]
-    assert isinstance(refused, RefusedFilm)
-    assert (refused.reason, refused.path) == ("decode_error", str(paths[1]))
-    assert detail in str(refused)
+    paths = write_images(tmp_path, "first", fault, "second", "third")
+    found = [image for _, image in read_radiographs(paths, workers=1, seconds_per_image=1, memory_bytes=2**31)]
+    assert [isinstance(image, Radiograph) for image in found] == [True, False, True, True]
+    rejected = found[1]
+    assert isinstance(rejected, RejectedImage)
+    assert (rejected.reason, rejected.path) == ("decode_error", str(paths[1]))
+    assert detail in str(rejected)
 
 
-def test_a_child_lives_on_from_film_to_film(tmp_path: Path) -> None:
-    reader, paths = IsolatedReader(), write_films(tmp_path, "a", "b")
+def test_a_child_lives_on_from_image_to_image(tmp_path: Path) -> None:
+    reader, paths = IsolatedReader(), write_images(tmp_path, "a", "b")
     reader.read(paths[0])
     children = list_children()
     reader.read(paths[1])
-    with pytest.raises(RefusedFilm):
+    with pytest.raises(RejectedImage):
         reader.read(tmp_path / "absent.dcm")
     assert list_children() == children
     reader.close()
@@ -87,33 +92,33 @@ def test_a_child_lives_on_from_film_to_film(tmp_path: Path) -> None:
 
 def test_no_child_is_left_when_a_batch_is_given_up(tmp_path: Path) -> None:
     before = list_children()
-    films_read = read_radiographs(write_films(tmp_path, *"abcdef"))
-    next(films_read)
+    images_read = read_radiographs(write_images(tmp_path, *"abcdef"))
+    next(images_read)
     assert list_children() > before
-    films_read.close()
+    images_read.close()
     assert list_children() == before
 
 
-def test_a_child_that_cannot_start_is_an_error_and_refuses_no_film(
+def test_a_child_that_cannot_start_is_an_error_and_rejects_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "WORKER", "tests.no_such_worker")
     with pytest.raises(RuntimeError, match="the decoding process does not start"):
-        list(read_radiographs(write_films(tmp_path, "a")))
+        list(read_radiographs(write_images(tmp_path, "a")))
     with pytest.raises(ValueError, match="expected at least 1 worker, got 0"):
         list(read_radiographs([], workers=0))
 
 
-def test_an_inflating_or_endless_film_is_refused_by_real_limits(tmp_path: Path) -> None:
-    """RLE may repeat a byte 128 times: 100 KB of it are more than the child's memory where a film holds 64 MiB."""
-    film = films.make_film(films.draw_values(12, 64, 64))
-    film.Rows = film.Columns = 8192
+def test_an_inflating_or_endless_image_is_rejected_by_real_limits(tmp_path: Path) -> None:
+    """RLE may repeat a byte 128 times: 100 KB of it are more than the child's memory where an image holds 64 MiB."""
+    image = images.make_image(images.draw_values(12, 64, 64))
+    image.Rows = image.Columns = 8192
     segment = b"\x81\x00" * 2_000_000
     header = np.array([2, 64, 64 + len(segment), *[0] * 13], dtype="<u4").tobytes()
-    films.encapsulate_codestream(film, header + segment * 2, films.RLE)
-    path = films.write_film(tmp_path / "film.dcm", film)
+    images.encapsulate_codestream(image, header + segment * 2, images.RLE)
+    path = images.write_image(tmp_path / "image.dcm", image)
     started = time.monotonic()
-    refused = next(read_radiographs([path], seconds_per_film=5, memory_bytes=2**29))[1]
-    assert isinstance(refused, RefusedFilm)
-    assert refused.reason == "decode_error"
+    rejected = next(read_radiographs([path], seconds_per_image=5, memory_bytes=2**29))[1]
+    assert isinstance(rejected, RejectedImage)
+    assert rejected.reason == "decode_error"
     assert time.monotonic() - started < 60

@@ -1,4 +1,4 @@
-"""A release: what goes in, what is refused, that it is the same twice, and that it works as its model card says."""
+"""A release: what goes in, what is rejected, that it is the same twice, and that it works as its model card says."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from scripts.release import (
     run_checks,
     unpack_release,
 )
-from scripts.release.checks import NUM_FILMS, TINY, check_drawing, check_inference, check_training, place_data
+from scripts.release.checks import NUM_IMAGES, TINY, check_inference, check_synthetic_images, check_training, place_data
 from scripts.release.workplace import extract_archive
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,7 +137,7 @@ def test_an_earlier_release_is_replaced_as_a_whole(small: Path, tmp_path: Path):
         ("bundle/configs/metadata.json", '"changelog": {', '"changelog": {"9.0.0": "x", '),
     ],
 )
-def test_versions_that_differ_are_refused(small: Path, tmp_path: Path, name: str, before: str, after: str):
+def test_versions_that_differ_are_rejected(small: Path, tmp_path: Path, name: str, before: str, after: str):
     replace_text(small / name, before, after)
     with pytest.raises(InputError, match=r"expected one version, found .*9\..*write the new one into all four"):
         assemble_release(small, tmp_path / "dist")
@@ -166,7 +166,7 @@ def forget_licence(small: Path) -> None:
 
 
 def name_another_root(small: Path) -> None:
-    replace_text(small / "bundle/configs/inference.json", '"bundle_root": "bundle"', '"bundle_root": "elsewhere"')
+    replace_text(small / "bundle/configs/inference.json", '"bundle_root": "bundle"', '"bundle_root": "external"')
 
 
 @pytest.mark.parametrize(
@@ -180,14 +180,14 @@ def name_another_root(small: Path) -> None:
         (name_another_root, r"\"bundle_root\": \"bundle\" once, found something else in configs/inference\.json"),
     ],
 )
-def test_what_no_release_may_hold_is_refused(small: Path, tmp_path: Path, harm, message: str):
+def test_what_no_release_may_hold_is_rejected(small: Path, tmp_path: Path, harm, message: str):
     harm(small)
     with pytest.raises(InputError, match=message):
         assemble_release(small, tmp_path / "dist")
     assert not list(tmp_path.glob("dist/*"))
 
 
-def test_a_large_file_is_listed_where_it_can_be_had_and_refused_otherwise(
+def test_a_large_file_is_listed_where_it_can_be_had_and_rejected_otherwise(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     save_weights({"weight": torch.zeros(50_000)}, small / "bundle/models/model.pt")
@@ -264,15 +264,15 @@ def test_checks_end_with_the_first_that_fails_and_are_logged(packed: Release, re
         return "all is well"
 
     def fail(place: Workplace) -> str:
-        return place.run_python("-c", "raise SystemExit('no such film')")
+        return place.run_python("-c", "raise SystemExit('no such image')")
 
     checks = [Check("first", pass_by), Check("second", fail), Check("third", pass_by)]
-    with pytest.raises(InputError, match=r"the check 'second' to pass, found .*exit status 0, found 1: no such film"):
+    with pytest.raises(InputError, match=r"the check 'second' to pass, found .*exit status 0, found 1: no such image"):
         run_checks(packed, repository, tmp_path / "release.log", checks)
     log = (tmp_path / "release.log").read_text()
     assert re.search(r"^first +passed +[\d.]+ s  all is well$", log, flags=re.MULTILINE)
     assert re.search(r"^second +FAILED +[\d.]+ s ", log, flags=re.MULTILINE)
-    assert "third" not in log and "no such film" in log
+    assert "third" not in log and "no such image" in log
 
 
 def read_headings() -> list[str]:
@@ -302,7 +302,7 @@ def read_commands() -> list[str]:
 
 #: What makes a command of the model card small enough for a test; they come last, and the last of two options counts.
 SMALLER = {
-    "scripts draw": {**NUM_FILMS, "num_studies": 60},
+    "scripts draw": {**NUM_IMAGES, "num_studies": 60},
     "run training": {**TINY, "epochs": 1, "val_interval": 1},
     "run evaluating": TINY,
 }
@@ -342,7 +342,7 @@ def test_the_model_card_has_commands_of_each_kind():
 
 @pytest.mark.slow
 def test_every_command_of_the_model_card_runs_in_the_packed_bundle(packed: Release, repository: Path):
-    """One after the other, as a reader would; only training is made short, and its films are few."""
+    """One after the other, as a reader would; only training is made short, and its images are few."""
     with unpack_release(packed, repository) as place:
         (place.bundle / "runs").symlink_to(place.out("runs"))
         place.out("runs").mkdir(parents=True)
@@ -360,7 +360,7 @@ def test_a_release_passes_all_its_checks(packed: Release, repository: Path, tmp_
 @pytest.mark.slow
 def test_training_and_inference_open_no_socket_and_write_below_their_output_only(packed: Release, repository: Path):
     with unpack_release(packed, repository) as place:
-        for check in (check_drawing, check_training, check_inference):
+        for check in (check_synthetic_images, check_training, check_inference):
             check(place)
         assert {path.name for path in place.bundle.iterdir()} == {"configs", "models", "docs", "scripts", "LICENSE"}
         assert place_data(place)["datalist_file"]

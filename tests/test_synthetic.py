@@ -1,4 +1,4 @@
-"""Drawn films: do they keep to the standard, to their tables and to the classes, and do they hold every variation."""
+"""Synthetic images: do they keep to the standard, to their tables and to the classes, and do they hold every variation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from scripts.boxes import as_boxes, compute_areas, fill_mask
-from scripts.errors import REASONS, InputError, RefusedFilm
+from scripts.errors import REASONS, InputError, RejectedImage
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS
 from scripts.radiographs import read_radiograph
 from scripts.synthetic import (
@@ -25,19 +25,19 @@ from scripts.synthetic import (
     LOSSLESS_SYNTAXES,
     SOP_CLASSES,
     TRANSFER_SYNTAXES,
-    FilmStyle,
+    ImageStyle,
     Look,
     derive_uid,
     draw_chest,
     draw_contact_sheet,
-    draw_tree,
-    make_film,
+    generate_tree,
+    make_image,
     store_picture,
-    write_broken_film,
-    write_film,
+    write_broken_image,
+    write_image,
 )
 from scripts.synthetic.body import draw_body
-from scripts.synthetic.cohort import PlannedFilm, plan_cohort
+from scripts.synthetic.cohort import PlannedImage, plan_cohort
 from scripts.synthetic.findings import Opacity, plan_opacities
 
 Row = dict[str, str]
@@ -46,19 +46,19 @@ Row = dict[str, str]
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 + 8 studies of 96 pixels."""
-    out = tmp_path_factory.mktemp("drawn") / "tree"
-    draw_tree(out, num_studies=24, num_test_studies=8, size=96, seed=3)
+    out = tmp_path_factory.mktemp("synthetic") / "tree"
+    generate_tree(out, num_studies=24, num_test_studies=8, size=96, seed=3)
     return out
 
 
 @pytest.fixture(scope="module")
-def films(tree: Path) -> dict[str, pydicom.FileDataset]:
-    """Every film of the tree by image id."""
+def images(tree: Path) -> dict[str, pydicom.FileDataset]:
+    """Every image of the tree by image id."""
     return {path.stem: pydicom.dcmread(path) for path in sorted(tree.glob("*/*/*/*.dcm"))}
 
 
 @pytest.fixture(scope="module")
-def plans() -> dict[str, PlannedFilm]:
+def plans() -> dict[str, PlannedImage]:
     """What the tree was drawn from, by image id."""
     return {plan.image_id: plan for plan in plan_cohort(24, 8, seed=3)}
 
@@ -68,72 +68,75 @@ def read_rows(path: Path) -> list[Row]:
         return list(csv.DictReader(stream))
 
 
-def show(film: pydicom.Dataset) -> NDArray[np.float64]:
-    """A film through pydicom's own display functions: a second reader, not the project's."""
-    values = film.pixel_array if "VOILUTSequence" in film else apply_modality_lut(film.pixel_array, film)
-    shown = apply_voi_lut(values, film).astype(float)
+def show(image: pydicom.Dataset) -> NDArray[np.float64]:
+    """An image through pydicom's own display functions: a second reader, not the project's."""
+    values = image.pixel_array if "VOILUTSequence" in image else apply_modality_lut(image.pixel_array, image)
+    shown = apply_voi_lut(values, image).astype(float)
     shown = (shown - shown.min()) / np.ptp(shown)
-    return 1 - shown if film.PhotometricInterpretation == "MONOCHROME1" else shown
+    return 1 - shown if image.PhotometricInterpretation == "MONOCHROME1" else shown
 
 
 def make_pixels(bits: int, height: int = 66, width: int = 70) -> NDArray[np.uint16]:
     return np.random.default_rng(bits).integers(0, 1 << bits, (height, width)).astype(np.uint16)
 
 
-# One film as DICOM ----------------------------------------------------------------------------------------------------
+# One image as DICOM
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 15, 16])
 @pytest.mark.parametrize("syntax", LOSSLESS_SYNTAXES)
 def test_lossless_syntaxes_keep_every_stored_value(tmp_path: Path, syntax: str, bits: int) -> None:
     pixels = make_pixels(bits)
-    film = pydicom.dcmread(write_film(tmp_path / "film.dcm", pixels, syntax=syntax, bits_stored=bits))
-    assert film.file_meta.TransferSyntaxUID == TRANSFER_SYNTAXES[syntax]
-    assert (film.BitsStored, film.HighBit, film.BitsAllocated) == (bits, bits - 1, 8 if bits == 8 else 16)
-    np.testing.assert_array_equal(film.pixel_array, pixels)
+    image = pydicom.dcmread(write_image(tmp_path / "image.dcm", pixels, syntax=syntax, bits_stored=bits))
+    assert image.file_meta.TransferSyntaxUID == TRANSFER_SYNTAXES[syntax]
+    assert (image.BitsStored, image.HighBit, image.BitsAllocated) == (bits, bits - 1, 8 if bits == 8 else 16)
+    np.testing.assert_array_equal(image.pixel_array, pixels)
 
 
-def test_jpeg_baseline_is_told_as_lossy(tmp_path: Path) -> None:
+def test_jpeg_baseline_is_reported_as_lossy(tmp_path: Path) -> None:
     pixels = np.add.outer(np.arange(66), np.arange(70)).astype(np.uint8)
-    film = pydicom.dcmread(write_film(tmp_path / "film.dcm", pixels, syntax="jpeg_baseline", bits_stored=8))
-    assert (film.LossyImageCompression, film.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
-    assert film.LossyImageCompressionRatio > 1
-    assert np.abs(film.pixel_array.astype(int) - pixels).max() <= 4
+    image = pydicom.dcmread(write_image(tmp_path / "image.dcm", pixels, syntax="jpeg_baseline", bits_stored=8))
+    assert (image.LossyImageCompression, image.LossyImageCompressionMethod) == ("01", "ISO_10918_1")
+    assert image.LossyImageCompressionRatio > 1
+    assert np.abs(image.pixel_array.astype(int) - pixels).max() <= 4
 
 
 @pytest.mark.parametrize("syntax", [name for name in LOSSLESS_SYNTAXES if name != "jpeg_lossless"])
 def test_an_odd_number_of_bytes_is_padded(tmp_path: Path, syntax: str) -> None:
     pixels = make_pixels(8, 65, 71)
-    film = pydicom.dcmread(write_film(tmp_path / "film.dcm", pixels, syntax=syntax, bits_stored=8))
-    assert len(film.PixelData) % 2 == 0
-    np.testing.assert_array_equal(film.pixel_array, pixels)
+    image = pydicom.dcmread(write_image(tmp_path / "image.dcm", pixels, syntax=syntax, bits_stored=8))
+    assert len(image.PixelData) % 2 == 0
+    np.testing.assert_array_equal(image.pixel_array, pixels)
 
 
 @pytest.mark.parametrize("kind", SOP_CLASSES)
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_a_film_holds_what_its_modules_demand(kind: str, photometric: str) -> None:
-    film = make_film(make_pixels(12), kind=kind, photometric=photometric)
-    assert film.SOPClassUID == film.file_meta.MediaStorageSOPClassUID == SOP_CLASSES[kind]
-    assert film.SOPInstanceUID == film.file_meta.MediaStorageSOPInstanceUID
+def test_an_image_holds_what_its_modules_demand(kind: str, photometric: str) -> None:
+    image = make_image(make_pixels(12), kind=kind, photometric=photometric)
+    assert image.SOPClassUID == image.file_meta.MediaStorageSOPClassUID == SOP_CLASSES[kind]
+    assert image.SOPInstanceUID == image.file_meta.MediaStorageSOPInstanceUID
     type_2 = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID")
-    assert all(keyword in film for keyword in (*type_2, "AccessionNumber", "ReferringPhysicianName", "Manufacturer"))
-    assert len({film.SOPInstanceUID, film.SeriesInstanceUID, film.StudyInstanceUID}) == 3
+    assert all(keyword in image for keyword in (*type_2, "AccessionNumber", "ReferringPhysicianName", "Manufacturer"))
+    assert len({image.SOPInstanceUID, image.SeriesInstanceUID, image.StudyInstanceUID}) == 3
     if kind == "DX":
         # PS3.3 C.8.11.3.1.2: the shape goes with the photometric interpretation.
-        assert film.PresentationLUTShape == ("INVERSE" if photometric == "MONOCHROME1" else "IDENTITY")
-        assert (film.PresentationIntentType, film.RescaleSlope) == ("FOR PRESENTATION", 1)
+        assert image.PresentationLUTShape == ("INVERSE" if photometric == "MONOCHROME1" else "IDENTITY")
+        assert (image.PresentationIntentType, image.RescaleSlope) == ("FOR PRESENTATION", 1)
 
 
 def test_uids_are_valid_and_follow_from_the_content() -> None:
     uids = {derive_uid("a"), derive_uid("a", "b"), derive_uid("ab")}
     assert len(uids) == 3
     assert all(pydicom.uid.UID(uid).is_valid and uid.startswith("2.25.") for uid in uids)
-    first, again, other = (make_film(make_pixels(bits)) for bits in (10, 10, 11))
+    first, again, other = (make_image(make_pixels(bits)) for bits in (10, 10, 11))
     assert first.SOPInstanceUID == again.SOPInstanceUID != other.SOPInstanceUID
 
 
 def test_names_outside_ascii_survive_in_their_character_set(tmp_path: Path) -> None:
-    path = write_film(tmp_path / "film.dcm", make_pixels(12), character_set="ISO_IR 144", patient_name="Рисунков^Иван")
+    path = write_image(
+        tmp_path / "image.dcm", make_pixels(12), character_set="ISO_IR 144", patient_name="Рисунков^Иван"
+    )
     assert str(pydicom.dcmread(path).PatientName) == "Рисунков^Иван"
 
 
@@ -150,9 +153,9 @@ def test_names_outside_ascii_survive_in_their_character_set(tmp_path: Path) -> N
         (np.zeros((7, 7), np.uint8), {"syntax": "jpeg_lossless", "bits_stored": 8}, "even number of bytes"),
     ],
 )
-def test_pixels_that_do_not_fit_are_refused(tmp_path: Path, pixels: NDArray, changes: dict, message: str) -> None:
+def test_pixels_that_do_not_fit_are_rejected(tmp_path: Path, pixels: NDArray, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        write_film(tmp_path / "film.dcm", pixels, **changes)
+        write_image(tmp_path / "image.dcm", pixels, **changes)
     assert not list(tmp_path.iterdir())
 
 
@@ -160,8 +163,8 @@ def test_pixels_that_do_not_fit_are_refused(tmp_path: Path, pixels: NDArray, cha
 @pytest.mark.parametrize("display", DISPLAYS)
 def test_every_display_shows_the_picture_again(tmp_path: Path, display: str, photometric: str) -> None:
     picture = np.linspace(0, 1, 66 * 70, dtype=np.float32).reshape(66, 70)
-    values, style = store_picture(picture, FilmStyle(photometric=photometric), display)
-    path = write_film(tmp_path / "film.dcm", values, style)
+    values, style = store_picture(picture, ImageStyle(photometric=photometric), display)
+    path = write_image(tmp_path / "image.dcm", values, style)
     if display != "padded":
         np.testing.assert_allclose(show(pydicom.dcmread(path)), picture, atol=2e-3)
     np.testing.assert_allclose(read_radiograph(path).pixels[0], picture, atol=2e-3)
@@ -179,7 +182,7 @@ def collect_files(folder: Path) -> dict[str, bytes]:
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(tmp_path: Path) -> None:
     for name, seed, workers in (("a", 5, 1), ("b", 5, 2), ("c", 6, 1)):
-        draw_tree(tmp_path / name, num_studies=5, num_test_studies=1, size=64, seed=seed, workers=workers)
+        generate_tree(tmp_path / name, num_studies=5, num_test_studies=1, size=64, seed=seed, workers=workers)
     first, again, other = (collect_files(tmp_path / name) for name in "abc")
     assert first == again
     assert not set(first.values()) & set(other.values())
@@ -196,7 +199,7 @@ def test_the_tree_has_the_challenge_layout(tree: Path) -> None:
     assert list(read_rows(tree / "test_lung_boxes.csv")[0]) == ["image", "xmin", "ymin", "xmax", "ymax"]
 
 
-def test_tables_and_tree_name_the_same_films(tree: Path) -> None:
+def test_tables_and_tree_name_the_same_images(tree: Path) -> None:
     on_disk = {part: {(p.parts[-3], p.stem) for p in tree.glob(f"{part}/*/*/*.dcm")} for part in ("train", "test")}
     rows = read_rows(tree / "train_image_level.csv")
     assert {(row["StudyInstanceUID"], row["id"].removesuffix("_image")) for row in rows} == on_disk["train"]
@@ -226,8 +229,8 @@ def parse_label(label: str) -> NDArray[np.float64]:
     )
 
 
-def test_both_spellings_of_the_boxes_agree_and_lie_in_lungs_and_film(
-    tree: Path, films: dict[str, pydicom.FileDataset]
+def test_both_spellings_of_the_boxes_agree_and_lie_in_lungs_and_image(
+    tree: Path, images: dict[str, pydicom.FileDataset]
 ) -> None:
     lungs = {
         row["image"]: [float(row[key]) for key in ("xmin", "ymin", "xmax", "ymax")]
@@ -238,8 +241,8 @@ def test_both_spellings_of_the_boxes_agree_and_lie_in_lungs_and_film(
         image_id = row["id"].removesuffix("_image")
         boxes, lung = parse_label(row["label"]), np.array(lungs[image_id])
         assert (row["boxes"] == "") == (len(boxes) == 0) == (row["label"] == "none 1 0 0 1 1")
-        film = films[image_id]
-        assert (lung >= 0).all() and lung[2] <= film.Columns and lung[3] <= film.Rows
+        image = images[image_id]
+        assert (lung >= 0).all() and lung[2] <= image.Columns and lung[3] <= image.Rows
         if len(boxes):
             with_boxes += 1
             corners = [
@@ -251,7 +254,7 @@ def test_both_spellings_of_the_boxes_agree_and_lie_in_lungs_and_film(
     assert with_boxes > 10
 
 
-def test_boxes_stand_on_one_film_of_a_positive_study_only(tree: Path) -> None:
+def test_boxes_stand_on_one_image_of_a_positive_study_only(tree: Path) -> None:
     classes = {
         row["id"].removesuffix("_study"): next(name for name, column in TABLE_COLUMNS.items() if row[column] == "1")
         for row in read_rows(tree / "train_study_level.csv")
@@ -276,38 +279,40 @@ VARIATIONS = {
 
 
 @pytest.mark.parametrize("keyword", VARIATIONS)
-def test_every_variation_of_a_header_occurs(films: dict[str, pydicom.FileDataset], keyword: str) -> None:
-    assert {film.get(keyword) for film in films.values()} >= VARIATIONS[keyword]
+def test_every_variation_of_a_header_occurs(images: dict[str, pydicom.FileDataset], keyword: str) -> None:
+    assert {image.get(keyword) for image in images.values()} >= VARIATIONS[keyword]
 
 
-def test_every_syntax_shape_window_and_table_occurs(films: dict[str, pydicom.FileDataset]) -> None:
-    found = list(films.values())
-    assert {film.file_meta.TransferSyntaxUID for film in found} == set(TRANSFER_SYNTAXES.values())
-    assert {film.SOPClassUID for film in found} == {SOP_CLASSES["CR"], SOP_CLASSES["DX"]}
-    assert {np.sign(film.Rows - film.Columns) for film in found} == {-1, 0, 1}
-    assert {float(film.PixelAspectRatio[0]) > 1000 for film in found if "PixelAspectRatio" in film} == {True, False}
-    assert any("VOILUTSequence" in film for film in found) and any("WindowCenter" in film for film in found)
-    assert any(film.get("WindowCenter") and film["WindowCenter"].VM == 2 for film in found)
-    assert any("PixelSpacing" in film for film in found) and any("ImagerPixelSpacing" in film for film in found)
-    assert len({film.Manufacturer for film in found}) >= 4 and len({film.SpecificCharacterSet for film in found}) >= 4
-    assert len({film.get("PatientAge") for film in found}) > 10
+def test_every_syntax_shape_window_and_table_occurs(images: dict[str, pydicom.FileDataset]) -> None:
+    found = list(images.values())
+    assert {image.file_meta.TransferSyntaxUID for image in found} == set(TRANSFER_SYNTAXES.values())
+    assert {image.SOPClassUID for image in found} == {SOP_CLASSES["CR"], SOP_CLASSES["DX"]}
+    assert {np.sign(image.Rows - image.Columns) for image in found} == {-1, 0, 1}
+    assert {float(image.PixelAspectRatio[0]) > 1000 for image in found if "PixelAspectRatio" in image} == {True, False}
+    assert any("VOILUTSequence" in image for image in found) and any("WindowCenter" in image for image in found)
+    assert any(image.get("WindowCenter") and image["WindowCenter"].VM == 2 for image in found)
+    assert any("PixelSpacing" in image for image in found) and any("ImagerPixelSpacing" in image for image in found)
+    assert (
+        len({image.Manufacturer for image in found}) >= 4 and len({image.SpecificCharacterSet for image in found}) >= 4
+    )
+    assert len({image.get("PatientAge") for image in found}) > 10
 
 
-def test_patients_have_several_studies_and_studies_several_films(
-    tree: Path, films: dict[str, pydicom.FileDataset]
+def test_patients_have_several_studies_and_studies_several_images(
+    tree: Path, images: dict[str, pydicom.FileDataset]
 ) -> None:
     studies_of_patient: dict[str, set[str]] = {}
-    films_of_study: Counter[str] = Counter()
-    for film in films.values():
-        studies_of_patient.setdefault(film.PatientID, set()).add(film.StudyInstanceUID)
-        films_of_study[film.StudyInstanceUID] += 1
+    images_of_study: Counter[str] = Counter()
+    for image in images.values():
+        studies_of_patient.setdefault(image.PatientID, set()).add(image.StudyInstanceUID)
+        images_of_study[image.StudyInstanceUID] += 1
     assert {len(studies) for studies in studies_of_patient.values()} >= {1, 2, 3}
-    assert set(films_of_study.values()) >= {1, 2, 3}
-    assert len({film.SOPInstanceUID for film in films.values()}) == len(films)
+    assert set(images_of_study.values()) >= {1, 2, 3}
+    assert len({image.SOPInstanceUID for image in images.values()}) == len(images)
 
 
-def find_twins(plans: dict[str, PlannedFilm], kind: str) -> Iterator[tuple[PlannedFilm, PlannedFilm]]:
-    """Twins of a kind, each with the film that it is a twin of."""
+def find_twins(plans: dict[str, PlannedImage], kind: str) -> Iterator[tuple[PlannedImage, PlannedImage]]:
+    """Twins of a kind, each with the image that it is a twin of."""
     for plan in plans.values():
         if plan.twin == kind:
             yield next(other for other in plans.values() if other.seeds == plan.seeds and other is not plan), plan
@@ -317,39 +322,39 @@ def find_twins(plans: dict[str, PlannedFilm], kind: str) -> Iterator[tuple[Plann
     ("kind", "field"), [("same", "study_id"), ("other_patient", "patient_id"), ("other_part", "part")]
 )
 def test_exact_twins_have_equal_pixels(
-    plans: dict[str, PlannedFilm], films: dict[str, pydicom.FileDataset], kind: str, field: str
+    plans: dict[str, PlannedImage], images: dict[str, pydicom.FileDataset], kind: str, field: str
 ) -> None:
     pairs = list(find_twins(plans, kind))
     assert pairs
-    for film, twin in pairs:
-        np.testing.assert_array_equal(films[film.image_id].pixel_array, films[twin.image_id].pixel_array)
-        assert (getattr(film, field) == getattr(twin, field)) == (kind == "same")
-        assert films[film.image_id].PatientID == film.patient_id
+    for image, twin in pairs:
+        np.testing.assert_array_equal(images[image.image_id].pixel_array, images[twin.image_id].pixel_array)
+        assert (getattr(image, field) == getattr(twin, field)) == (kind == "same")
+        assert images[image.image_id].PatientID == image.patient_id
 
 
-def test_a_film_stored_again_shows_the_same_picture(
-    plans: dict[str, PlannedFilm], films: dict[str, pydicom.FileDataset]
+def test_an_image_stored_again_shows_the_same_picture(
+    plans: dict[str, PlannedImage], images: dict[str, pydicom.FileDataset]
 ) -> None:
     pairs = list(find_twins(plans, "stored_again"))
     assert pairs
-    for film, twin in pairs:
-        first, again = films[film.image_id], films[twin.image_id]
+    for image, twin in pairs:
+        first, again = images[image.image_id], images[twin.image_id]
         assert first.pixel_array.tobytes() != again.pixel_array.tobytes()
         np.testing.assert_allclose(show(first), show(again), atol=0.05)
 
 
 def test_near_twins_show_one_patient_and_are_not_equal(
-    plans: dict[str, PlannedFilm], films: dict[str, pydicom.FileDataset]
+    plans: dict[str, PlannedImage], images: dict[str, pydicom.FileDataset]
 ) -> None:
     for plan in (plan for plan in plans.values() if plan.twin == "near"):
         first = next(other for other in plans.values() if other.study_id == plan.study_id and not other.twin)
-        assert films[first.image_id].PatientID == films[plan.image_id].PatientID
-        one, other = show(films[first.image_id]), show(films[plan.image_id])
+        assert images[first.image_id].PatientID == images[plan.image_id].PatientID
+        one, other = show(images[first.image_id]), show(images[plan.image_id])
         assert one.shape == other.shape and np.corrcoef(one.ravel(), other.ravel())[0, 1] < 0.9999
         assert first.seeds[:2] == plan.seeds[:2] and first.study_class == plan.study_class
 
 
-def test_every_film_of_the_tree_is_read(tree: Path) -> None:
+def test_every_image_of_the_tree_is_read(tree: Path) -> None:
     for path in sorted(tree.glob("*/*/*/*.dcm")):
         pixels = read_radiograph(path).pixels
         assert pixels.shape[0] == 1 and pixels.min() == 0 and pixels.max() == 1
@@ -358,18 +363,18 @@ def test_every_film_of_the_tree_is_read(tree: Path) -> None:
 @pytest.mark.parametrize(
     "arguments", [{"num_studies": 0}, {"size": 32}, {"size": 9000}, {"workers": 0}, {"num_test_studies": -1}]
 )
-def test_numbers_out_of_range_are_told(tmp_path: Path, arguments: dict[str, int]) -> None:
+def test_numbers_out_of_range_are_reported(tmp_path: Path, arguments: dict[str, int]) -> None:
     with pytest.raises(InputError, match="expected at least 1 study.*change the numbers"):
-        draw_tree(tmp_path / "tree", **arguments)
+        generate_tree(tmp_path / "tree", **arguments)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_drawn_into_a_folder_that_holds_something(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="a new or empty folder.*choose another"):
-        draw_tree(tmp_path)
+        generate_tree(tmp_path)
     with pytest.raises(InputError, match="a new or empty folder"):
-        draw_tree(tmp_path / "notes.txt")
+        generate_tree(tmp_path / "notes.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
@@ -379,29 +384,29 @@ def test_a_failed_drawing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("scripts.synthetic.tree._write_tables", fail)
     with pytest.raises(OSError, match="disk is full"):
-        draw_tree(tmp_path / "tree", num_studies=1, num_test_studies=0, size=64, workers=1)
+        generate_tree(tmp_path / "tree", num_studies=1, num_test_studies=0, size=64, workers=1)
     assert not list(tmp_path.iterdir())
 
 
-# What must be refused ------------------------------------------------------------------------------------------------
+# What must be rejected ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
-def test_a_broken_film_is_refused_with_its_reason(tmp_path: Path, breakage: str) -> None:
-    path = write_broken_film(tmp_path / "film.dcm", make_pixels(12), FilmStyle(), breakage)
-    with pytest.raises(RefusedFilm) as refused:
+def test_a_broken_image_is_rejected_with_its_reason(tmp_path: Path, breakage: str) -> None:
+    path = write_broken_image(tmp_path / "image.dcm", make_pixels(12), ImageStyle(), breakage)
+    with pytest.raises(RejectedImage) as rejected:
         read_radiograph(path)
-    assert refused.value.reason == BREAKAGES[breakage]
+    assert rejected.value.reason == BREAKAGES[breakage]
 
 
-def test_broken_films_have_every_reason_that_a_file_can_give() -> None:
+def test_broken_images_have_every_reason_that_a_file_can_give() -> None:
     # "unreadable" is a folder or a lack of rights, "malformed" has its own, hand-made files in the reader's tests.
     assert set(BREAKAGES.values()) == set(REASONS) - {"unreadable", "malformed"}
 
 
-def test_a_tree_with_broken_films_lists_them_and_names_them_in_its_tables(tmp_path: Path) -> None:
-    draw_tree(tmp_path / "tree", num_studies=2, num_test_studies=0, size=64, broken=True)
-    broken = read_rows(tmp_path / "tree" / "broken_films.csv")
+def test_a_tree_with_broken_images_lists_them_and_names_them_in_its_tables(tmp_path: Path) -> None:
+    generate_tree(tmp_path / "tree", num_studies=2, num_test_studies=0, size=64, broken=True)
+    broken = read_rows(tmp_path / "tree" / "broken_images.csv")
     assert {row["breakage"]: row["reason"] for row in broken} == BREAKAGES
     assert all((tmp_path / "tree" / row["path"]).is_file() for row in broken)
     named = {row["id"].removesuffix("_image") for row in read_rows(tmp_path / "tree" / "train_image_level.csv")}
@@ -452,47 +457,47 @@ def test_atypical_opacities_are_a_lobe_an_effusion_nodules_or_a_cavity() -> None
 @pytest.mark.parametrize("seed", range(3))
 def test_drawn_opacities_brighten_their_boxes_and_little_else(study_class: str, seed: int) -> None:
     seeds, look = (seed, seed, seed), Look("F", ("PA", "AP")[seed % 2], seed)
-    film, clean = (draw_chest(120, 100, name, seeds, look) for name in (study_class, "negative"))
-    change = film.pixels - clean.pixels
+    image, clean = (draw_chest(120, 100, name, seeds, look) for name in (study_class, "negative"))
+    change = image.pixels - clean.pixels
     if study_class == "negative":
-        assert len(film.boxes) == 0 and not change.any()
+        assert len(image.boxes) == 0 and not change.any()
         return
-    inside = fill_mask(film.boxes, 120, 100) > 0
+    inside = fill_mask(image.boxes, 120, 100) > 0
     assert change[inside].mean() > 0.03
     assert np.abs(change)[inside].mean() > 4 * np.abs(change)[~inside].mean()
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_boxes_lie_in_the_lung_box_and_the_lung_box_in_the_film(seed: int) -> None:
+def test_boxes_lie_in_the_lung_box_and_the_lung_box_in_the_image(seed: int) -> None:
     study_class, look = STUDY_CLASSES[1 + seed % 3], Look("M", ("AP", "PA")[seed % 2], 0, 1.2)
-    film = draw_chest(90, 110, study_class, (seed, 100 + seed, 200 + seed), look)
-    assert film.pixels.shape == (90, 110) and film.pixels.dtype == np.float32
-    assert film.pixels.min() >= 0 and film.pixels.max() <= 1
-    assert (film.boxes[:, :2] >= film.lung_box[:2]).all() and (film.boxes[:, 2:] <= film.lung_box[2:]).all()
-    assert film.lung_box[0] >= 0 and film.lung_box[2] <= 110 and film.lung_box[1] >= 0 and film.lung_box[3] <= 90
-    assert compute_areas([film.lung_box])[0] > 0.3 * 90 * 110
+    image = draw_chest(90, 110, study_class, (seed, 100 + seed, 200 + seed), look)
+    assert image.pixels.shape == (90, 110) and image.pixels.dtype == np.float32
+    assert image.pixels.min() >= 0 and image.pixels.max() <= 1
+    assert (image.boxes[:, :2] >= image.lung_box[:2]).all() and (image.boxes[:, 2:] <= image.lung_box[2:]).all()
+    assert image.lung_box[0] >= 0 and image.lung_box[2] <= 110 and image.lung_box[1] >= 0 and image.lung_box[3] <= 90
+    assert compute_areas([image.lung_box])[0] > 0.3 * 90 * 110
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_lungs_are_darker_than_what_lies_between_and_below_them(seed: int) -> None:
-    film = draw_chest(100, 100, "negative", (seed, seed, seed), Look("FM"[seed % 2], ("PA", "AP")[seed % 2], seed % 5))
-    left, top, right, bottom = film.lung_box
+    image = draw_chest(100, 100, "negative", (seed, seed, seed), Look("FM"[seed % 2], ("PA", "AP")[seed % 2], seed % 5))
+    left, top, right, bottom = image.lung_box
     width, height = right - left, bottom - top
 
     def look_at(across: tuple[float, float], down: tuple[float, float]) -> float:
         columns = slice(int(left + across[0] * width), int(left + across[1] * width))
         rows = slice(int(top + down[0] * height), int(top + down[1] * height))
-        return float(np.median(film.pixels[rows, columns]))
+        return float(np.median(image.pixels[rows, columns]))
 
     between, below = look_at((0.44, 0.56), (0.4, 0.75)), look_at((0.3, 0.7), (0.97, 1.0))
     for lung in (look_at((0.12, 0.3), (0.3, 0.6)), look_at((0.72, 0.88), (0.3, 0.6))):
         assert lung < between - 0.15 and lung < below - 0.15
 
 
-def test_the_heart_lies_to_the_right_of_the_film() -> None:
-    film = draw_chest(100, 100, "negative", (1, 1, 1), Look("M", "PA", 0))
-    left, top, right, bottom = film.lung_box
-    rows = film.pixels[int(top + 0.55 * (bottom - top)) : int(top + 0.72 * (bottom - top))]
+def test_the_heart_lies_to_the_right_of_the_image() -> None:
+    image = draw_chest(100, 100, "negative", (1, 1, 1), Look("M", "PA", 0))
+    left, top, right, bottom = image.lung_box
+    rows = image.pixels[int(top + 0.55 * (bottom - top)) : int(top + 0.72 * (bottom - top))]
     middle, half = (left + right) / 2, (right - left) / 2
     sides = [rows[:, int(middle + a * half) : int(middle + b * half)].mean() for a, b in ((-0.55, -0.3), (0.3, 0.55))]
     assert sides[1] > sides[0] + 0.1
@@ -510,11 +515,11 @@ def test_a_contact_sheet_shows_every_class(tree: Path, tmp_path: Path) -> None:
         draw_contact_sheet(tmp_path, tmp_path / "other.png")
 
 
-def test_a_film_of_512_pixels_costs_little_time(tmp_path: Path) -> None:
-    """1,000 films in 60 s on two cores are 120 ms of processor time each; twice that on a slow or busy machine."""
+def test_an_image_of_512_pixels_costs_little_time(tmp_path: Path) -> None:
+    """1,000 images in 60 s on two cores are 120 ms of processor time each; twice that on a slow or busy machine."""
     draw_chest(512, 512, "typical", (0, 0, 0))
     start = time.process_time()
     for seed in range(6):
-        film = draw_chest(512, 512, "typical", (seed, seed, seed), Look("F", ("PA", "AP")[seed % 2], 0))
-        write_film(tmp_path / f"{seed}.dcm", *store_picture(film.pixels, FilmStyle(syntax="jpeg_2000"), "linear"))
+        image = draw_chest(512, 512, "typical", (seed, seed, seed), Look("F", ("PA", "AP")[seed % 2], 0))
+        write_image(tmp_path / f"{seed}.dcm", *store_picture(image.pixels, ImageStyle(syntax="jpeg_2000"), "linear"))
     assert (time.process_time() - start) / 6 < 0.24

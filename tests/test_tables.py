@@ -51,7 +51,7 @@ def test_lung_boxes_may_be_missing(tmp_path: Path) -> None:
     assert read_tables(write_tables(tmp_path, lungs=None)).lung_boxes == {}
 
 
-def test_a_table_of_ones_own_films_becomes_records(tmp_path: Path) -> None:
+def test_a_table_of_ones_own_images_becomes_records(tmp_path: Path) -> None:
     tables = read_tables(write_own(tmp_path, OWN))
     assert tables.own and tables.study_labels == {"s1": "typical", "s2": "negative"}
     assert tables.images["a"].image == "one/a.dcm" and tables.images["a"].boxes == ((10, 20, 40, 60), (1, 2, 3, 4))
@@ -90,7 +90,7 @@ BAD_STUDIES = {
     "a long row": (STUDIES + "s3_study,1,0,0,0,0\n", "5 cells in each row"),
     "no rows": (STUDIES.splitlines()[0] + "\n", "at least one row, found none in train_study_level.csv"),
     "an empty file": ("", "no id, .* in train_study_level.csv"),
-    "a study without films": (STUDIES + "s3_study,1,0,0,0\n", "none for 1, first s3"),
+    "a study without images": (STUDIES + "s3_study,1,0,0,0\n", "none for 1, first s3"),
 }
 BAD_IMAGES = {
     "a missing column": (IMAGES.replace("label", "labels"), "no label in train_image_level.csv"),
@@ -156,7 +156,7 @@ def test_a_wrong_path_is_named(tmp_path: Path) -> None:
         read_tables(tmp_path)
 
 
-def test_a_table_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_table_that_is_no_text_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes(b"study,image,label,boxes\n\xff\xfe\x00,a,typical,\n")
     with pytest.raises(InputError, match="UTF-8 text, found own.csv"):
         read_tables(tmp_path / "own.csv")
@@ -183,6 +183,6 @@ def test_a_box_is_clipped_by_up_to_one_pixel(box: tuple[float, ...], fitted: tup
 @pytest.mark.parametrize(
     "box", [(-1.1, 0, 9, 9), (0, 0, 9, 101.5), (0, 0, 201.5, 9), (10, 150, 90, 200), (200, 0, 201, 9)]
 )
-def test_a_box_outside_its_film_is_refused(box: tuple[float, float, float, float]) -> None:
-    with pytest.raises(InputError, match="inside the film of 200 x 100 pixels .*own.csv line 3"):
+def test_a_box_outside_its_image_is_rejected(box: tuple[float, float, float, float]) -> None:
+    with pytest.raises(InputError, match="inside the image of 200 x 100 pixels .*own.csv line 3"):
         fit_boxes([box], height=100, width=200, where="own.csv line 3 (a)")

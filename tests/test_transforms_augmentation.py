@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from monai.transforms import Compose
 from torch.nn import functional
 
-from scripts.transforms import RandHideLungsd, RandInvertd, RandWarpd
+from scripts.transforms import RandAffineWithBoxesd, RandHideLungsd, RandInvertd
 from scripts.transforms.augmentation import cut_beside, shuffle_tiles, warp_boxes, warp_picture
 
 HEIGHT, WIDTH = 96, 160
 BOX = (90.0, 22.0, 130.0, 42.0)  # off the middle, and by no symmetry its own image
 SQUARE_BOX = (56.0, 20.0, 80.0, 34.0)
-STILL = {"prob": 0.0, "flip_prob": 0.0, "turn_prob": 0.0}
+STILL = {"prob": 0.0, "flip_prob": 0.0, "quarter_rotation_prob": 0.0}
 RIGID = {"prob": 1.0, "flip_prob": 0.0, "rotate": 0.0, "scale": (1.0, 1.0), "stretch": 1.0, "shift": 0.0}
 
 
@@ -49,25 +49,25 @@ def describe(picture: torch.Tensor, *boxes: Sequence[float]) -> dict[str, Any]:
     ("shape", "height", "width", "arguments"),
     [
         ("rectangle", HEIGHT, WIDTH, STILL | {"flip_prob": 1.0}),
-        ("rectangle", HEIGHT, WIDTH, STILL | {"turn_prob": 1.0}),
-        ("rectangle", HEIGHT, WIDTH, STILL | {"turn_prob": 1.0, "flip_prob": 1.0}),
+        ("rectangle", HEIGHT, WIDTH, STILL | {"quarter_rotation_prob": 1.0}),
+        ("rectangle", HEIGHT, WIDTH, STILL | {"quarter_rotation_prob": 1.0, "flip_prob": 1.0}),
         ("rectangle", HEIGHT, WIDTH, RIGID | {"scale": (0.6, 1.3)}),
         ("rectangle", HEIGHT, WIDTH, RIGID | {"stretch": 1.4}),
         ("rectangle", HEIGHT, WIDTH, RIGID | {"shift": 0.15}),
-        ("rectangle", HEIGHT, WIDTH, {"rotate": 0.0, "turn_prob": 0.5}),
+        ("rectangle", HEIGHT, WIDTH, {"rotate": 0.0, "quarter_rotation_prob": 0.5}),
         ("ellipse", 96, 96, RIGID | {"rotate": 25.0}),
-        ("ellipse", 96, 96, RIGID | {"rotate": 25.0, "turn_prob": 1.0, "flip_prob": 0.5}),
-        ("ellipse", 96, 96, {"turn_prob": 0.5}),
-        ("ellipse", HEIGHT, WIDTH, {"turn_prob": 0.5}),
+        ("ellipse", 96, 96, RIGID | {"rotate": 25.0, "quarter_rotation_prob": 1.0, "flip_prob": 0.5}),
+        ("ellipse", 96, 96, {"quarter_rotation_prob": 0.5}),
+        ("ellipse", HEIGHT, WIDTH, {"quarter_rotation_prob": 0.5}),
     ],
     ids=[
-        *("flip", "turn", "flip and turn", "scale", "stretch", "shift", "all but rotation"),
-        *("rotation", "rotation, turn and flip", "all, square", "all, not square"),
+        *("flip", "rotation", "flip and turn", "scale", "stretch", "shift", "all but rotation"),
+        *("angles", "rotation, turn and flip", "all, square", "all, not square"),
     ],
 )
 def test_a_box_stays_round_what_it_marks(shape: str, height: int, width: int, arguments: dict[str, Any]):
     box = BOX if width == WIDTH else SQUARE_BOX
-    warp = RandWarpd("image", **arguments).set_random_state(0)
+    warp = RandAffineWithBoxesd("image", **arguments).set_random_state(0)
     for _ in range(25):
         found = warp(describe(draw_picture(box, height, width, shape), box))
         assert found["image"].shape == (1, height, width)
@@ -76,9 +76,9 @@ def test_a_box_stays_round_what_it_marks(shape: str, height: int, width: int, ar
 
 
 def test_a_flip_is_one_of_columns():
-    film = describe(draw_picture(BOX, HEIGHT, WIDTH), BOX)
-    found = RandWarpd("image", **STILL | {"flip_prob": 1.0})(film)
-    torch.testing.assert_close(found["image"], film["image"].flip(2), atol=1e-4, rtol=0)
+    image = describe(draw_picture(BOX, HEIGHT, WIDTH), BOX)
+    found = RandAffineWithBoxesd("image", **STILL | {"flip_prob": 1.0})(image)
+    torch.testing.assert_close(found["image"], image["image"].flip(2), atol=1e-4, rtol=0)
     np.testing.assert_allclose(found["boxes"], [[WIDTH - 130, 22, WIDTH - 90, 42]], atol=1e-4)
 
 
@@ -86,42 +86,49 @@ def test_a_flip_is_one_of_columns():
 def test_quarter_turns_are_exact_and_counter_clockwise_after_the_flip(flip_prob: float):
     generator = torch.Generator().manual_seed(0)
     picture, mask = torch.rand(1, 64, 64, generator=generator), draw_picture((40, 8, 60, 20), 64, 64, "rectangle")
-    warp, turns = RandWarpd("image", **STILL | {"turn_prob": 1.0, "flip_prob": flip_prob}).set_random_state(0), set()
+    warp, rotations = (
+        RandAffineWithBoxesd(
+            "image", **STILL | {"quarter_rotation_prob": 1.0, "flip_prob": flip_prob}
+        ).set_random_state(0),
+        set(),
+    )
     for _ in range(12):
         found = warp(describe(picture, (40, 8, 60, 20)))
         flipped, shown = (each.flip(2) if flip_prob else each for each in (picture, mask))
-        np.testing.assert_allclose(found["image"][0], np.rot90(flipped[0], found["turn"]), atol=1e-5)
-        expected = box_of_bright_pixels(torch.rot90(shown, found["turn"], (1, 2)))
+        np.testing.assert_allclose(found["image"][0], np.rot90(flipped[0], found["rotation"]), atol=1e-5)
+        expected = box_of_bright_pixels(torch.rot90(shown, found["rotation"], (1, 2)))
         np.testing.assert_allclose(found["boxes"], [expected], atol=1e-4)
-        turns.add(found["turn"])
-    assert turns == {1, 2, 3}
+        rotations.add(found["rotation"])
+    assert rotations == {1, 2, 3}
 
 
 def test_a_picture_that_nothing_happens_to_keeps_its_pixels_and_box():
-    film = describe(torch.rand(1, HEIGHT, WIDTH), BOX)
-    found = RandWarpd("image", **STILL)(film)
-    torch.testing.assert_close(found["image"], film["image"], atol=1e-4, rtol=0)
-    torch.testing.assert_close(found["boxes"], film["boxes"])
-    assert found["turn"] == 0 and found["image_id"] == "a"
+    image = describe(torch.rand(1, HEIGHT, WIDTH), BOX)
+    found = RandAffineWithBoxesd("image", **STILL)(image)
+    torch.testing.assert_close(found["image"], image["image"], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found["boxes"], image["boxes"])
+    assert found["rotation"] == 0 and found["image_id"] == "a"
 
 
 def test_a_round_box_does_not_grow_when_it_is_rotated():
     """The reason for ellipses: the box of the rotated corners would be 1.4 times as large."""
-    film = describe(torch.zeros(1, 100, 100), (30, 30, 70, 70))
-    warp = RandWarpd("image", **RIGID | {"rotate": 45.0}).set_random_state(0)
+    image = describe(torch.zeros(1, 100, 100), (30, 30, 70, 70))
+    warp = RandAffineWithBoxesd("image", **RIGID | {"rotate": 45.0}).set_random_state(0)
     for _ in range(5):
-        torch.testing.assert_close(warp(film)["boxes"], film["boxes"])
+        torch.testing.assert_close(warp(image)["boxes"], image["boxes"])
 
 
 def test_what_comes_from_outside_is_black():
-    found = RandWarpd("image", **RIGID | {"scale": (0.5, 0.5)})(describe(torch.ones(1, 64, 64)))
+    found = RandAffineWithBoxesd("image", **RIGID | {"scale": (0.5, 0.5)})(describe(torch.ones(1, 64, 64)))
     assert found["image"].sum() == pytest.approx(32 * 32)
     assert not found["image"][:, :15].any() and found["image"][:, 17:47, 17:47].min() > 0.999
 
 
 @pytest.mark.parametrize("boxes", [torch.zeros(0, 4), np.zeros((0, 4), np.float32)])
 def test_a_picture_without_boxes_has_none_afterwards(boxes: Any):
-    found = RandWarpd("image", prob=1.0, turn_prob=1.0)({"image": torch.rand(1, 64, 96), "boxes": boxes})
+    found = RandAffineWithBoxesd("image", prob=1.0, quarter_rotation_prob=1.0)(
+        {"image": torch.rand(1, 64, 96), "boxes": boxes}
+    )
     assert found["boxes"].shape == (0, 4) and found["boxes"].dtype == torch.float32
 
 
@@ -165,8 +172,8 @@ def bound_ellipse_slowly(box: Sequence[float], matrix: np.ndarray, height: int, 
     ),
     st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)),
 )
-def test_a_warped_box_bounds_the_warped_ellipse_under_any_matrix(turn: tuple, shift: tuple):
-    matrix = np.array([[turn[0], turn[1], shift[0]], [turn[2], turn[3], shift[1]]])
+def test_a_warped_box_bounds_the_warped_ellipse_under_any_matrix(rotation: tuple, shift: tuple):
+    matrix = np.array([[rotation[0], rotation[1], shift[0]], [rotation[2], rotation[3], shift[1]]])
     found = warp_boxes(torch.tensor([BOX]), torch.tensor(matrix, dtype=torch.float32), HEIGHT, WIDTH)
     expected = bound_ellipse_slowly(BOX, matrix, HEIGHT, WIDTH).clip(0, [WIDTH, HEIGHT, WIDTH, HEIGHT])
     if (expected[2:] - expected[:2]).min() > 0.01:
@@ -181,41 +188,55 @@ def test_a_picture_goes_where_its_matrix_says():
 
 
 def test_one_seed_gives_one_result_and_others_give_others():
-    film, warp = describe(draw_picture(BOX, HEIGHT, WIDTH), BOX), RandWarpd("image", turn_prob=0.5)
-    first, second, other = (warp.set_random_state(seed)(film) for seed in (3, 3, 4))
+    image, warp = (
+        describe(draw_picture(BOX, HEIGHT, WIDTH), BOX),
+        RandAffineWithBoxesd("image", quarter_rotation_prob=0.5),
+    )
+    first, second, other = (warp.set_random_state(seed)(image) for seed in (3, 3, 4))
     assert torch.equal(first["image"], second["image"]) and torch.equal(first["boxes"], second["boxes"])
     assert not torch.equal(first["boxes"], other["boxes"])
 
 
 def test_a_warp_takes_its_seed_from_the_chain_that_it_stands_in():
-    film, chain = describe(draw_picture(BOX, HEIGHT, WIDTH), BOX), Compose([RandWarpd("image"), RandInvertd("image")])
-    first, second = (chain.set_random_state(1)(film) for _ in range(2))
+    image, chain = (
+        describe(draw_picture(BOX, HEIGHT, WIDTH), BOX),
+        Compose([RandAffineWithBoxesd("image"), RandInvertd("image")]),
+    )
+    first, second = (chain.set_random_state(1)(image) for _ in range(2))
     assert torch.equal(first["image"], second["image"]) and torch.equal(first["boxes"], second["boxes"])
 
 
 @pytest.mark.parametrize(
     "transform",
-    [RandWarpd("image", prob=1.0, turn_prob=1.0), RandInvertd("image", prob=1.0), RandHideLungsd("image", prob=1.0)],
+    [
+        RandAffineWithBoxesd("image", prob=1.0, quarter_rotation_prob=1.0),
+        RandInvertd("image", prob=1.0),
+        RandHideLungsd("image", prob=1.0),
+    ],
     ids=lambda transform: type(transform).__name__,
 )
-def test_the_given_film_is_not_changed(transform: Any):
-    film = describe(draw_picture(BOX, HEIGHT, WIDTH), BOX)
+def test_the_given_image_is_not_changed(transform: Any):
+    image = describe(draw_picture(BOX, HEIGHT, WIDTH), BOX)
     for _ in range(8):
-        transform(film)
-    assert torch.equal(film["image"], draw_picture(BOX, HEIGHT, WIDTH)) and film["boxes"].tolist() == [list(BOX)]
-    assert set(film) == {"image", "boxes", "image_id"}
+        transform(image)
+    assert torch.equal(image["image"], draw_picture(BOX, HEIGHT, WIDTH)) and image["boxes"].tolist() == [list(BOX)]
+    assert set(image) == {"image", "boxes", "image_id"}
 
 
-def test_two_pictures_of_a_film_are_warped_alike_and_its_boxes_once():
+def test_two_pictures_of_an_image_are_warped_alike_and_its_boxes_once():
     picture = draw_picture(BOX, HEIGHT, WIDTH)
-    found = RandWarpd(["image", "other"], prob=1.0).set_random_state(0)({**describe(picture, BOX), "other": picture})
-    alone = RandWarpd("image", prob=1.0).set_random_state(0)(describe(picture, BOX))
+    found = RandAffineWithBoxesd(["image", "other"], prob=1.0).set_random_state(0)(
+        {**describe(picture, BOX), "other": picture}
+    )
+    alone = RandAffineWithBoxesd("image", prob=1.0).set_random_state(0)(describe(picture, BOX))
     assert torch.equal(found["image"], found["other"]) and torch.equal(found["image"], alone["image"])
     assert torch.equal(found["boxes"], alone["boxes"])
 
 
 def test_what_is_drawn_stays_within_its_limits_and_fills_them():
-    warp = RandWarpd("image", prob=0.8, flip_prob=0.3, scale=(0.5, 1.25), stretch=1.3, shift=0.1).set_random_state(0)
+    warp = RandAffineWithBoxesd(
+        "image", prob=0.8, flip_prob=0.3, scale=(0.5, 1.25), stretch=1.3, shift=0.1
+    ).set_random_state(0)
     matrices = []
     for _ in range(400):
         warp.randomize()
@@ -230,25 +251,25 @@ def test_what_is_drawn_stays_within_its_limits_and_fills_them():
     assert 0.15 < shifts.abs().max() <= 0.2, "2 in [-1, 1] are the whole picture"
 
 
-# Films stored inverted
+# Images stored inverted
 
 
-def test_inverting_twice_gives_the_film_back():
-    film, invert = describe(torch.rand(1, 8, 12), (1, 2, 5, 6)), RandInvertd("image", prob=1.0)
-    once = invert(film)
-    torch.testing.assert_close(once["image"], 1 - film["image"])
-    torch.testing.assert_close(invert(once)["image"], film["image"])
-    assert once["boxes"] is film["boxes"]
+def test_inverting_twice_gives_the_image_back():
+    image, invert = describe(torch.rand(1, 8, 12), (1, 2, 5, 6)), RandInvertd("image", prob=1.0)
+    once = invert(image)
+    torch.testing.assert_close(once["image"], 1 - image["image"])
+    torch.testing.assert_close(invert(once)["image"], image["image"])
+    assert once["boxes"] is image["boxes"]
 
 
 @pytest.mark.parametrize(("prob", "least", "most"), [(0.0, 0, 0), (0.3, 20, 40), (1.0, 100, 100)])
-def test_films_are_inverted_as_often_as_asked(prob: float, least: int, most: int):
+def test_images_are_inverted_as_often_as_asked(prob: float, least: int, most: int):
     invert = RandInvertd("image", prob=prob).set_random_state(0)
     inverted = sum(invert({"image": torch.zeros(1, 2, 2)})["image"].any().item() for _ in range(100))
     assert least <= inverted <= most
 
 
-# Films without lungs
+# Images without lungs
 
 LUNGS = (30.0, 50.0, 130.0, 90.0)
 
@@ -264,7 +285,7 @@ def hide(kind: int, picture: torch.Tensor, *boxes: Sequence[float]) -> tuple[dic
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2])
-def test_a_film_whose_lungs_are_hidden_has_no_box_and_stays_a_film(kind: int):
+def test_an_image_whose_lungs_are_hidden_has_no_box_and_stays_an_image(kind: int):
     picture = torch.rand(1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
     found, _ = hide(kind, picture)
     assert found["boxes"].shape == (0, 4) and found["boxes"].dtype == torch.float32
@@ -273,7 +294,7 @@ def test_a_film_whose_lungs_are_hidden_has_no_box_and_stays_a_film(kind: int):
     assert not torch.equal(found["image"], picture) and found["image_id"] == "a"
 
 
-def test_one_way_to_hide_lungs_is_to_put_the_films_tiles_in_another_order():
+def test_one_way_to_hide_lungs_is_to_put_the_images_tiles_in_another_order():
     picture = torch.rand(1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
     found, _ = hide(0, picture)
     assert torch.equal(found["image"].flatten().sort()[0], picture.flatten().sort()[0])
@@ -285,7 +306,7 @@ def test_one_way_to_hide_lungs_is_to_show_what_lies_beside_them():
     assert torch.equal(found["image"], cut_beside(picture, LUNGS))
 
 
-def test_one_way_to_hide_lungs_is_a_smooth_field_that_tells_nothing_of_the_film():
+def test_one_way_to_hide_lungs_is_a_smooth_field_that_reports_nothing_of_the_image():
     (found, transform), (other, _) = hide(2, torch.rand(1, HEIGHT, WIDTH)), hide(2, torch.zeros(1, HEIGHT, WIDTH))
     assert torch.equal(found["image"], other["image"])
     steps = [found["image"].diff(dim=axis).abs().max().item() * found["image"].shape[axis] for axis in (1, 2)]
@@ -301,7 +322,7 @@ def test_the_three_ways_are_equally_often_and_lungs_are_hidden_as_often_as_asked
     assert 160 < kinds.total() < 240 and all(45 < kinds[kind] < 90 for kind in range(3))
 
 
-def test_a_film_that_shows_no_lungs_anyway_is_left_as_it_is():
+def test_an_image_that_shows_no_lungs_anyway_is_left_as_it_is():
     picture = torch.rand(1, 16, 16)
     found = RandHideLungsd("image", prob=1.0)(describe(picture))
     assert found["image"] is picture and found["boxes"].shape == (0, 4)
@@ -354,6 +375,6 @@ def test_the_widest_strip_beside_the_lungs_is_shown(box: Any, rows: slice, colum
 
 
 @pytest.mark.parametrize("box", [(0, 0, 100, 60), (0, 0, 100, 59), (1, 1, 99, 59), (0.3, 0.2, 99.8, 59.9)])
-def test_where_lungs_fill_the_film_nothing_is_shown(box: Any):
+def test_where_lungs_fill_the_image_nothing_is_shown(box: Any):
     found = cut_beside(torch.ones(1, 60, 100), box)
     assert found.shape == (1, 60, 100) and not found.any()

@@ -11,7 +11,7 @@ import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from scripts.transforms import RandBrightnessContrastd, RandEqualizeTilesd, RandKernelBlurd
+from scripts.transforms import RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
 from scripts.transforms.intensity import BOX, LEVELS, MOTIONS, equalize_tiles
 
 
@@ -119,31 +119,31 @@ def test_motion_goes_four_ways_over_three_pixels():
 
 TRANSFORMS: dict[str, Any] = {
     "brightness": RandBrightnessContrastd,
-    "tiles": RandEqualizeTilesd,
+    "tiles": RandCLAHEd,
     "blur": RandKernelBlurd,
 }
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_they_keep_the_range_the_mask_and_what_they_were_given(name: str):
-    film = {"image": draw_picture(40, 48), "mask": torch.ones(1, 40, 48), "image_id": "a"}
-    before = film["image"].clone()
+    image = {"image": draw_picture(40, 48), "mask": torch.ones(1, 40, 48), "image_id": "a"}
+    before = image["image"].clone()
     transform = TRANSFORMS[name]("image", prob=1.0).set_random_state(0)
     for _ in range(5):
-        found = transform(film)
+        found = transform(image)
         assert found["image"].min() >= 0 and found["image"].max() <= 1 and found["image"].shape == (1, 40, 48)
         assert not torch.equal(found["image"], before)
-        assert found["mask"] is film["mask"] and found["image_id"] == "a"
-    assert torch.equal(film["image"], before)
+        assert found["mask"] is image["mask"] and found["image_id"] == "a"
+    assert torch.equal(image["image"], before)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_they_are_repeated_by_their_seed_and_happen_as_often_as_asked(name: str):
-    film, transform = {"image": draw_picture(24, 24)}, TRANSFORMS[name]("image", prob=0.3)
-    first, second = ([transform(film)["image"] for _ in range(20)] for _ in map(transform.set_random_state, (5, 5)))
+    image, transform = {"image": draw_picture(24, 24)}, TRANSFORMS[name]("image", prob=0.3)
+    first, second = ([transform(image)["image"] for _ in range(20)] for _ in map(transform.set_random_state, (5, 5)))
     assert all(map(torch.equal, first, second))
     transform.set_random_state(0)
-    changed = sum(transform(film)["image"] is not film["image"] for _ in range(200))
+    changed = sum(transform(image)["image"] is not image["image"] for _ in range(200))
     assert 35 < changed < 85
 
 
@@ -155,7 +155,7 @@ def test_they_give_back_the_kind_of_picture_that_they_get(name: str, kind: type)
     assert type(found["image"]) is kind
 
 
-def test_a_missing_picture_is_refused_unless_it_may_be_missing():
+def test_a_missing_picture_is_rejected_unless_it_may_be_missing():
     with pytest.raises(KeyError, match="image"):
         RandKernelBlurd("image")({})
     assert RandKernelBlurd("image", allow_missing_keys=True)({}) == {}

@@ -1,4 +1,4 @@
-"""Soft labels and weights come back to their films after the preparation, and a wrong one is named."""
+"""Soft labels and weights come back to their images after the preparation, and a wrong one is named."""
 
 from __future__ import annotations
 
@@ -17,70 +17,70 @@ from scripts.transforms import AttachTargets, WeighByStudy, WeighMistakes
 SOFT = [0.1, 0.6, 0.3, 0.0]
 
 
-def describe_film(name: str = "a", label: int = 2, study: str = "s", **more: Any) -> dict[str, Any]:
+def describe_image(name: str = "a", label: int = 2, study: str = "s", **more: Any) -> dict[str, Any]:
     return {"image_id": name, "study_id": study, "label": label, **more}
 
 
-def test_a_film_gets_back_its_soft_label_and_weight():
-    found = AttachTargets([describe_film(soft_label=SOFT, weight=0.5)])({"image_id": "a", "label": 2})
+def test_an_image_gets_back_its_soft_label_and_weight():
+    found = AttachTargets([describe_image(soft_label=SOFT, weight=0.5)])({"image_id": "a", "label": 2})
     assert found["soft_label"].tolist() == pytest.approx(SOFT) and found["weight"].item() == 0.5
     assert found["label"] == 2 and found["image_id"] == "a"
 
 
 @pytest.mark.parametrize("label", range(4))
-def test_a_film_without_them_is_sure_and_counts_once(label: int):
-    found = AttachTargets([describe_film(label=label)])({"image_id": "a"})
+def test_an_image_without_them_is_sure_and_counts_once(label: int):
+    found = AttachTargets([describe_image(label=label)])({"image_id": "a"})
     assert found["soft_label"].tolist() == [float(number == label) for number in range(4)]
     assert found["weight"] == 1
 
 
-def test_sure_and_unsure_films_stand_in_one_batch():
-    films = [describe_film("a"), describe_film("b", soft_label=SOFT, weight=2)]
-    batch = list_data_collate([AttachTargets(films)({"image_id": name}) for name in ("b", "a")])
+def test_sure_and_unsure_images_stand_in_one_batch():
+    images = [describe_image("a"), describe_image("b", soft_label=SOFT, weight=2)]
+    batch = list_data_collate([AttachTargets(images)({"image_id": name}) for name in ("b", "a")])
     assert batch["soft_label"].shape == (2, 4) and batch["soft_label"].dtype == torch.float32
     assert batch["weight"].tolist() == [2, 1] and batch["weight"].dtype == torch.float32
 
 
-def test_the_given_film_is_not_changed():
-    film = {"image_id": "a"}
-    AttachTargets([describe_film()])(film)
-    assert film == {"image_id": "a"}
+def test_the_given_image_is_not_changed():
+    image = {"image_id": "a"}
+    AttachTargets([describe_image()])(image)
+    assert image == {"image_id": "a"}
 
 
 @pytest.mark.parametrize(
-    ("film", "message"),
+    ("image", "message"),
     [
-        ({"soft_label": [0.5, 0.5]}, r"expected 4 shares that sum to 1 as soft_label, found \[0.5, 0.5\] of film a"),
+        ({"soft_label": [0.5, 0.5]}, r"expected 4 shares that sum to 1 as soft_label, found \[0.5, 0.5\] of image a"),
         ({"soft_label": [0.5, 0.5, 0.5, 0.0]}, "expected 4 shares"),
         ({"soft_label": [1.5, -0.5, 0.0, 0.0]}, "expected 4 shares"),
         ({"soft_label": [float("nan")] * 4}, "expected 4 shares"),
-        ({"weight": -1}, "expected a weight from 0 on, found -1.0 of film a"),
+        ({"weight": -1}, "expected a weight from 0 on, found -1.0 of image a"),
         ({"weight": float("nan")}, "expected a weight from 0 on, found nan"),
     ],
 )
-def test_what_is_no_soft_label_and_no_weight_is_named(film: dict[str, Any], message: str):
+def test_what_is_no_soft_label_and_no_weight_is_named(image: dict[str, Any], message: str):
     with pytest.raises(InputError, match=message):
-        AttachTargets([describe_film(**film)])
+        AttachTargets([describe_image(**image)])
 
 
 def read_weights(transform: AttachTargets, names: str) -> list[float]:
     return [transform({"image_id": name})["weight"].item() for name in names]
 
 
-def test_a_study_counts_once_however_many_films_it_has():
-    films = [describe_film(name, study=study) for name, study in zip("abcdef", "sssttu", strict=True)]
-    assert read_weights(WeighByStudy(films), "abcdef") == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0.5, 0.5, 1])
+def test_a_study_counts_once_however_many_images_it_has():
+    images = [describe_image(name, study=study) for name, study in zip("abcdef", "sssttu", strict=True)]
+    assert read_weights(WeighByStudy(images), "abcdef") == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0.5, 0.5, 1])
 
 
-def test_a_weight_that_a_film_brings_is_shared_by_its_study():
-    films = [describe_film("a", weight=4.0, soft_label=SOFT), describe_film("b")]
-    transform = WeighByStudy(films)
+def test_a_weight_that_an_image_brings_is_shared_by_its_study():
+    images = [describe_image("a", weight=4.0, soft_label=SOFT), describe_image("b")]
+    transform = WeighByStudy(images)
     assert read_weights(transform, "ab") == [2, 0.5]
     assert transform({"image_id": "a"})["soft_label"].tolist() == pytest.approx(SOFT)
 
 
 def write_predictions(folder: Path, **guesses: int) -> Path:
-    films = [
+    images = [
         {
             "image_id": name,
             "probabilities": {each: 0.4 if number == guess else 0.2 for number, each in enumerate(STUDY_CLASSES)},
@@ -88,14 +88,14 @@ def write_predictions(folder: Path, **guesses: int) -> Path:
         for name, guess in guesses.items()
     ]
     path = folder / "predictions.json"
-    path.write_text(json.dumps({"films": films}))
+    path.write_text(json.dumps({"images": images}))
     return path
 
 
-def test_films_that_the_first_run_got_wrong_weigh_more(tmp_path: Path):
-    films = [describe_film("a", 0), describe_film("b", 1), describe_film("c", 3, weight=0.5)]
+def test_images_that_the_first_run_got_wrong_weigh_more(tmp_path: Path):
+    images = [describe_image("a", 0), describe_image("b", 1), describe_image("c", 3, weight=0.5)]
     path = write_predictions(tmp_path, a=0, b=2, c=1, another=0)
-    assert read_weights(WeighMistakes(films, path, factor=5), "abc") == [1, 5, 2.5]
+    assert read_weights(WeighMistakes(images, path, factor=5), "abc") == [1, 5, 2.5]
 
 
 def test_an_absent_first_run_is_named_with_what_to_do(tmp_path: Path):
@@ -103,17 +103,17 @@ def test_an_absent_first_run_is_named_with_what_to_do(tmp_path: Path):
         r"expected a first run's predictions.json, found none at .*absent.json; train the first run and evaluate it"
     )
     with pytest.raises(InputError, match=message):
-        WeighMistakes([describe_film()], tmp_path / "absent.json")
+        WeighMistakes([describe_image()], tmp_path / "absent.json")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"films": [{"image_id": "a"}]}', '{"films": 3}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": [{"image_id": "a"}]}', '{"images": 3}'])
 def test_another_file_is_no_first_run(text: str, tmp_path: Path):
     (tmp_path / "predictions.json").write_text(text)
     with pytest.raises(InputError, match="found another file at"):
-        WeighMistakes([describe_film()], tmp_path / "predictions.json")
+        WeighMistakes([describe_image()], tmp_path / "predictions.json")
 
 
-def test_a_first_run_that_lacks_a_film_is_refused(tmp_path: Path):
-    films = [describe_film("a"), describe_film("b")]
-    with pytest.raises(InputError, match="expected predictions of all 2 training films, found 1 in .*, without b"):
-        WeighMistakes(films, write_predictions(tmp_path, a=0))
+def test_a_first_run_that_lacks_an_image_is_rejected(tmp_path: Path):
+    images = [describe_image("a"), describe_image("b")]
+    with pytest.raises(InputError, match="expected predictions of all 2 training images, found 1 in .*, without b"):
+        WeighMistakes(images, write_predictions(tmp_path, a=0))

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from monai.transforms import Compose
 
 from scripts.boxes import fill_mask, move_out_of_crop
-from scripts.transforms import BoxesToMaskd, CropToLungsd, KeepWholeFilmd, MoveBoxesToRegiond
+from scripts.transforms import BoxesToCropd, BoxesToMaskd, CropToLungsd, KeepWholeImaged
 
 HEIGHT, WIDTH = 60, 100
 LUNGS = (20.0, 10.0, 80.0, 50.0)
 
 
-def describe_film(boxes: Any = ((30.0, 20.0, 70.0, 30.0),), lung_box: Any = LUNGS) -> dict[str, Any]:
+def describe_image(boxes: Any = ((30.0, 20.0, 70.0, 30.0),), lung_box: Any = LUNGS) -> dict[str, Any]:
     return {
         "image": torch.ones(1, HEIGHT, WIDTH),
         "lung_box": None if lung_box is None else np.array(lung_box, dtype=np.float32),
@@ -26,22 +26,22 @@ def describe_film(boxes: Any = ((30.0, 20.0, 70.0, 30.0),), lung_box: Any = LUNG
     }
 
 
-def crop_and_resize(film: dict[str, Any], height: int, width: int) -> dict[str, Any]:
-    return {**CropToLungsd("image")(film), "image": torch.ones(1, height, width)}
+def crop_and_resize(image: dict[str, Any], height: int, width: int) -> dict[str, Any]:
+    return {**CropToLungsd("image")(image), "image": torch.ones(1, height, width)}
 
 
 def test_boxes_follow_a_crop():
-    found = Compose([CropToLungsd("image"), MoveBoxesToRegiond("image")])(describe_film())
+    found = Compose([CropToLungsd("image"), BoxesToCropd("image")])(describe_image())
     assert found["boxes"].tolist() == [[10, 10, 50, 20]]
 
 
 def test_boxes_follow_the_resizing_of_a_crop_that_is_not_square():
-    film = crop_and_resize(describe_film(), 80, 30)  # 40 rows become 80, 60 columns become 30
-    assert MoveBoxesToRegiond("image")(film)["boxes"].tolist() == [[5, 20, 25, 40]]
+    image = crop_and_resize(describe_image(), 80, 30)  # 40 rows become 80, 60 columns become 30
+    assert BoxesToCropd("image")(image)["boxes"].tolist() == [[5, 20, 25, 40]]
 
 
-def test_boxes_of_a_whole_film_stay_where_they_are():
-    found = Compose([KeepWholeFilmd("image"), MoveBoxesToRegiond("image")])(describe_film())
+def test_boxes_of_a_whole_image_stay_where_they_are():
+    found = Compose([KeepWholeImaged("image"), BoxesToCropd("image")])(describe_image())
     assert found["boxes"].tolist() == [[30, 20, 70, 30]]
 
 
@@ -58,42 +58,42 @@ def test_boxes_of_a_whole_film_stay_where_they_are():
     ],
 )
 def test_what_lies_outside_of_the_region_is_left_out(boxes: Any, expected: Any):
-    found = Compose([CropToLungsd("image"), MoveBoxesToRegiond("image")])(describe_film(boxes))
+    found = Compose([CropToLungsd("image"), BoxesToCropd("image")])(describe_image(boxes))
     assert found["boxes"].tolist() == expected
     assert found["boxes"].shape == (len(expected), 4) and found["boxes"].dtype == torch.float32
 
 
 @pytest.mark.parametrize("kind", [tuple, list, np.array, torch.tensor])
 def test_one_box_such_as_the_lungs_becomes_the_only_target(kind: Any):
-    film = {**describe_film(), "lung_box": kind(LUNGS)}
-    found = Compose([KeepWholeFilmd("image"), MoveBoxesToRegiond("image", box_key="lung_box")])(film)
+    image = {**describe_image(), "lung_box": kind(LUNGS)}
+    found = Compose([KeepWholeImaged("image"), BoxesToCropd("image", box_key="lung_box")])(image)
     assert found["boxes"].tolist() == [list(LUNGS)] and found["boxes"].dtype == torch.float32
 
 
-def test_a_film_without_a_lung_box_has_no_target():
-    move = Compose([KeepWholeFilmd("image"), MoveBoxesToRegiond("image", box_key="lung_box")])
-    film = describe_film(lung_box=None)
-    assert move(film)["boxes"].shape == (0, 4)
-    del film["lung_box"]
-    found = move(film)["boxes"]  # nor has the key to be there
+def test_an_image_without_a_lung_box_has_no_target():
+    move = Compose([KeepWholeImaged("image"), BoxesToCropd("image", box_key="lung_box")])
+    image = describe_image(lung_box=None)
+    assert move(image)["boxes"].shape == (0, 4)
+    del image["lung_box"]
+    found = move(image)["boxes"]  # nor has the key to be there
     assert found.shape == (0, 4) and found.dtype == torch.float32
 
 
-def test_the_given_film_is_not_changed():
-    film = KeepWholeFilmd("image")(describe_film())
-    MoveBoxesToRegiond("image", box_key="lung_box")(film)
-    assert film["boxes"].tolist() == [[30, 20, 70, 30]] and film["lung_box"].tolist() == list(LUNGS)
+def test_the_given_image_is_not_changed():
+    image = KeepWholeImaged("image")(describe_image())
+    BoxesToCropd("image", box_key="lung_box")(image)
+    assert image["boxes"].tolist() == [[30, 20, 70, 30]] and image["lung_box"].tolist() == list(LUNGS)
 
 
-def test_boxes_of_two_pictures_of_a_film_are_moved_once():
-    film = CropToLungsd(["image", "other"])({**describe_film(), "other": torch.ones(1, HEIGHT, WIDTH)})
-    assert MoveBoxesToRegiond(["image", "other"])(film)["boxes"].tolist() == [[10, 10, 50, 20]]
+def test_boxes_of_two_pictures_of_an_image_are_moved_once():
+    image = CropToLungsd(["image", "other"])({**describe_image(), "other": torch.ones(1, HEIGHT, WIDTH)})
+    assert BoxesToCropd(["image", "other"])(image)["boxes"].tolist() == [[10, 10, 50, 20]]
 
 
-def test_a_missing_picture_is_refused_unless_it_may_be_missing():
+def test_a_missing_picture_is_rejected_unless_it_may_be_missing():
     with pytest.raises(KeyError, match="image"):
-        MoveBoxesToRegiond("image")({"boxes": []})
-    assert MoveBoxesToRegiond("image", allow_missing_keys=True)({"boxes": []}) == {"boxes": []}
+        BoxesToCropd("image")({"boxes": []})
+    assert BoxesToCropd("image", allow_missing_keys=True)({"boxes": []}) == {"boxes": []}
 
 
 whole_boxes = st.tuples(st.integers(0, 90), st.integers(0, 50), st.integers(1, 40), st.integers(1, 40)).map(
@@ -104,16 +104,16 @@ whole_boxes = st.tuples(st.integers(0, 90), st.integers(0, 50), st.integers(1, 4
 @settings(max_examples=30, deadline=None)
 @given(st.lists(whole_boxes, max_size=3), whole_boxes.filter(lambda box: box[2] - box[0] > 1 and box[3] - box[1] > 1))
 def test_moved_boxes_cover_what_the_mask_shows(boxes: list, lungs: tuple):
-    film = CropToLungsd("image")(describe_film(boxes, lungs))
-    found = MoveBoxesToRegiond("image")(film)["boxes"]
-    expected = BoxesToMaskd("image")(film)["mask"][0]
+    image = CropToLungsd("image")(describe_image(boxes, lungs))
+    found = BoxesToCropd("image")(image)["boxes"]
+    expected = BoxesToMaskd("image")(image)["mask"][0]
     np.testing.assert_array_equal(fill_mask(found.numpy(), *expected.shape), expected.numpy())
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(8, 200), st.integers(8, 200))
-def test_boxes_inside_of_the_region_come_back_to_the_film_whatever_its_size(height: int, width: int):
+def test_boxes_inside_of_the_region_come_back_to_the_image_whatever_its_size(height: int, width: int):
     inside = [[30.0, 20.0, 70.0, 30.0], [20.0, 12.0, 33.0, 50.0]]
-    film = crop_and_resize(describe_film(inside), height, width)
-    found = MoveBoxesToRegiond("image")(film)["boxes"].numpy()
-    np.testing.assert_allclose(move_out_of_crop(found, film["crop_box"], height, width), inside, atol=1e-4)
+    image = crop_and_resize(describe_image(inside), height, width)
+    found = BoxesToCropd("image")(image)["boxes"].numpy()
+    np.testing.assert_allclose(move_out_of_crop(found, image["crop_box"], height, width), inside, atol=1e-4)

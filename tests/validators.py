@@ -1,4 +1,4 @@
-"""Films of many kinds with DICOM results, and the validators that judge them: for the tests and for the documentation.
+"""Images of many kinds with DICOM results, and the validators that judge them: for the tests and for the documentation.
 
     python -m tests.validators      the table of bundle/docs/dicom_results.md
 
@@ -22,16 +22,16 @@ import numpy as np
 import pydicom
 
 from scripts.outputs.dicom import Algorithm, OperatingPoint, StudyFindings, write_dicom_results
-from scripts.outputs.records import FilmFindings
-from scripts.synthetic import FilmStyle, store_picture, write_film
+from scripts.outputs.records import ImageFindings
+from scripts.synthetic import ImageStyle, store_picture, write_image
 
 HEIGHT, WIDTH = 80, 120
-#: Off the diagonal of a film that is not square; the second one has edges between pixels.
+#: Off the diagonal of an image that is not square; the second one has edges between pixels.
 BOXES = ((12.0, 48.0, 60.0, 72.0), (70.5, 8.25, 110.125, 30.0))
 SCORES = (0.8123, 0.25)
 PROBABILITIES = {"negative": 0.125, "typical": 0.5, "indeterminate": 0.25, "atypical": 0.125}
 ALGORITHM = Algorithm("0.1.0", {"study_classifier": "ab" * 32, "opacity_detector": "cd" * 32})
-POINT = OperatingPoint(0.4227, "sensitivity .95 on films that were not trained on")
+POINT = OperatingPoint(0.4227, "sensitivity .95 on images that were not trained on")
 CREATED = datetime(2026, 1, 2, 3, 4, 5)
 
 JAPANESE = {
@@ -39,7 +39,7 @@ JAPANESE = {
     "patient_name": "Yamada^Tarou=山田^太郎=やまだ^たろう",
 }
 #: Name -> how the drawn picture is displayed, changes of the style, elements set afterwards (None deletes).
-FILMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+IMAGES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "cr": ("linear", {"pixel_spacing": (0.143, 0.143), "manufacturer": "Drawn Systems"}, {}),
     "cr_monochrome1": ("linear", {"photometric": "MONOCHROME1"}, {}),
     "dx": ("linear", {"kind": "DX", "patient_sex": "F", "patient_age": "054Y"}, {}),
@@ -63,7 +63,7 @@ FILMS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 
 #: dciodvfy's warnings that are no fault of an object, each with its reason.
 EXPLAINED: dict[str, str] = {
-    r"needed to build DICOMDIR": "the film itself does not say it, and it is passed on empty",
+    r"needed to build DICOMDIR": "the image itself does not say it, and it is passed on empty",
     r"Unrecognized defined term = <99COVIDCXR>": "the private coding scheme, which the object identifies",
 }
 #: dsrdump's.
@@ -90,39 +90,39 @@ def draw_mask() -> np.ndarray:
     return mask
 
 
-def draw_film(folder: Path, name: str) -> Path:
-    """One of `FILMS` as a file."""
-    display, changes, elements = FILMS[name]
-    values, style = store_picture(draw_picture(), FilmStyle(**changes), display)
-    path = write_film(folder / f"{name}.dcm", values, style)
+def draw_image(folder: Path, name: str) -> Path:
+    """One of `IMAGES` as a file."""
+    display, changes, elements = IMAGES[name]
+    values, style = store_picture(draw_picture(), ImageStyle(**changes), display)
+    path = write_image(folder / f"{name}.dcm", values, style)
     if elements:
-        film = pydicom.dcmread(path)
+        image = pydicom.dcmread(path)
         for keyword, value in elements.items():
             if value is not None:
-                setattr(film, keyword, value)
-            elif keyword in film:
-                delattr(film, keyword)
-        film.save_as(path)
+                setattr(image, keyword, value)
+            elif keyword in image:
+                delattr(image, keyword)
+        image.save_as(path)
     return path
 
 
-def describe_film(name: str, **changes: Any) -> FilmFindings:
+def describe_image(name: str, **changes: Any) -> ImageFindings:
     """Findings with two boxes and two flags."""
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "probabilities": PROBABILITIES,
         "boxes": BOXES,
         "scores": SCORES,
         "none": 0.1,
         "crop_box": (5.0, 6.0, 110.0, 70.0),
-        "flags": ("body_part", "whole_film"),
+        "flags": ("body_part", "whole_image"),
     }
-    return FilmFindings(name, "study", **{**facts, **changes})
+    return ImageFindings(name, "study", **{**metadata, **changes})
 
 
-def write_results(path: Path, folder: Path, name: str = "film", **changes: Any) -> dict[str, Path]:
-    """Kind -> file of the DICOM results of a film; `changes` are arguments of `write_dicom_results`."""
+def write_results(path: Path, folder: Path, name: str = "image", **changes: Any) -> dict[str, Path]:
+    """Kind -> file of the DICOM results of an image; `changes` are arguments of `write_dicom_results`."""
     arguments: dict[str, Any] = {
-        "film": describe_film(name),
+        "image": describe_image(name),
         "mask": draw_mask(),
         "study": StudyFindings(PROBABILITIES, (path,)),
         "path": path,
@@ -154,9 +154,9 @@ def run_dsrdump(path: Path) -> tuple[list[str], list[str], str]:
     return errors, warnings, run.stdout.decode("utf-8", "replace")
 
 
-def render_presentation(film: Path, state: Path, picture: Path) -> None:
-    """The film as dcmtk shows it by the presentation state's shades, without its annotations, as PGM."""
-    subprocess.run(["dcmp2pgm", "-p", str(state), str(film), str(picture)], capture_output=True, check=True)
+def render_presentation(image: Path, state: Path, picture: Path) -> None:
+    """The image as dcmtk shows it by the presentation state's shades, without its annotations, as PGM."""
+    subprocess.run(["dcmp2pgm", "-p", str(state), str(image), str(picture)], capture_output=True, check=True)
 
 
 def _is_explained(line: str, explained: dict[str, str]) -> bool:
@@ -169,13 +169,13 @@ def _count_all_warnings(path: Path) -> Counter[str]:
 
 
 def tabulate() -> Iterator[str]:
-    """Rows of errors / warnings / warnings that are not explained, for each film and object."""
+    """Rows of errors / warnings / warnings that are not explained, for each image and object."""
     kinds = ("report", "presentation", "segmentation", "capture")
-    yield f"| film | {' | '.join(kinds)} | report, dsrdump |"
+    yield f"| image | {' | '.join(kinds)} | report, dsrdump |"
     yield f"|---|{'---|' * (len(kinds) + 1)}"
     with tempfile.TemporaryDirectory() as folder:
-        for name in FILMS:
-            files = write_results(draw_film(Path(folder), name), Path(folder) / "out", name)
+        for name in IMAGES:
+            files = write_results(draw_image(Path(folder), name), Path(folder) / "out", name)
             cells = []
             for kind in kinds:
                 counts, open_warnings = _count_all_warnings(files[kind]), run_dciodvfy(files[kind])[1]

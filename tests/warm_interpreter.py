@@ -26,17 +26,17 @@ def serve() -> None:
     """Answer requests until the input ends; in a child: run one command."""
     for name in HEAVY:
         importlib.import_module(name)
-    answer("ready")
+    response("ready")
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             run_command(json.loads(line))
             return
         status = os.waitpid(child, 0)[1]
-        answer(os.waitstatus_to_exitcode(status))
+        response(os.waitstatus_to_exitcode(status))
 
 
-def answer(word: object) -> None:
+def response(word: object) -> None:
     sys.stdout.write(f"{word}\n")
     sys.stdout.flush()
 
@@ -60,11 +60,11 @@ def forbid_network() -> None:
             raise OSError("the tests have no network")
         connect(self, address)
 
-    def refuse_name(*arguments: Any, **options: Any) -> None:
+    def reject_name(*arguments: Any, **options: Any) -> None:
         raise OSError("the tests have no network")
 
     socket.socket.connect = connect_on_this_machine  # type: ignore[method-assign]
-    socket.getaddrinfo = refuse_name  # type: ignore[assignment]
+    socket.getaddrinfo = reject_name  # type: ignore[assignment]
 
 
 if __name__ == "__main__":

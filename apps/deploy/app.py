@@ -6,7 +6,7 @@
 Where an option is not given, HOLOSCAN_INPUT_PATH, HOLOSCAN_OUTPUT_PATH or HOLOSCAN_MODEL_PATH is taken, as a container
 of the App SDK sets them. loader -> selector of CR and DX series -> the bundle, which writes its own outputs.
 
-Exit status: 0 there is an answer, refused films stand in refused.csv; 1 there is none, one line says why; 2 wrong
+Exit status: 0 there is an answer, rejected images stand in rejected.csv; 1 there is none, one line says why; 2 wrong
 options.
 """
 
@@ -39,7 +39,7 @@ class ChestRadiographApp(Application):
         bundle: folder of the packed bundle, which is on the import path.
 
     Raises:
-        InputError: from `run`, where no film can be answered for.
+        InputError: from `run`, where no image can be answered for.
     """
 
     def __init__(self, input_folder: Path, output_folder: Path, bundle: Path) -> None:
@@ -47,10 +47,10 @@ class ChestRadiographApp(Application):
         super().__init__()
 
     def compose(self) -> None:
-        from operators import FilmLoaderOperator, RadiographFindingsOperator
+        from operators import ImageLoaderOperator, RadiographFindingsOperator
 
         once = CountCondition(self, 1)  # a source without it is asked again for ever
-        loader = FilmLoaderOperator(self, once, input_folder=self.input_folder, must_load=False, name="loader")
+        loader = ImageLoaderOperator(self, once, input_folder=self.input_folder, must_load=False, name="loader")
         selector = DICOMSeriesSelectorOperator(self, rules=json.dumps(RULES), all_matched=True, name="selector")
         self.findings = RadiographFindingsOperator(
             self,
@@ -94,9 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     set_log_level(LogLevel.ERROR)  # it warns of every machine without a GPU
     sys.path.insert(0, str(options.model))
-    from scripts.errors import tell_in_one_line
+    from scripts.errors import report_input_errors
 
-    tell_in_one_line()
+    report_input_errors()
     ChestRadiographApp(options.input, options.output, options.model).run()
 
 

@@ -22,18 +22,18 @@ from pydicom import Dataset, dcmread
 
 from scripts.errors import InputError
 from scripts.outputs.writer import DONE
-from scripts.radiographs.refusal import Refusal
-from scripts.radiographs.structure import check_size, open_film_bytes
+from scripts.radiographs.rejection import Rejection
+from scripts.radiographs.structure import check_size, open_image_bytes
 
 _log = logging.getLogger(__name__)
 
 
-class FilmLoaderOperator(DICOMDataLoaderOperator):
+class ImageLoaderOperator(DICOMDataLoaderOperator):
     """The SDK's loader with headers only, read behind the gates of the bundle's reader.
 
     The SDK's own keeps every file whole in memory, ends the application at the first one that pydicom fails on, and
-    drops all but one of the films that name the same position. Here a file that cannot be opened is left out: it is for
-    `RadiographFindingsOperator` to have it refused with its reason.
+    drops all but one of the images that name the same position. Here a file that cannot be opened is left out: it is
+    for `RadiographFindingsOperator` to have it rejected with its reason.
 
     Named output: dicom_study_list, a list of DICOMStudy; their instances know their file and have no pixels.
     """
@@ -60,10 +60,10 @@ class FilmLoaderOperator(DICOMDataLoaderOperator):
 
 
 class RadiographFindingsOperator(Operator):
-    """Runs the bundle's inference.json, as it stands, over the selected films.
+    """Runs the bundle's inference.json, as it stands, over the selected images.
 
     Every file of the input folder is answered for, except the instances that the selector knows and did not select:
-    files that the loader could not open go to the bundle's reader too, which writes into refused.csv why it refuses
+    files that the loader could not open go to the bundle's reader too, which writes into rejected.csv why it rejects
     them. Pixels come from that reader alone, never from the SDK's volumes. What is written, tables, masks, overlays and
     the DICOM results (SR, GSPS, SEG, SC), is written by the bundle's own handlers.
 
@@ -96,19 +96,19 @@ class RadiographFindingsOperator(Operator):
         self.output_folder.mkdir(parents=True, exist_ok=True)
         (self.output_folder / DONE).unlink(missing_ok=True)  # an earlier run's must not stand for this one
         try:
-            self._answer(studies, selected)
+            self._response(studies, selected)
         except Exception as error:
             self.error = error
 
-    def _answer(self, studies: list[DICOMStudy], selected: list[StudySelectedSeries]) -> None:
+    def _response(self, studies: list[DICOMStudy], selected: list[StudySelectedSeries]) -> None:
         chosen = {one.series for study in selected for one in study.selected_series}
         left_out = [one for study in studies for one in study.get_all_series() if one not in chosen]
-        _tell_left_out(left_out, len(studies) - len(selected))
+        _format_left_out(left_out, len(studies) - len(selected))
         passed = {path for series in left_out for path in _list_paths(series)}
         paths = [path for path in _list_files(self.input_folder) if path not in passed]
         if not paths:
             advice = "check the input folder, or send the study's radiographs"
-            raise InputError("at least one CR or DX film", _count_modalities(left_out) or "no file", advice)
+            raise InputError("at least one CR or DX image", _count_modalities(left_out) or "no file", advice)
         run_bundle(self.bundle, self.input_folder, paths, self.output_folder)
 
 
@@ -117,7 +117,7 @@ def run_bundle(bundle: Path, folder: Path, paths: Iterable[Path], output_folder:
 
     Args:
         bundle: folder of the packed bundle.
-        folder: their common folder; where a file stands in it gives the film and its study their names.
+        folder: their common folder; where a file stands in it gives the image and its study their names.
         paths: the files.
         output_folder: for everything that is written.
 
@@ -149,10 +149,10 @@ def _read_headers(folder: Path) -> Iterator[Dataset]:
     for path in _list_files(folder):
         try:
             check_size(path.stat().st_size)
-            open_film_bytes(path.read_bytes())
+            open_image_bytes(path.read_bytes())
             header = dcmread(path, stop_before_pixels=True)
             complete = all(header.get(f"{level}InstanceUID") for level in ("Study", "Series", "SOP"))
-        except (Refusal, OSError):
+        except (Rejection, OSError):
             complete = False
         except Exception as error:  # pydicom names no common base of what a file can make it raise
             _log.warning("pydicom cannot parse one file (%s): it is left to the bundle's reader", type(error).__name__)
@@ -171,7 +171,7 @@ def _list_paths(series: DICOMSeries) -> list[Path]:
     return [Path(instance.get_native_sop_instance().filename) for instance in series.get_sop_instances()]
 
 
-def _tell_left_out(left_out: Iterable[DICOMSeries], num_studies: int) -> None:
+def _format_left_out(left_out: Iterable[DICOMSeries], num_studies: int) -> None:
     if found := _count_modalities(left_out):
         _log.info("left out, neither CR nor DX: %s", found)
     if num_studies:

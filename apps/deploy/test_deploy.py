@@ -1,11 +1,12 @@
-"""The application by its documented command, and the same films through `python -m monai.bundle run`.
+"""The application by its documented command, and the same images through `python -m monai.bundle run`.
 
 Run in the Deploy environment, from the repository's root, with `dist/` assembled:
 
     ulimit -s 32768
     .venv-deploy/bin/python -m pytest -q -p no:cacheprovider apps/deploy
 
-Where DOORS names a folder, `deploy/` and `deploy.json` in it are what `python -m apps.doors tell` looks for.
+Where INTEGRATIONS names a folder, `deploy/` and `deploy.json` in it are what `python -m apps.integrations format` looks
+for.
 """
 
 from __future__ import annotations
@@ -28,24 +29,24 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread, uid
 
-from apps.doors import compare_answers, overlap_masks, read_films, run_bundle, write_cost
-from apps.films import FILMS, draw_films
-from scripts.synthetic import FilmStyle, draw_chest, store_picture, write_broken_film
+from apps.images import IMAGES, write_images
+from apps.integrations import compare_results, overlap_masks, read_images, run_bundle, write_cost
+from scripts.synthetic import ImageStyle, draw_chest, store_picture, write_broken_image
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = Path(__file__).with_name("app.py")
 BUNDLE = ROOT / "dist" / "chest_xray_covid19"
-#: The objects of a film.
+#: The objects of an image.
 KINDS = {
     uid.ComprehensiveSRStorage: "SR",
     uid.GrayscaleSoftcopyPresentationStateStorage: "GSPS",
     uid.SegmentationStorage: "SEG",
     uid.SecondaryCaptureImageStorage: "SC",
 }
-#: So often the films are repeated where they are timed.
+#: So often the images are repeated where they are timed.
 COPIES = 4
-#: What the films of the archive's broken study must be refused for, by image id.
-REFUSED = {"cut": "truncated", "lateral": "out_of_scope", "note": "not_dicom"}
+#: What the images of the archive's broken study must be rejected for, by image id.
+REJECTED = {"cut": "truncated", "lateral": "out_of_scope", "note": "not_dicom"}
 
 
 @dataclass(frozen=True)
@@ -53,17 +54,17 @@ class Run:
     """One command that ran: its status, what it said, the peak memory of its largest process in MiB, and its folder."""
 
     status: int
-    said: str
+    reported: str
     memory_mib: float
     folder: Path
 
-    def read_films(self) -> dict[str, dict[str, Any]]:
-        """The films of predictions.json by image id."""
-        assert self.status == 0, self.said
-        return read_films(self.folder)
+    def read_images(self) -> dict[str, dict[str, Any]]:
+        """The images of predictions.json by image id."""
+        assert self.status == 0, self.reported
+        return read_images(self.folder)
 
     def read_mask(self, image_id: str) -> NDArray[np.bool_]:
-        """A film's mask `(H, W)`."""
+        """An image's mask `(H, W)`."""
         with Image.open(self.folder / "masks" / f"{image_id}.png") as picture:
             return np.asarray(picture) > 0
 
@@ -79,45 +80,45 @@ def run_command(command: str, folder: Path) -> Run:
     return Run(process.returncode, log.read_text(), usage.ru_maxrss / 1024, folder)
 
 
-def run_app(films: Path, folder: Path, bundle: Path = BUNDLE) -> Run:
+def run_app(images: Path, folder: Path, bundle: Path = BUNDLE) -> Run:
     """The command of the application's own description, with these folders."""
     lines = (ast.get_docstring(ast.parse(APP.read_text())) or "").splitlines()
     command = "\n".join(line.strip() for line in lines if line.startswith("    "))
-    names = {"INPUT_FOLDER": films, "OUTPUT_FOLDER": folder, "dist/chest_xray_covid19": bundle}
+    names = {"INPUT_FOLDER": images, "OUTPUT_FOLDER": folder, "dist/chest_xray_covid19": bundle}
     for name, path in names.items():
         assert command.count(name) == 1
         command = command.replace(name, shlex.quote(str(path)))
     return run_command(command, folder)
 
 
-def write_slice(path: Path, seed: int, study_uid: str = "", patient_id: str = "DRAWN") -> None:
-    """A CT slice, in a study of its own or in that of a film."""
+def write_slice(path: Path, seed: int, study_uid: str = "", patient_id: str = "SYNTHETIC") -> None:
+    """A CT slice, in a study of its own or in that of an image."""
     drawing = draw_chest(128, 128, "negative", (seed, seed, seed))
-    style = FilmStyle(modality="CT", study_uid=study_uid, patient_id=patient_id)
+    style = ImageStyle(modality="CT", study_uid=study_uid, patient_id=patient_id)
     values, style = store_picture(drawing.pixels, style, "full")
-    write_broken_film(path, values, style, "ct_slice")
+    write_broken_image(path, values, style, "ct_slice")
 
 
 @pytest.fixture(scope="session")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The films of every door, in a folder of their own."""
-    folder = tmp_path_factory.mktemp("films")
-    draw_films(folder)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images of every entry point, in a folder of their own."""
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same films among what else an archive sends: CT, in a study of a film and in one of its own, broken films."""
+    """The same images among what else an archive sends: CT, in a study of an image and in one of its own, broken images."""
     folder = tmp_path_factory.mktemp("archive")
-    first = dcmread(next(iter(draw_films(folder).values())), stop_before_pixels=True)
-    beside = folder / f"study-{next(iter(FILMS))}" / "ct" / "slice.dcm"
+    first = dcmread(next(iter(write_images(folder).values())), stop_before_pixels=True)
+    beside = folder / f"study-{next(iter(IMAGES))}" / "ct" / "slice.dcm"
     write_slice(beside, 21, str(first.StudyInstanceUID), str(first.PatientID))
     write_slice(folder / "study-ct" / "ct" / "alone.dcm", 22)
     drawing = draw_chest(256, 256, "typical", (23, 23, 23))
-    values, style = store_picture(drawing.pixels, FilmStyle(), "full")
+    values, style = store_picture(drawing.pixels, ImageStyle(), "full")
     for name, breakage in (("cut", "cut_file"), ("lateral", "lateral"), ("note", "text_file")):
-        write_broken_film(folder / "study-broken" / "series" / f"{name}.dcm", values, style, breakage)
+        write_broken_image(folder / "study-broken" / "series" / f"{name}.dcm", values, style, breakage)
     return folder
 
 
@@ -128,21 +129,21 @@ def deployed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
-def bundled(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What MONAI's own command answers about the films."""
+def bundled(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What MONAI's own command answers about the images."""
     folder = tmp_path_factory.mktemp("bundle")
-    run_bundle(films, folder, BUNDLE)
+    run_bundle(images, folder, BUNDLE)
     return folder
 
 
-def test_every_film_gets_tables_mask_overlay_and_dicom_results(deployed: Run) -> None:
-    assert deployed.read_films().keys() == FILMS.keys(), deployed.said
+def test_every_image_gets_tables_mask_overlay_and_dicom_results(deployed: Run) -> None:
+    assert deployed.read_images().keys() == IMAGES.keys(), deployed.reported
     done = json.loads((deployed.folder / "done.json").read_text())
-    assert done["films"] == len(FILMS) and done["dicom_results"] == {"films": len(FILMS), "left_out": 0}
+    assert done["images"] == len(IMAGES) and done["dicom_results"] == {"images": len(IMAGES), "left_out": 0}
     seen: set[str] = set()
-    for name in FILMS:
+    for name in IMAGES:
         assert (deployed.folder / "overlays" / f"{name}.png").is_file()
-        assert deployed.read_mask(name).shape == FILMS[name][:2]
+        assert deployed.read_mask(name).shape == IMAGES[name][:2]
         objects = [dcmread(path) for path in (deployed.folder / "dicom" / name).glob("*.dcm")]
         kinds = sorted(KINDS[each.SOPClassUID] for each in objects)
         # a segmentation has to hold something (PS3.3 A.51): none is written of an empty mask
@@ -151,36 +152,36 @@ def test_every_film_gets_tables_mask_overlay_and_dicom_results(deployed: Run) ->
     assert seen == set(KINDS.values())
 
 
-def test_two_doors_give_one_answer(deployed: Run, bundled: Path) -> None:
-    distance = compare_answers(bundled, deployed.folder)
-    assert distance.films == len(FILMS) and distance.agrees, distance
-    others = read_films(bundled)
-    for name, film in deployed.read_films().items():
-        assert film["study_id"] == others[name]["study_id"] and film["flags"] == others[name]["flags"]
-        assert [film["none"], *film["scores"]] == pytest.approx(
+def test_two_integrations_give_one_answer(deployed: Run, bundled: Path) -> None:
+    distance = compare_results(bundled, deployed.folder)
+    assert distance.images == len(IMAGES) and distance.agrees, distance
+    others = read_images(bundled)
+    for name, image in deployed.read_images().items():
+        assert image["study_id"] == others[name]["study_id"] and image["flags"] == others[name]["flags"]
+        assert [image["none"], *image["scores"]] == pytest.approx(
             [others[name]["none"], *others[name]["scores"]], abs=1e-4
         )
 
 
 def test_inverse_stored_twins_get_one_answer(deployed: Run) -> None:
-    films = deployed.read_films()
-    first, second = films["cr-monochrome1"], films["cr-monochrome2"]
+    images = deployed.read_images()
+    first, second = images["cr-monochrome1"], images["cr-monochrome2"]
     assert first["probabilities"] == pytest.approx(second["probabilities"], abs=1e-4)
     np.testing.assert_allclose(first["boxes"], second["boxes"], atol=0.5)
     masks = (deployed.folder / "masks" / f"{name}.png" for name in ("cr-monochrome1", "cr-monochrome2"))
     assert overlap_masks(*masks) >= 0.999
 
 
-def test_other_modalities_are_left_out_and_told(deployed: Run) -> None:
-    assert "left out, neither CR nor DX: 2 series of modality CT" in deployed.said
-    assert "1 of the studies without a CR or DX series" in deployed.said
-    assert not {"slice", "alone"} & {row["image_id"] for row in read_refused(deployed)}
+def test_other_modalities_are_left_out_and_reported(deployed: Run) -> None:
+    assert "left out, neither CR nor DX: 2 series of modality CT" in deployed.reported
+    assert "1 of the studies without a CR or DX series" in deployed.reported
+    assert not {"slice", "alone"} & {row["image_id"] for row in read_rejected(deployed)}
 
 
-def test_refused_films_are_told_and_never_answered(deployed: Run) -> None:
-    assert {row["image_id"]: row["reason"] for row in read_refused(deployed)} == REFUSED
-    assert not REFUSED.keys() & deployed.read_films().keys()
-    assert "3 of 8 films refused" in deployed.said
+def test_rejected_images_are_reported_and_never_answered(deployed: Run) -> None:
+    assert {row["image_id"]: row["reason"] for row in read_rejected(deployed)} == REJECTED
+    assert not REJECTED.keys() & deployed.read_images().keys()
+    assert "3 of 8 images rejected" in deployed.reported
 
 
 def test_a_study_without_radiographs_ends_with_one_line(tmp_path: Path) -> None:
@@ -188,19 +189,19 @@ def test_a_study_without_radiographs_ends_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "done.json").write_text("{}")
     run = run_app(tmp_path / "in", tmp_path / "out")
-    check_error(run, "expected at least one CR or DX film, found 1 series of modality CT; check")
+    check_error(run, "expected at least one CR or DX image, found 1 series of modality CT; check")
     assert not (tmp_path / "out" / "predictions.json").exists() and not (tmp_path / "out" / "done.json").exists()
 
 
-def test_files_that_are_no_films_end_with_one_line(tmp_path: Path) -> None:
+def test_files_that_are_no_images_end_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "note.txt").write_text("no film\n")
+    (tmp_path / "in" / "note.txt").write_text("no image\n")
     run = run_app(tmp_path / "in", tmp_path / "out")
-    check_error(run, "expected at least one readable film, found 1 refused, not_dicom 1; see")
-    assert [row["reason"] for row in read_refused(run)] == ["not_dicom"]
+    check_error(run, "expected at least one readable image, found 1 rejected, not_dicom 1; see")
+    assert [row["reason"] for row in read_rejected(run)] == ["not_dicom"]
 
 
-@pytest.mark.parametrize("missing", ["bundle", "films"])
+@pytest.mark.parametrize("missing", ["bundle", "images"])
 def test_a_missing_folder_ends_with_one_line(missing: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     if missing == "bundle":
@@ -209,39 +210,39 @@ def test_a_missing_folder_ends_with_one_line(missing: str, tmp_path: Path) -> No
     else:
         run = run_app(tmp_path / "absent", tmp_path / "out")
         check_error(run, f"expected a folder of DICOM files, found no folder {tmp_path / 'absent'}; name one with -i")
-    assert len(run.said.splitlines()) == 1
+    assert len(run.reported.splitlines()) == 1
 
 
-def test_figures_are_recorded(films: Path, deployed: Run, tmp_path: Path) -> None:
-    """Start-up, seconds a film and memory in a run of many films; answers and figures go where DOORS says."""
+def test_figures_are_recorded(images: Path, deployed: Run, tmp_path: Path) -> None:
+    """Start-up, seconds an image and memory in a run of many images; answers and figures go where INTEGRATIONS says."""
     for number in range(COPIES):
-        shutil.copytree(films, tmp_path / "many" / f"{number}")
+        shutil.copytree(images, tmp_path / "many" / f"{number}")
     start = time.time()
-    run = run_app(tmp_path / "many", tmp_path / "answers")
-    num_films = len(run.read_films())
-    assert num_films == COPIES * len(FILMS)
-    # refused.csv is written when the networks are loaded and all films were read once, done.json last
-    ready, done = ((run.folder / name).stat().st_mtime for name in ("refused.csv", "done.json"))
+    run = run_app(tmp_path / "many", tmp_path / "results")
+    num_images = len(run.read_images())
+    assert num_images == COPIES * len(IMAGES)
+    # rejected.csv is written when the networks are loaded and all images were read once, done.json last
+    ready, done = ((run.folder / name).stat().st_mtime for name in ("rejected.csv", "done.json"))
     figures = {
         "seconds_to_start": round(ready - start, 1),
-        "seconds_per_film": round((done - ready) / num_films, 2),
+        "seconds_per_image": round((done - ready) / num_images, 2),
         "peak_memory_mib": round(run.memory_mib),
     }
-    if out := os.environ.get("DOORS"):
+    if out := os.environ.get("INTEGRATIONS"):
         shutil.rmtree(Path(out, "deploy"), ignore_errors=True)
         shutil.copytree(deployed.folder, Path(out, "deploy"))
         write_cost(out, "deploy", **figures)
 
 
-def read_refused(run: Run) -> list[dict[str, str]]:
-    """Rows of refused.csv."""
-    with (run.folder / "refused.csv").open(newline="") as file:
+def read_rejected(run: Run) -> list[dict[str, str]]:
+    """Rows of rejected.csv."""
+    with (run.folder / "rejected.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 def check_error(run: Run, line: str) -> None:
     """One line of error that begins so, no traceback, status 1."""
-    assert run.status == 1, run.said
-    assert "Traceback" not in run.said, run.said
-    errors = [each for each in run.said.splitlines() if each.startswith("error: ")]
-    assert len(errors) == 1 and errors[0].startswith(f"error: {line}"), run.said
+    assert run.status == 1, run.reported
+    assert "Traceback" not in run.reported, run.reported
+    errors = [each for each in run.reported.splitlines() if each.startswith("error: ")]
+    assert len(errors) == 1 and errors[0].startswith(f"error: {line}"), run.reported

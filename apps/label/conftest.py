@@ -22,8 +22,8 @@ from selenium.webdriver.chrome.service import Service
 from apps.label.serve import BUNDLE
 
 ROOT = Path(__file__).parents[2]
-DOORS = Path(os.environ.get("DOORS", ROOT / "runs" / "doors")).resolve()
-PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+INTEGRATIONS = Path(os.environ.get("INTEGRATIONS", ROOT / "runs" / "integrations")).resolve()
+PLUGIN = Path("/usr/fraction/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Server:
     seconds: float
 
     def infer(self, image: str, output: str = "json") -> requests.Response:
-        """Ask about a film as a viewer does."""
+        """Ask about an image as a viewer does."""
         params = {"device": "cpu", "result_extension": ".nrrd", "result_dtype": "uint8"}
         address = f"{self.url}/infer/{BUNDLE}?image={image}&output={output}"
         return requests.post(address, data={"params": json.dumps(params)}, timeout=300)
@@ -61,8 +61,8 @@ def serve(studies: str | Path, folder: Path, *options: str) -> Iterator[Server]:
     command = [sys.executable, "-m", "apps.label.serve", "--studies", str(studies), "--port", str(port)]
     command += ["--app", str(folder / "app"), "--cache", str(folder / "dicomweb"), *options]
     start, url = time.monotonic(), f"http://127.0.0.1:{port}"
-    with log.open("wb") as said:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)
+    with log.open("wb") as reported:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=reported, stderr=reported)
     try:
         yield Server(url, process, log, wait_until_answered(f"{url}/info/", process, log, start))
     finally:
@@ -83,27 +83,27 @@ def wait_until_answered(address: str, process: subprocess.Popen[bytes], log: Pat
 
 
 @pytest.fixture(scope="session")
-def films() -> dict[str, Path]:
-    """The films that every door is asked about, by image id."""
-    found = {path.stem: path for path in sorted((DOORS / "films").rglob("*.dcm"))}
-    assert found, f"no films in {DOORS}; python -m apps.doors ask"
+def images() -> dict[str, Path]:
+    """The images that every entry point is asked about, by image id."""
+    found = {path.stem: path for path in sorted((INTEGRATIONS / "images").rglob("*.dcm"))}
+    assert found, f"no images in {INTEGRATIONS}; python -m apps.integrations ask"
     return found
 
 
 @pytest.fixture(scope="session")
-def folder_server(films: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def folder_server(images: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The stock app on a folder of DICOM files; `studies` beside its log."""
     folder = tmp_path_factory.mktemp("folder")
     (folder / "studies").mkdir()
-    for path in films.values():
+    for path in images.values():
         shutil.copy(path, folder / "studies" / path.name)
     with serve(folder / "studies", folder, "--stock") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def orthanc(films: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of an Orthanc on loopback that holds the films."""
+def orthanc(images: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of an Orthanc on loopback that holds the images."""
     assert PLUGIN.is_file(), "Orthanc with its DICOMweb plugin: apt-get install orthanc orthanc-dicomweb"
     folder, port = tmp_path_factory.mktemp("orthanc"), find_port()
     config = {
@@ -117,11 +117,11 @@ def orthanc(films: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) ->
     }
     (folder / "orthanc.json").write_text(json.dumps(config))
     log, url = folder / "orthanc.log", f"http://127.0.0.1:{port}"
-    with log.open("wb") as said:
-        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=said, stderr=said)
+    with log.open("wb") as reported:
+        process = subprocess.Popen(["Orthanc", str(folder / "orthanc.json")], stdout=reported, stderr=reported)
     try:
         wait_until_answered(f"{url}/system", process, log, time.monotonic())
-        for path in films.values():
+        for path in images.values():
             requests.post(f"{url}/instances", data=path.read_bytes(), timeout=30).raise_for_status()
         yield url
     finally:

@@ -1,4 +1,4 @@
-"""The stock app for bundles, with one more order of work: the film first about which folds and views are least sure.
+"""The stock app for bundles, with one more order of work: the image first about which folds and flips are least sure.
 
 `apps.label.serve` puts this file beside the stock app, whose `main.py` it finds as `stock.py`; MONAI Label starts it.
 """
@@ -25,14 +25,14 @@ UNCERTAINTY = "uncertainty"
 
 
 class MyApp(stock.MyApp, MONAILabelApp):
-    """The stock app; POST /scoring/uncertainty scores the films, POST /activelearning/uncertainty hands one out.
+    """The stock app; POST /scoring/uncertainty scores the images, POST /activelearning/uncertainty hands one out.
 
     Its base class is named once more because MONAI Label looks for it among the direct ones.
     """
 
     @property
     def scores(self) -> Path:
-        """Where the scores stand: a DICOMweb store keeps nothing about a film, and scoring is a process of its own."""
+        """Where the scores stand: a DICOMweb store keeps nothing about an image, and scoring is a process of its own."""
         return Path(self.app_dir, "uncertainty.json")
 
     def init_strategies(self) -> dict[str, Strategy]:
@@ -44,19 +44,19 @@ class MyApp(stock.MyApp, MONAILabelApp):
 
 
 class MostUncertain(Strategy):
-    """The unlabelled film of the highest score; of films that were handed out before the least often first.
+    """The unlabelled image of the highest score; of images that were handed out before the least often first.
 
     Args:
-        scores: file that `Uncertainty` writes; a film that is not in it comes after all that are.
+        scores: file that `Uncertainty` writes; an image that is not in it comes after all that are.
     """
 
     def __init__(self, scores: Path) -> None:
-        super().__init__("The film first about which folds and views are least sure")
+        super().__init__("The image first about which folds and flips are least sure")
         self.scores = scores
         self.handed_out: Counter[str] = Counter()
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any] | None:
-        """The film's id and score; None where none is left."""
+        """The image's id and score; None where none is left."""
         images = datastore.get_unlabeled_images(request.get("label_tag"), request.get("labels"))
         if not images:
             return None
@@ -68,32 +68,32 @@ class MostUncertain(Strategy):
 
 
 class Uncertainty(ScoringMethod):
-    """How unsure folds and views are together of a film's study class: the entropy of their mean, in nats.
+    """How unsure folds and flips are together of an image's study class: the entropy of their mean, in nats.
 
-    A member is every classifier that lies in the bundle as models/model*.pt; each is asked about every view that the
+    A member is every classifier that lies in the bundle as models/model*.pt; each is asked about every flip that the
     bundle's config names. What they disagree about (mutual information) orders mistakes no better than chance where it
     was measured, and the entropy does: bundle/docs/results.md, "Trust in the numbers".
 
     Args:
-        infer: the bundle's task, through which films are read and asked about as for an answer.
+        infer: the bundle's task, through which images are read and asked about as for an answer.
         scores: file to write.
     """
 
     def __init__(self, infer: Any, scores: Path) -> None:
-        super().__init__("How unsure folds and views are together (entropy of their mean, nats)")
+        super().__init__("How unsure folds and flips are together (entropy of their mean, nats)")
         self.infer, self.scores = infer, scores
 
     def __call__(self, request: dict[str, Any], datastore: Any) -> dict[str, Any]:
-        """Score the films without a label that were not scored by these members before."""
+        """Score the images without a label that were not scored by these members before."""
         start, members = time.monotonic(), self.list_members()
         waiting, known = datastore.get_unlabeled_images(), read_scores(self.scores)
         unscored = [image for image in waiting if known.get(image, {}).get("members") != members]
         paths = {image: datastore.get_image_uri(image) for image in unscored}
-        said: dict[str, list[list[float]]] = {image: [] for image in unscored}
+        reported: dict[str, list[list[float]]] = {image: [] for image in unscored}
         for member in members:  # the outer loop: MONAI Label keeps one network loaded
             for image, path in paths.items():
-                said[image] += self.ask(path, member, request.get("device", "cpu"))
-        known |= {image: {UNCERTAINTY: self.measure(each), "members": members} for image, each in said.items()}
+                reported[image] += self.ask(path, member, request.get("device", "cpu"))
+        known |= {image: {UNCERTAINTY: self.measure(each), "members": members} for image, each in reported.items()}
         self.scores.write_text(json.dumps(known, indent=1), encoding="utf-8")
         seconds = round(time.monotonic() - start, 3)
         return {"total": len(waiting), "executed": len(unscored), "members": members, "latency": seconds}
@@ -103,24 +103,24 @@ class Uncertainty(ScoringMethod):
         return sorted(path.name for path in Path(self.infer.bundle_path, "models").glob("model*.pt"))
 
     def ask(self, path: str, member: str, device: str) -> list[list[float]]:
-        """Probabilities of each view of a member; of a film that is refused none, and the log says why."""
+        """Probabilities of each flip of a member; of an image that is rejected none, and the log says why."""
         request = {"image": path, "device": device, "model_filename": member, "result_write_to_file": False}
         try:
-            return self.infer(request)[1]["views"]
-        except Exception as error:  # one film that cannot be read must not end the scoring of all others
+            return self.infer(request)[1]["tta_probabilities"]
+        except Exception as error:  # one image that cannot be read must not end the scoring of all others
             logger.warning("not scored: %s (%s)", Path(path).name, error)
             return []
 
-    def measure(self, said: list[list[float]]) -> float:
-        """Entropy of the mean of `(M, C)` probabilities; -1 of none, so that such a film comes last."""
+    def measure(self, reported: list[list[float]]) -> float:
+        """Entropy of the mean of `(M, C)` probabilities; -1 of none, so that such an image comes last."""
         sys.path.insert(0, self.infer.bundle_path)
         try:
             from scripts.metrics.selective import ENTROPY, score_uncertainty
         finally:
             sys.path.remove(self.infer.bundle_path)
-        return float(score_uncertainty(said)[ENTROPY]) if said else -1.0
+        return float(score_uncertainty(reported)[ENTROPY]) if reported else -1.0
 
 
 def read_scores(path: Path) -> dict[str, Any]:
-    """Score and members of each film that was scored."""
+    """Score and members of each image that was scored."""
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -24,7 +24,7 @@ SETTINGS: dict[str, str] = {
     # NIfTI loses photometric interpretation and window: our reader takes the DICOM file
     "MONAI_LABEL_DICOMWEB_CONVERT_TO_NIFTI": "false",
     "MONAI_LABEL_TRACKING_ENABLED": "false",
-    # films are scored when somebody asks for it, not behind his back at every start
+    # images are scored when somebody asks for it, not behind his back at every start
     "MONAI_LABEL_AUTO_UPDATE_SCORING": "false",
 }
 
@@ -51,7 +51,7 @@ def build_app(release: str | Path, app: str | Path, stock: bool = False) -> Path
     shutil.rmtree(app, ignore_errors=True)
     shutil.copytree(template, app)
     shutil.copytree(release, app / "model" / BUNDLE)
-    # MONAI Label tells the networks of a bundle apart by the time of their files, and an unpacked zip has one for all
+    # MONAI Label reports the networks of a bundle apart by the time of their files, and an unpacked zip has one for all
     for number, weights in enumerate(sorted((app / "model" / BUNDLE / "models").glob("*.pt"))):
         os.utime(weights, (number, number))
     if not stock:
@@ -69,7 +69,7 @@ def serve(
     cache: str = "runs/label/dicomweb",
     accept_renderings: bool = False,
 ) -> None:
-    """Serve a folder of films, or a DICOMweb server, on 127.0.0.1.
+    """Serve a folder of images, or a DICOMweb server, on 127.0.0.1.
 
     Args:
         studies: folder of .dcm or .png files, or the URL of a DICOMweb server.
@@ -77,16 +77,16 @@ def serve(
         app: folder for the app; it is made anew.
         port: of the server.
         stock: the stock app alone.
-        cache: folder for films of a DICOMweb server.
-        accept_renderings: also PNG files; of a rendering nobody knows sign and window, so the bundle refuses them
-            unless it is told, here in the app's copy of its config.
+        cache: folder for images of a DICOMweb server.
+        accept_renderings: also PNG files; of a rendering nobody knows sign and window, so the bundle rejects them
+            unless it is reported, here in the app's copy of its config.
     """
     folder = build_app(release, app, stock)
     if accept_renderings:
         _accept_renderings(folder / "model" / BUNDLE / "configs" / "inference.json")
     if not studies.startswith(("http://", "https://")):
         if not Path(studies).is_dir():
-            raise SystemExit(f"error: expected a folder of films or a DICOMweb URL, found no folder {studies}")
+            raise SystemExit(f"error: expected a folder of images or a DICOMweb URL, found no folder {studies}")
         studies = str(Path(studies).resolve())
     start_server(port, list_settings(folder.resolve(), studies, port, Path(cache).resolve()), accept_renderings)
 

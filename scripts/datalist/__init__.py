@@ -1,51 +1,51 @@
-"""One `datalist.json` that joins films, tables, folds and copies; everything trains and scores by it.
+"""One `datalist.json` that joins images, tables, folds and copies; everything trains and scores by it.
 
 Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `external`:
 
     content_hash   SHA-256 of the canonical JSON of all the rest (sorted keys, no blanks)
     classes        study classes in the order of labels and probabilities
     num_folds, seed
-    training       films with a label; test: films without one
-    film:
+    training       images with a label; test: images without one
+    image:
       image          path relative to the tree
       image_id, study_id
-      patient        12 hex digits; films of one patient share it, and so do patients that share a film. It is made from
-                     an image id: no patient's number can be found from it
+      patient        12 hex digits; images of one patient share it, and so do patients that share an image. It is made
+                     from an image id: no patient's number can be found from it
       label          place in `classes`, null without label
       fold           0 .. num_folds - 1, null without label
-      boxes          opacity boxes, [xmin, ymin, xmax, ymax] in film pixels
-      boxes_known    false for a film without boxes in a study that is not negative and has boxes on another film: the
-                     challenge boxed one of several near-copies only. Its mask is unknown, not empty
+      boxes          opacity boxes, [xmin, ymin, xmax, ymax] in image pixels
+      boxes_known    false for an image without boxes in a study that is not negative and has boxes on another image:
+                     the challenge boxed one of several near-copies only. Its mask is unknown, not empty
       lung_box       [xmin, ymin, xmax, ymax] or null
       height, width  pixels
-      duplicate_of   image id of the same film that is trained on instead, or null
+      duplicate_of   image id of the same image that is trained on instead, or null
       mask           where there is one: path of a mask of the opacities, relative to the tree; it goes before the boxes
       origin         where it is known: where label and mask come from, in words
-    external       films from elsewhere, never scored (`add_external`, `label_external`):
-      matched_with   content hash of the datalist without this section: its films were compared with exactly these
-      films          as above, relative to a tree of their own, without patient, fold and duplicate_of
-      dropped        image id of each film that was left out, and of the datalist's film that it is or belongs to
+    external       external images, never scored (`add_external`, `label_external`):
+      matched_with   content hash of the datalist without this section: its images were compared with exactly these
+      images          as above, relative to a tree of their own, without patient, fold and duplicate_of
+      dropped        image id of each image that was left out, and of the datalist's image that it is or belongs to
       pseudo_labels  for each fold: "models" that gave the labels, each with its name, the SHA-256 of its weights, the
                      fold held out while it was trained, the hash of its datalist; "probabilities" of each study
 
-Rules for the same film found twice (equal pixels, or confirmed by `duplicates.find_same_films`):
+Rules for the same image found twice (equal pixels, or confirmed by `duplicates.find_duplicates`):
 with one label, one of them is trained on, the first with boxes by image id; the others are validated and scored only,
 so that nothing is lost and nothing counts double. With two labels both are kept: nobody knows which is right.
-Patients that share a film become one patient, so both copies stand in one fold. A film of the labelled set that is
+Patients that share an image become one patient, so both copies stand in one fold. An image of the labelled set that is
 also among the unlabelled is reported, and stays.
 
-Rules for films from elsewhere: none may be the datalist's, and fold k's labels come only from models that were trained
-on this datalist with fold k held out. A training refuses a datalist that breaks them, whoever wrote it.
+Rules for external images: none may be the datalist's, and fold k's labels come only from models that were trained
+on this datalist with fold k held out. A training rejects a datalist that breaks them, whoever wrote it.
 """
 
 from scripts.datalist.corrections import Correction, find_correction, list_corrections, read_corrections
 from scripts.datalist.external import Added, add_external
-from scripts.datalist.facts import write_facts
 from scripts.datalist.joining import with_external_labels, with_pseudo_labels
-from scripts.datalist.preflight import readable_films
+from scripts.datalist.metadata_table import write_metadata_table
+from scripts.datalist.preflight import readable_images
 from scripts.datalist.preparation import Prepared, prepare
 from scripts.datalist.schema import read_datalist, write_datalist
-from scripts.datalist.selection import find_films, test_films, training_films, validation_films
+from scripts.datalist.selection import find_images, test_images, training_images, validation_images
 
 __all__ = [
     "Added",
@@ -53,17 +53,17 @@ __all__ = [
     "Prepared",
     "add_external",
     "find_correction",
-    "find_films",
+    "find_images",
     "list_corrections",
     "prepare",
     "read_corrections",
     "read_datalist",
-    "readable_films",
-    "test_films",
-    "training_films",
-    "validation_films",
+    "readable_images",
+    "test_images",
+    "training_images",
+    "validation_images",
     "with_external_labels",
     "with_pseudo_labels",
     "write_datalist",
-    "write_facts",
+    "write_metadata_table",
 ]

@@ -1,11 +1,11 @@
-"""What a person saved in MONAI Label: a mask for a film, its study's class where it was told, and where both come from.
+"""What a person saved in MONAI Label: a mask for an image, its study's class where it was reported, and where both come from.
 
-MONAI Label keeps them in a folder of films:
-    datastore_v2.json        for each image id: the film's suffix, and for each tag a label's suffix and what was said
+MONAI Label keeps them in a folder of images:
+    datastore_v2.json        for each image id: the image's suffix, and for each tag a label's suffix and what was said
     labels/final/<id>.nrrd   the masks that were submitted
 
 What was said are the `params` of `PUT /datastore/label`. Of them `study_class` is read, one of `STUDY_CLASSES`, and
-`lung_box` or `crop_box`, film pixels, as an answer of the bundle has it.
+`lung_box` or `crop_box`, image pixels, as an answer of the bundle has it.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _ADVICE = "name the folder that MONAI Label serves"
 
 @dataclass(frozen=True)
 class Correction:
-    """A film with the mask that was saved for it.
+    """An image with the mask that was saved for it.
 
     Args:
         image_id: MONAI Label's.
         image, mask: files.
-        study_class: one of `STUDY_CLASSES`, or None where nobody told it.
-        lung_box: `(xmin, ymin, xmax, ymax)` in film pixels, or None.
+        study_class: one of `STUDY_CLASSES`, or None where nobody reported it.
+        lung_box: `(xmin, ymin, xmax, ymax)` in image pixels, or None.
         saved: when, UTC.
     """
 
@@ -58,7 +58,7 @@ class Correction:
         """Place in `STUDY_CLASSES`, or `UNKNOWN_CLASS`."""
         return UNKNOWN_CLASS if self.study_class is None else STUDY_CLASSES.index(self.study_class)
 
-    def tell_origin(self) -> str:
+    def describe_origin(self) -> str:
         """Where the mask comes from, and which one it is."""
         return f"MONAI Label, saved {self.saved}, mask sha256 {compute_sha256(self.mask)}"
 
@@ -68,14 +68,14 @@ class Listed:
     """What `list_corrections` wrote: the table, how many corrections stand in it, how many of them without a class."""
 
     table: Path
-    num_films: int
+    num_images: int
     num_without_class: int
 
 
 def list_corrections(store: str | Path, table: str | Path) -> Listed:
-    """Write what was saved in a folder of MONAI Label as a CSV of one's own films; `prepare --tables` takes it.
+    """Write what was saved in a folder of MONAI Label as a CSV of one's own images; `prepare --tables` takes it.
 
-    A film without a class is listed without a label: it is not trained on before somebody adds it.
+    An image without a class is listed without a label: it is not trained on before somebody adds it.
 
     Args:
         store: the folder that MONAI Label serves; the tree of the table's paths.
@@ -106,7 +106,7 @@ def read_corrections(store: str | Path) -> list[Correction]:
 
 
 def find_correction(image: str | Path, mask: str | Path) -> Correction:
-    """One film and its mask as MONAI Label's trainer hands them over, with what stands beside them in the store.
+    """One image and its mask as MONAI Label's trainer hands them over, with what stands beside them in the store.
 
     Raises:
         InputError: where its class is unknown.
@@ -120,7 +120,7 @@ def find_correction(image: str | Path, mask: str | Path) -> Correction:
 
 
 def _list_submitted(store: Path) -> list[tuple[str, Mapping[str, Any], Path, Path]]:
-    """Image id and entry of every film with a submitted label, with the folders of films and masks."""
+    """Image id and entry of every image with a submitted label, with the folders of images and masks."""
     path = store / STORE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -135,13 +135,13 @@ def _list_submitted(store: Path) -> list[tuple[str, Mapping[str, Any], Path, Pat
 
 def _read_correction(image_id: str, entry: Mapping[str, Any], images: Path, masks: Path) -> Correction:
     label = entry["labels"][TAG]
-    said = label.get("info") or {}
-    study_class = said.get("study_class") or None
+    reported = label.get("info") or {}
+    study_class = reported.get("study_class") or None
     if study_class is not None and study_class not in STUDY_CLASSES:
         expected = f"a study_class of {', '.join(STUDY_CLASSES)}"
         raise InputError(expected, f"{str(study_class)[:40]!r} for {image_id}", "submit the label again")
-    box = said.get("lung_box") or said.get("crop_box")
-    seconds = said.get("ts")
+    box = reported.get("lung_box") or reported.get("crop_box")
+    seconds = reported.get("ts")
     return Correction(
         image_id,
         images / f"{image_id}{entry['image']['ext']}",
@@ -161,7 +161,7 @@ def _describe_row(correction: Correction, store: Path) -> list[object]:
         "; ".join(_join(box) for box in boxes),
         _join(correction.lung_box or ()),
         correction.mask.relative_to(store).as_posix(),
-        correction.tell_origin(),
+        correction.describe_origin(),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What preparation refused, dropped, merged or marked, and why: one row for each film concerned."""
+"""What preparation rejected, dropped, merged or marked, and why: one row for each image concerned."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ COLUMNS = ("decision", "image_id", "study_id", "other_image_id", "why")
 
 #: Every decision there is.
 DECISIONS: dict[str, str] = {
-    "refused": "the film cannot be read; why begins with its reason code",
-    "dropped": "the film has no row in the tables, or does not lie where films lie",
-    "boxes clipped": "boxes left the film by a pixel at most",
-    "boxes unknown": "the film has no boxes, but another one of its positive study has",
-    "duplicate": "the same film, with the same label, is trained on instead",
-    "same film, other label": "the same film stands under another label: both are kept",
-    "same film in test": "the film of the labelled set is also among those without label",
-    "same film without label": "the same film is twice among those without label: both are kept",
-    "patients joined": "two patients share a film: they are one from now on",
-    "same film in datalist": "the film from elsewhere is one of the datalist's: it is left out",
-    "same study in datalist": "the film from elsewhere has a study or image id of the datalist: it is left out",
-    "same patient in datalist": "the film from elsewhere is of a patient of the datalist: it is left out",
+    "rejected": "the image cannot be read; why begins with its reason code",
+    "dropped": "the image has no row in the tables, or does not lie where images lie",
+    "boxes clipped": "boxes left the image by a pixel at most",
+    "boxes unknown": "the image has no boxes, but another one of its positive study has",
+    "duplicate": "the same image, with the same label, is trained on instead",
+    "duplicate, other label": "the same image stands under another label: both are kept",
+    "duplicate in test": "the image of the labelled set is also among those without label",
+    "duplicate without label": "the same image is twice among those without label: both are kept",
+    "patients joined": "two patients share an image: they are one from now on",
+    "duplicate in datalist": "the external image is one of the datalist's: it is left out",
+    "same study in datalist": "the external image has a study or image id of the datalist: it is left out",
+    "same patient in datalist": "the external image is of a patient of the datalist: it is left out",
 }
 
 
@@ -34,7 +34,7 @@ class Decisions:
         self.rows: list[tuple[str, str, str, str, str]] = []
 
     def add(self, decision: str, row: ImageRow, why: str, other: str = "") -> None:
-        """Note a decision on a film; `other` is the other film's image id, if any.
+        """Note a decision on an image; `other` is the other image's image id, if any.
 
         Raises:
             ValueError: where `decision` is not in `DECISIONS`.

@@ -1,4 +1,4 @@
-"""Films from elsewhere join a datalist: compared by content first, since none may be scored and trained on."""
+"""External images join a datalist: compared by content first, since none may be scored and trained on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from scripts.datalist.decisions import Decisions
-from scripts.datalist.films import Film, examine_films
+from scripts.datalist.deduplication import describe_duplicate
+from scripts.datalist.images import Image, infer_images
 from scripts.datalist.preparation import DATALIST
-from scripts.datalist.sameness import tell_sameness
-from scripts.datalist.schema import EXTERNAL_FILM_TYPES, read_datalist, write_datalist
+from scripts.datalist.schema import EXTERNAL_IMAGE_TYPES, read_datalist, write_datalist
 from scripts.datalist.sources import Source
-from scripts.duplicates import find_same_films, group_items
+from scripts.duplicates import find_duplicates, group_items
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.tables import ImageRow, Tables
@@ -30,22 +30,22 @@ class Added:
 
     Args:
         datalist, decisions: the two files.
-        num_films: films from elsewhere that stayed.
+        num_images: external images that stayed.
         num_decisions: rows of the decisions table by decision.
     """
 
     datalist: Path
     decisions: Path
-    num_films: int
+    num_images: int
     num_decisions: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A film from elsewhere that belongs to the datalist: by which decision, with which of its films, and why."""
+    """An external image that belongs to the datalist: by which decision, with which of its images, and why."""
 
     decision: str
-    other: Film
+    other: Image
     why: str
 
 
@@ -57,48 +57,46 @@ def add_external(
     out: str | Path,
     workers: int = 2,
 ) -> Added:
-    """Write the datalist with films from elsewhere as `datalist.json`, and what was left out as `external.csv`.
+    """Write the datalist with external images as `datalist.json`, and what was left out as `external.csv`.
 
-    All films of both are read, and compared as `prepare` compares films. Left out is a film that is one of the
-    datalist's, with or without label there, or of one of its studies or patients; with it go all films of its patient.
-    Copies among the films from elsewhere that are not trained on there are left out too.
+    All images of both are read, and compared as `prepare` compares images. Left out is an image that is one of the
+    datalist's, with or without label there, or of one of its studies or patients; with it go all images of its patient.
+    Copies among the external images that are not trained on there are left out too.
 
     Args:
-        datalist_file, tree: the datalist, and the tree of its films.
-        external_file, external_tree: the same of the films from elsewhere; `prepare` makes their datalist as well.
+        datalist_file, tree: the datalist, and the tree of its images.
+        external_file, external_tree: the same of the external images; `prepare` makes their datalist as well.
         out: folder; another one than that of the datalist.
         workers: processes that decode and compare.
 
     Raises:
-        InputError: where a datalist or a film is not there, nothing is left, or the datalist would be overwritten.
+        InputError: where a datalist or an image is not there, nothing is left, or the datalist would be overwritten.
     """
     datalist, out = read_datalist(datalist_file), Path(out)
-    refuse_overwriting(datalist_file, out)
+    reject_overwriting(datalist_file, out)
     if "external" in datalist:
-        raise InputError(
-            "a datalist without films from elsewhere", f"{datalist_file} with some", "start from its source"
-        )
+        raise InputError("a datalist without external images", f"{datalist_file} with some", "start from its source")
     entries, others = ([*each["training"], *each["test"]] for each in (datalist, read_datalist(external_file)))
     others = [entry for entry in others if entry["duplicate_of"] is None]
     decisions = Decisions()
-    known = _examine(entries, Path(tree), Decisions(), workers)
+    known = _infer(entries, Path(tree), Decisions(), workers)
     if len(known) < len(entries):
         advice = "check the tree: what cannot be read cannot be compared"
-        raise InputError(f"{len(entries)} readable films of {datalist_file}", f"{len(known)} below {tree}", advice)
-    films = _examine(others, Path(external_tree), decisions, workers)
-    hits = find_hits(known, films, _list_patients(entries), _list_patients(others), workers)
-    for film in films:
-        if hit := hits.get(film.image_id):
-            decisions.add(hit.decision, film.source.row, hit.why, hit.other.image_id)
-    kept = {film.image_id for film in films} - hits.keys()
+        raise InputError(f"{len(entries)} readable images of {datalist_file}", f"{len(known)} below {tree}", advice)
+    images = _infer(others, Path(external_tree), decisions, workers)
+    hits = find_hits(known, images, _list_patients(entries), _list_patients(others), workers)
+    for image in images:
+        if hit := hits.get(image.image_id):
+            decisions.add(hit.decision, image.source.row, hit.why, hit.other.image_id)
+    kept = {image.image_id for image in images} - hits.keys()
     if not kept:
-        found = f"{len(others)} left out or refused, the first as {decisions.rows[0][0]}"
-        raise InputError("at least one film that the datalist has not", found, "choose other films")
+        found = f"{len(others)} left out or rejected, the first as {decisions.rows[0][0]}"
+        raise InputError("at least one image that the datalist has not", found, "choose other images")
     out.mkdir(parents=True, exist_ok=True)
     decisions.write(out / EXTERNAL_DECISIONS)
     external = {
         "matched_with": datalist["content_hash"],
-        "films": [_describe(entry) for entry in others if entry["image_id"] in kept],
+        "images": [_describe(entry) for entry in others if entry["image_id"] in kept],
         "dropped": {image_id: hit.other.image_id for image_id, hit in sorted(hits.items())},
         "pseudo_labels": [],
     }
@@ -107,8 +105,8 @@ def add_external(
     return Added(out / DATALIST, out / EXTERNAL_DECISIONS, len(kept), decisions.count())
 
 
-def refuse_overwriting(datalist_file: str | Path, out: Path) -> None:
-    """Refuse a folder where `datalist.json` would replace its own source: trainings have recorded that one's hash.
+def reject_overwriting(datalist_file: str | Path, out: Path) -> None:
+    """Reject a folder where `datalist.json` would replace its own source: trainings have recorded that one's hash.
 
     Raises:
         InputError: where it would.
@@ -118,78 +116,80 @@ def refuse_overwriting(datalist_file: str | Path, out: Path) -> None:
 
 
 def find_hits(
-    known: Sequence[Film],
-    films: Sequence[Film],
+    known: Sequence[Image],
+    images: Sequence[Image],
     patients: Mapping[str, str],
     other_patients: Mapping[str, str],
     workers: int = 1,
 ) -> dict[str, Hit]:
-    """Which films from elsewhere belong to a datalist, by image id.
+    """Which external images belong to a datalist, by image id.
 
     Args:
-        known: films of the datalist.
-        films: films from elsewhere.
-        patients: the datalist's patient of each of its films, by image id. A header's number under which it knows
-            several patients tells none of them.
-        other_patients: the same of the films from elsewhere.
+        known: images of the datalist.
+        images: external images.
+        patients: the datalist's patient of each of its images, by image id. A header's number under which it knows
+            several patients reports none of them.
+        other_patients: the same of the external images.
         workers: processes that compare.
     """
-    same = dict(_find_same(known, films, workers))
-    studies = {film.study_id: film for film in known}
-    images = {film.image_id: film for film in known}
+    same = dict(_find_duplicates(known, images, workers))
+    studies = {image.study_id: image for image in known}
+    by_id = {image.image_id: image for image in known}
     named: defaultdict[str, set[str]] = defaultdict(set)
-    for film in known:
-        named[film.patient_key].add(patients[film.image_id])
-    keys = {film.patient_key: film for film in known if len(named[film.patient_key]) == 1}
+    for image in known:
+        named[image.patient_key].add(patients[image.image_id])
+    keys = {image.patient_key: image for image in known if len(named[image.patient_key]) == 1}
     hits = {}
-    for place, film in enumerate(films):
-        if place in same:
-            hits[film.image_id] = same[place]
-        elif other := images.get(film.image_id) or studies.get(film.study_id):
-            hits[film.image_id] = Hit("same study in datalist", other, "an id that both have")
-        elif other := keys.get(film.patient_key):
-            hits[film.image_id] = Hit("same patient in datalist", other, "a patient's number that both have")
-    return {**_spread_hits(films, hits, other_patients), **hits}
+    for index, image in enumerate(images):
+        if index in same:
+            hits[image.image_id] = same[index]
+        elif other := by_id.get(image.image_id) or studies.get(image.study_id):
+            hits[image.image_id] = Hit("same study in datalist", other, "an id that both have")
+        elif other := keys.get(image.patient_key):
+            hits[image.image_id] = Hit("same patient in datalist", other, "a patient's number that both have")
+    return {**_propagate_hits(images, hits, other_patients), **hits}
 
 
-def _spread_hits(films: Sequence[Film], hits: Mapping[str, Hit], patients: Mapping[str, str]) -> dict[str, Hit]:
-    """A hit for every film of a patient with a hit: he is a patient of the datalist, whatever else he is called."""
-    others = {patients[film.image_id]: hits[film.image_id].other for film in films if film.image_id in hits}
-    why = "another film of the patient is one of the datalist's"
+def _propagate_hits(images: Sequence[Image], hits: Mapping[str, Hit], patients: Mapping[str, str]) -> dict[str, Hit]:
+    """A hit for every image of a patient with a hit: he is a patient of the datalist, whatever else he is called."""
+    others = {patients[image.image_id]: hits[image.image_id].other for image in images if image.image_id in hits}
+    why = "another image of the patient is one of the datalist's"
     return {
-        film.image_id: Hit("same patient in datalist", others[patient], why)
-        for film in films
-        if (patient := patients[film.image_id]) in others
+        image.image_id: Hit("same patient in datalist", others[patient], why)
+        for image in images
+        if (patient := patients[image.image_id]) in others
     }
 
 
-def _find_same(known: Sequence[Film], films: Sequence[Film], workers: int) -> Iterator[tuple[int, Hit]]:
-    """Place in `films` and hit of each film that is one of the known, be it through a third film."""
-    every = [*known, *films]
-    found = find_same_films(
-        [film.digest for film in every],
-        np.stack([film.thumbnail for film in every]),
-        [film.study_id for film in every],
+def _find_duplicates(known: Sequence[Image], images: Sequence[Image], workers: int) -> Iterator[tuple[int, Hit]]:
+    """Place in `images` and hit of each image that is one of the known, be it through a third image."""
+    every = [*known, *images]
+    found = find_duplicates(
+        [image.digest for image in every],
+        np.stack([image.thumbnail for image in every]),
+        [image.study_id for image in every],
         workers,
     )
     groups = group_items(len(every), [(pair.first, pair.second) for pair in found.pairs]).tolist()
-    first: dict[int, Film] = {}
-    for film, group in zip(known, groups, strict=False):
-        first.setdefault(group, film)
+    first: dict[int, Image] = {}
+    for image, group in zip(known, groups, strict=False):
+        first.setdefault(group, image)
     direct = {pair.second: pair for pair in found.pairs if pair.first < len(known) <= pair.second}
-    for place, group in enumerate(groups[len(known) :]):
+    for index, group in enumerate(groups[len(known) :]):
         if group in first:
-            pair = direct.get(len(known) + place)
-            other, why = (known[pair.first], tell_sameness(pair)) if pair else (first[group], "through a third film")
-            yield place, Hit("same film in datalist", other, why)
+            pair = direct.get(len(known) + index)
+            other, why = (
+                (known[pair.first], describe_duplicate(pair)) if pair else (first[group], "through a third image")
+            )
+            yield index, Hit("duplicate in datalist", other, why)
 
 
-def _examine(entries: Sequence[Mapping[str, Any]], tree: Path, decisions: Decisions, workers: int) -> list[Film]:
+def _infer(entries: Sequence[Mapping[str, Any]], tree: Path, decisions: Decisions, workers: int) -> list[Image]:
     sources = [
         Source(entry["image"], ImageRow(entry["image_id"], entry["study_id"], (), entry["image"]), entry["label"])
         for entry in entries
     ]
-    return examine_films(tree, sources, Tables({}, {}, {}), decisions, workers)
+    return infer_images(tree, sources, Tables({}, {}, {}), decisions, workers)
 
 
 def _list_patients(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -197,7 +197,7 @@ def _list_patients(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _describe(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A film of the section: other readers are believed in boxes that are there, and in none on negative films."""
+    """An image of the section: other readers are accepted in boxes that are there, and in none on negative images."""
     negative = entry["label"] is not None and STUDY_CLASSES[entry["label"]] == "negative"
-    film = {key: entry[key] for key in EXTERNAL_FILM_TYPES}
-    return film | {"boxes_known": entry["boxes_known"] and (bool(entry["boxes"]) or negative)}
+    image = {key: entry[key] for key in EXTERNAL_IMAGE_TYPES}
+    return image | {"boxes_known": entry["boxes_known"] and (bool(entry["boxes"]) or negative)}

@@ -1,4 +1,4 @@
-"""From a tree of films and its tables to `datalist.json` and `decisions.csv`: all films read, all choices told."""
+"""From a tree of images and its tables to `datalist.json` and `decisions.csv`: all images read, all choices reported."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from scripts import folds
 from scripts.datalist.decisions import Decisions
-from scripts.datalist.films import Film, examine_films
-from scripts.datalist.sameness import choose_originals, cluster_films, name_patients
+from scripts.datalist.deduplication import choose_originals, cluster_images, name_patients
+from scripts.datalist.images import Image, infer_images
 from scripts.datalist.schema import write_datalist
-from scripts.datalist.sources import list_challenge_films, list_own_films
-from scripts.duplicates import SameFilm, find_same_films
+from scripts.datalist.sources import list_challenge_images, list_own_images
+from scripts.duplicates import DuplicatePair, find_duplicates
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.tables import read_tables
@@ -31,8 +31,8 @@ class Prepared:
     Args:
         datalist, decisions: the two files.
         content_hash: of the datalist.
-        num_training, num_test, num_patients: films with and without label, patients among the films with label.
-        num_proposed: pairs of unequal films that were compared as perhaps the same.
+        num_training, num_test, num_patients: images with and without label, patients among the images with label.
+        num_proposed: pairs of unequal images that were compared as perhaps the same.
         num_decisions: rows of the decisions table by decision.
     """
 
@@ -56,38 +56,38 @@ def prepare(
     accept_secondary_capture: bool = False,
     accept_renderings: bool = False,
 ) -> Prepared:
-    """Read a tree of films and its tables; write `datalist.json` and `decisions.csv` into `out`.
+    """Read a tree of images and its tables; write `datalist.json` and `decisions.csv` into `out`.
 
     Both files are written at the end and atomically: where anything is wrong before, nothing is written.
 
     Args:
-        tree: folder of train/<study>/<series>/<image>.dcm and test/..., or of one's own films.
+        tree: folder of train/<study>/<series>/<image>.dcm and test/..., or of one's own images.
         out: folder of the two files, made where absent.
-        tables: folder of the challenge's tables, or a CSV of one's own films (`scripts.tables`); the tree by default.
+        tables: folder of the challenge's tables, or a CSV of one's own images (`scripts.tables`); the tree by default.
         num_folds: cross-validation folds.
         seed: of the folds.
         workers: processes that decode and compare.
-        accept_secondary_capture, accept_renderings: also films stored as Secondary Capture, or as PNG or JPEG.
+        accept_secondary_capture, accept_renderings: also images stored as Secondary Capture, or as PNG or JPEG.
 
     Raises:
-        InputError: where tree, tables and films contradict each other. A film that cannot be read is no such error:
-            it is listed as refused, unless all are.
+        InputError: where tree, tables and images contradict each other. An image that cannot be read is no such error:
+            it is listed as rejected, unless all are.
     """
     tree, out = Path(tree), Path(out)
-    _refuse_bad_places(tree, out)
+    _reject_bad_places(tree, out)
     records = read_tables(tree if tables is None else tables)
     decisions = Decisions()
-    sources = list_own_films(tree, records) if records.own else list_challenge_films(tree, records, decisions)
+    sources = list_own_images(tree, records) if records.own else list_challenge_images(tree, records, decisions)
     options = {"accept_secondary_capture": accept_secondary_capture, "accept_renderings": accept_renderings}
-    films = examine_films(tree, sources, records, decisions, workers, **options)
-    found = find_same_films(
-        [film.digest for film in films],
-        np.stack([film.thumbnail for film in films]),
-        [film.study_id for film in films],
+    images = infer_images(tree, sources, records, decisions, workers, **options)
+    found = find_duplicates(
+        [image.digest for image in images],
+        np.stack([image.thumbnail for image in images]),
+        [image.study_id for image in images],
         workers,
     )
-    entries = _describe_films(films, found.pairs, decisions)
-    _assign_folds(entries, cluster_films(films, found.pairs), num_folds, seed)
+    entries = _describe_images(images, found.pairs, decisions)
+    _assign_folds(entries, cluster_images(images, found.pairs), num_folds, seed)
     training = [entry for entry in entries if entry["label"] is not None]
     test = [entry for entry in entries if entry["label"] is None]
     out.mkdir(parents=True, exist_ok=True)
@@ -99,55 +99,57 @@ def prepare(
         content_hash=datalist["content_hash"],
         num_training=len(training),
         num_test=len(test),
-        num_patients=len({film["patient"] for film in training}),
+        num_patients=len({image["patient"] for image in training}),
         num_proposed=found.num_proposed,
         num_decisions=decisions.count(),
     )
 
 
-def _refuse_bad_places(tree: Path, out: Path) -> None:
+def _reject_bad_places(tree: Path, out: Path) -> None:
     if not tree.is_dir():
-        raise InputError("a folder of DICOM films", f"no folder {tree}", "check --tree")
+        raise InputError("a folder of DICOM images", f"no folder {tree}", "check --tree")
     if out.exists() and not out.is_dir():
         raise InputError("a folder to write into", f"a file at {out}", "choose another --out")
 
 
-def _describe_films(films: Sequence[Film], pairs: Sequence[SameFilm], decisions: Decisions) -> list[dict[str, Any]]:
-    """Films of the datalist, still without folds."""
-    patients = name_patients(films, pairs, decisions)
-    originals = choose_originals(films, pairs, decisions)
-    boxed_studies = {film.study_id for film in films if film.boxes}
+def _describe_images(
+    images: Sequence[Image], pairs: Sequence[DuplicatePair], decisions: Decisions
+) -> list[dict[str, Any]]:
+    """Images of the datalist, still without folds."""
+    patients = name_patients(images, pairs, decisions)
+    originals = choose_originals(images, pairs, decisions)
+    boxed_studies = {image.study_id for image in images if image.boxes}
     return [
         {
-            "image": film.source.image,
-            "image_id": film.image_id,
-            "study_id": film.study_id,
+            "image": image.source.image,
+            "image_id": image.image_id,
+            "study_id": image.study_id,
             "patient": patient,
-            "label": film.source.label,
+            "label": image.source.label,
             "fold": None,
-            "boxes": [list(box) for box in film.boxes],
-            "boxes_known": _know_boxes(film, boxed_studies, decisions),
-            "lung_box": None if film.lung_box is None else list(film.lung_box),
-            "height": film.height,
-            "width": film.width,
-            "duplicate_of": originals.get(film.image_id),
-            **{name: text for name in ("mask", "origin") if (text := getattr(film.source.row, name))},
+            "boxes": [list(box) for box in image.boxes],
+            "boxes_known": _know_boxes(image, boxed_studies, decisions),
+            "lung_box": None if image.lung_box is None else list(image.lung_box),
+            "height": image.height,
+            "width": image.width,
+            "duplicate_of": originals.get(image.image_id),
+            **{name: text for name in ("mask", "origin") if (text := getattr(image.source.row, name))},
         }
-        for film, patient in zip(films, patients, strict=True)
+        for image, patient in zip(images, patients, strict=True)
     ]
 
 
-def _know_boxes(film: Film, boxed_studies: set[str], decisions: Decisions) -> bool:
-    """Whether a film's boxes, or that it has none, can be believed."""
-    positive = film.source.label is not None and STUDY_CLASSES[film.source.label] != "negative"
-    if film.boxes or not positive or film.study_id not in boxed_studies:
+def _know_boxes(image: Image, boxed_studies: set[str], decisions: Decisions) -> bool:
+    """Whether an image's boxes, or that it has none, can be accepted."""
+    positive = image.source.label is not None and STUDY_CLASSES[image.source.label] != "negative"
+    if image.boxes or not positive or image.study_id not in boxed_studies:
         return True
-    decisions.add("boxes unknown", film.source.row, "no boxes, but another film of this positive study has some")
+    decisions.add("boxes unknown", image.source.row, "no boxes, but another image of this positive study has some")
     return False
 
 
 def _assign_folds(entries: Sequence[dict[str, Any]], clusters: Sequence[int], num_folds: int, seed: int) -> None:
-    """Put the fold into each labelled film, by study, and refuse a leak; a tree without labels has no folds."""
+    """Put the fold into each labelled image, by study, and reject a leak; a tree without labels has no folds."""
     labelled = [
         (entry, cluster) for entry, cluster in zip(entries, clusters, strict=True) if entry["label"] is not None
     ]
@@ -159,4 +161,4 @@ def _assign_folds(entries: Sequence[dict[str, Any]], clusters: Sequence[int], nu
     by_study = dict(zip(names, folds.assign_folds(labels, patients, num_folds, seed).tolist(), strict=True))
     for entry, _ in labelled:
         entry["fold"] = by_study[entry["study_id"]]
-    folds.refuse_leaks({**entry, "film": cluster} for entry, cluster in labelled)
+    folds.reject_leaks({**entry, "image": cluster} for entry, cluster in labelled)

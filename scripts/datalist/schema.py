@@ -1,4 +1,4 @@
-"""Writing and reading the datalist file: whole or not at all, and refused when it was changed or cut."""
+"""Writing and reading the datalist file: whole or not at all, and rejected when it was changed or cut."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scripts.labels import STUDY_CLASSES
 
 SCHEMA = "chest_xray_covid19/datalist"
 VERSION = 1
-#: With films from elsewhere. Without them a datalist stays version 1, and its hash what trainings have recorded of it.
+#: With external images. Without them a datalist stays version 1, and its hash what trainings have recorded of it.
 EXTERNAL_VERSION = 2
 
-#: A film's keys, each with the types that JSON may give it.
-FILM_TYPES: dict[str, tuple[type, ...]] = {
+#: An image's keys, each with the types that JSON may give it.
+IMAGE_TYPES: dict[str, tuple[type, ...]] = {
     "image": (str,),
     "image_id": (str,),
     "study_id": (str,),
@@ -33,15 +33,15 @@ FILM_TYPES: dict[str, tuple[type, ...]] = {
     "duplicate_of": (str, type(None)),
 }
 
-#: The same of a film from elsewhere.
-EXTERNAL_FILM_TYPES = {
-    key: types for key, types in FILM_TYPES.items() if key not in ("patient", "fold", "duplicate_of")
+#: The same of an external image.
+EXTERNAL_IMAGE_TYPES = {
+    key: types for key, types in IMAGE_TYPES.items() if key not in ("patient", "fold", "duplicate_of")
 }
 
 #: Parts of the section "external", of one fold's labels in it, and of a model that gave them.
 EXTERNAL_TYPES: dict[str, tuple[type, ...]] = {
     "matched_with": (str,),
-    "films": (list,),
+    "images": (list,),
     "dropped": (dict,),
     "pseudo_labels": (list,),
 }
@@ -63,7 +63,7 @@ def compute_content_hash(datalist: Mapping[str, Any]) -> str:
 
 
 def compute_labelled_hash(datalist: Mapping[str, Any]) -> str:
-    """The content hash that a datalist had before films from elsewhere joined it: what its models were trained on."""
+    """The content hash that a datalist had before external images joined it: what its models were trained on."""
     return compute_content_hash({**{k: v for k, v in datalist.items() if k != "external"}, "version": VERSION})
 
 
@@ -79,9 +79,9 @@ def write_datalist(
 
     Args:
         path: the file.
-        training, test: films with and without label.
+        training, test: images with and without label.
         num_folds, seed: of the folds.
-        external: films from elsewhere, matched against exactly these ones.
+        external: external images, matched against exactly these ones.
 
     Returns:
         What was written.
@@ -92,8 +92,8 @@ def write_datalist(
         "classes": list(STUDY_CLASSES),
         "num_folds": num_folds,
         "seed": seed,
-        "training": [dict(film) for film in training],
-        "test": [dict(film) for film in test],
+        "training": [dict(image) for image in training],
+        "test": [dict(image) for image in test],
     }
     if external is not None:
         datalist |= {"version": EXTERNAL_VERSION, "external": dict(external)}
@@ -103,7 +103,7 @@ def write_datalist(
 
 
 def read_datalist(path: str | Path) -> dict[str, Any]:
-    """A datalist, checked: JSON, schema, version, content hash, classes and every film's keys.
+    """A datalist, checked: JSON, schema, version, content hash, classes and every image's keys.
 
     Raises:
         InputError: where it is absent, cut, changed, of another version, or not a datalist.
@@ -128,17 +128,19 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
         raise InputError("the content that its content_hash was made of", f"another one at {path}", _PREPARE_AGAIN)
     if datalist.get("classes") != list(STUDY_CLASSES):
         raise InputError(f"the classes {', '.join(STUDY_CLASSES)}", f"other classes at {path}", _PREPARE_AGAIN)
-    for film in [*datalist.get("training", [{}]), *datalist.get("test", [{}])]:
-        _check_film(film, FILM_TYPES, path)
+    for image in [*datalist.get("training", [{}]), *datalist.get("test", [{}])]:
+        _check_image(image, IMAGE_TYPES, path)
     if "external" in datalist:
+        if isinstance(datalist["external"], dict) and "films" in datalist["external"]:
+            datalist["external"]["images"] = datalist["external"].pop("films")  # written before version 0.4.0
         _check_external(datalist["external"], path)
     return datalist
 
 
 def _check_external(external: Any, path: Path) -> None:
     _check_types("a section external", external, EXTERNAL_TYPES, path)
-    for film in external["films"]:
-        _check_film(film, EXTERNAL_FILM_TYPES, path)
+    for image in external["images"]:
+        _check_image(image, EXTERNAL_IMAGE_TYPES, path)
     for labels in external["pseudo_labels"]:
         _check_types("pseudo_labels", labels, LABELS_TYPES, path)
         for model in labels["models"]:
@@ -146,7 +148,7 @@ def _check_external(external: Any, path: Path) -> None:
         for study_id, row in labels["probabilities"].items():
             if not _is_distribution(row):
                 expected = f"{len(STUDY_CLASSES)} probabilities that sum to 1 for each study"
-                raise InputError(expected, f"others for study {study_id} at {path}", "label the films again")
+                raise InputError(expected, f"others for study {study_id} at {path}", "label the images again")
 
 
 def _is_distribution(row: Any) -> bool:
@@ -154,11 +156,11 @@ def _is_distribution(row: Any) -> bool:
     return numbers and min(row) >= 0 and abs(sum(row) - 1) < 1e-3
 
 
-def _check_film(film: Any, types: Mapping[str, tuple[type, ...]], path: Path) -> None:
-    _check_types("films", film, types, path)
-    image = PurePosixPath(film["image"])
-    if image.is_absolute() or ".." in image.parts:
-        raise InputError("film paths inside the tree", f"one that leaves it at {path}", _PREPARE_AGAIN)
+def _check_image(image: Any, types: Mapping[str, tuple[type, ...]], path: Path) -> None:
+    _check_types("images", image, types, path)
+    path_in_tree = PurePosixPath(image["image"])
+    if path_in_tree.is_absolute() or ".." in path_in_tree.parts:
+        raise InputError("image paths inside the tree", f"one that leaves it at {path}", _PREPARE_AGAIN)
 
 
 def _check_types(what: str, item: Any, types: Mapping[str, tuple[type, ...]], path: Path) -> None:

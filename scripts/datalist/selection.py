@@ -1,4 +1,4 @@
-"""Films for a MONAI `Dataset`: a fold of a datalist, its test part, or whatever lies in a folder."""
+"""Images for a MONAI `Dataset`: a fold of a datalist, its test part, or whatever lies in a folder."""
 
 from __future__ import annotations
 
@@ -14,73 +14,73 @@ import numpy as np
 from scripts.datalist.schema import read_datalist
 from scripts.errors import InputError
 from scripts.radiographs.header import Header
-from scripts.radiographs.refusal import Refusal
-from scripts.radiographs.structure import check_size, open_film_bytes
+from scripts.radiographs.rejection import Rejection
+from scripts.radiographs.structure import check_size, open_image_bytes
 
-Film = dict[str, Any]
+Image = dict[str, Any]
 
 _SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def training_films(
+def training_images(
     datalist_file: str | Path, dataset_dir: str | Path, fold: int | None, boxes_known: bool = False
-) -> list[Film]:
-    """Labelled films of the other folds, each film once: copies (`duplicate_of`) are left out.
+) -> list[Image]:
+    """Labelled images of the other folds, each image once: copies (`duplicate_of`) are left out.
 
     Args:
         datalist_file: made by `prepare`.
         dataset_dir: the tree that its paths are relative to.
-        fold: the fold held out, or None to train on all films.
-        boxes_known: leave out films of which nobody knows where their opacities are; a detector would learn them as
+        fold: the fold held out, or None to train on all images.
+        boxes_known: leave out images of which nobody knows where their opacities are; a detector would learn them as
             background.
 
     Returns:
-        Films of the datalist with "image" an existing absolute path, "boxes" `(N, 4)` float32 and "lung_box" `(4,)`
+        Images of the datalist with "image" an existing absolute path, "boxes" `(N, 4)` float32 and "lung_box" `(4,)`
         float32 or None; keys without a value are absent.
 
     Raises:
-        InputError: where the datalist, the tree, a film or the fold is not there.
+        InputError: where the datalist, the tree, an image or the fold is not there.
     """
     datalist = read_with_fold(datalist_file, fold)
-    films = [film for film in datalist["training"] if film["fold"] != fold and film["duplicate_of"] is None]
+    images = [image for image in datalist["training"] if image["fold"] != fold and image["duplicate_of"] is None]
     if boxes_known:
-        films = [film for film in films if film["boxes_known"]]
-    return locate_films(films, dataset_dir, f"training films outside fold {fold}", datalist_file)
+        images = [image for image in images if image["boxes_known"]]
+    return locate_images(images, dataset_dir, f"training images outside fold {fold}", datalist_file)
 
 
-def validation_films(datalist_file: str | Path, dataset_dir: str | Path, fold: int) -> list[Film]:
-    """All labelled films of a fold, copies included, as in `training_films`."""
+def validation_images(datalist_file: str | Path, dataset_dir: str | Path, fold: int) -> list[Image]:
+    """All labelled images of a fold, copies included, as in `training_images`."""
     datalist = read_with_fold(datalist_file, fold)
-    films = [film for film in datalist["training"] if film["fold"] == fold]
-    return locate_films(films, dataset_dir, f"films of fold {fold}", datalist_file)
+    images = [image for image in datalist["training"] if image["fold"] == fold]
+    return locate_images(images, dataset_dir, f"images of fold {fold}", datalist_file)
 
 
-def test_films(datalist_file: str | Path, dataset_dir: str | Path) -> list[Film]:
-    """All films without a label, as in `training_films`."""
-    return locate_films(read_datalist(datalist_file)["test"], dataset_dir, "films without label", datalist_file)
+def test_images(datalist_file: str | Path, dataset_dir: str | Path) -> list[Image]:
+    """All images without a label, as in `training_images`."""
+    return locate_images(read_datalist(datalist_file)["test"], dataset_dir, "images without label", datalist_file)
 
 
-test_films.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test
+test_images.__test__ = False  # type: ignore[attr-defined]  # pytest takes its name for a test
 
 
-def find_films(folder: str | Path) -> list[Film]:
+def find_images(folder: str | Path) -> list[Image]:
     """Every file below a folder, for inference: "image", "image_id", "study_id" and an empty "lung_box".
 
     The image id is the file's name without its suffix, or a hash where two files share the name. The study is the
     folder above the series in a layout study/series/image; in a flat folder it is a hash of StudyInstanceUID, and a
-    film of its own where that cannot be read: refusing a file is left to the reader.
+    image of its own where that cannot be read: rejecting a file is left to the reader.
 
     Raises:
         InputError: where there is no such folder or no file in it.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError("a folder of DICOM films", f"no folder {folder}", "check the path")
+        raise InputError("a folder of DICOM images", f"no folder {folder}", "check the path")
     paths = sorted(path for path in folder.rglob("*") if _is_candidate(path, folder))
     if not paths:
-        raise InputError("a folder of DICOM films", f"no file below {folder}", "check the path")
-    names = Counter(_name_film(path) for path in paths)
+        raise InputError("a folder of DICOM images", f"no file below {folder}", "check the path")
+    names = Counter(_name_image(path) for path in paths)
     return [_describe_found(path, folder, names) for path in paths]
 
 
@@ -96,40 +96,40 @@ def read_with_fold(datalist_file: str | Path, fold: int | None) -> dict[str, Any
     return datalist
 
 
-def locate_films(
-    films: Sequence[Mapping[str, Any]], dataset_dir: str | Path, what: str, source: str | Path
-) -> list[Film]:
-    """Entries of a datalist as `training_films` gives them.
+def locate_images(
+    images: Sequence[Mapping[str, Any]], dataset_dir: str | Path, what: str, source: str | Path
+) -> list[Image]:
+    """Entries of a datalist as `training_images` gives them.
 
     Args:
-        films: the entries.
+        images: the entries.
         dataset_dir: the tree that their paths are relative to.
         what, source: what was looked for, and in which file, for messages.
 
     Raises:
-        InputError: where there is no entry, no tree, or a film is not in it.
+        InputError: where there is no entry, no tree, or an image is not in it.
     """
     tree = Path(dataset_dir).resolve()
-    if not films:
+    if not images:
         raise InputError(what, f"none in {source}", "choose another fold, or prepare another tree")
     if not tree.is_dir():
         raise InputError("the tree that the datalist was made of", f"no folder {dataset_dir}", "check dataset_dir")
-    missing = [film["image"] for film in films if not (tree / film["image"]).is_file()]
+    missing = [image["image"] for image in images if not (tree / image["image"]).is_file()]
     if missing:
         raise InputError(
-            f"{len(films)} films below {tree}",
-            f"{len(films) - len(missing)}, without {missing[0]}",
+            f"{len(images)} images below {tree}",
+            f"{len(images) - len(missing)}, without {missing[0]}",
             "check dataset_dir, or make the datalist again with python -m scripts prepare",
         )
-    return [_convert_film(film, tree) for film in films]
+    return [_convert_image(image, tree) for image in images]
 
 
-def _convert_film(film: Mapping[str, Any], tree: Path) -> Film:
-    lungs = film["lung_box"]
+def _convert_image(image: Mapping[str, Any], tree: Path) -> Image:
+    lungs = image["lung_box"]
     return {
-        **{key: value for key, value in film.items() if value is not None},
-        **{key: str(tree / film[key]) for key in ("image", "mask") if key in film},
-        "boxes": np.asarray(film["boxes"], dtype=np.float32).reshape(-1, 4),
+        **{key: value for key, value in image.items() if value is not None},
+        **{key: str(tree / image[key]) for key in ("image", "mask") if key in image},
+        "boxes": np.asarray(image["boxes"], dtype=np.float32).reshape(-1, 4),
         "lung_box": None if lungs is None else np.asarray(lungs, dtype=np.float32),
     }
 
@@ -140,20 +140,20 @@ def _is_candidate(path: Path, folder: Path) -> bool:
     return path.is_file() and not hidden and path.name.upper() != "DICOMDIR"
 
 
-def _describe_found(path: Path, folder: Path, names: Mapping[str, int]) -> Film:
-    name = _name_film(path)
+def _describe_found(path: Path, folder: Path, names: Mapping[str, int]) -> Image:
+    name = _name_image(path)
     unique = names[name] == 1 and _PLAIN_NAME.fullmatch(name)
     image_id = name if unique else _hash_text(path.relative_to(folder).as_posix())
     return {"image": str(path.resolve()), "image_id": image_id, "study_id": name_study(path, folder), "lung_box": None}
 
 
-def _name_film(path: Path) -> str:
-    """Name without a film's suffix; the last number of a UID is not a suffix."""
+def _name_image(path: Path) -> str:
+    """Name without an image's suffix; the last number of a UID is not a suffix."""
     return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
 def name_study(path: Path, folder: Path) -> str:
-    """The study of a film below a folder, as `find_films` names it."""
+    """The study of an image below a folder, as `find_images` names it."""
     parts = path.relative_to(folder).parts
     if len(parts) < 3:
         return _hash_text(_read_study_uid(path) or "/".join(parts))
@@ -161,11 +161,11 @@ def name_study(path: Path, folder: Path) -> str:
 
 
 def _read_study_uid(path: Path) -> str | None:
-    """Read through the reader's gates: it looks at files of any kind, and none may blow up or be taken for a film."""
+    """Read through the reader's gates: it looks at files of any kind, and none may blow up or be taken for an image."""
     try:
         check_size(path.stat().st_size)
-        return Header.of_film(open_film_bytes(path.read_bytes())).word("StudyInstanceUID") or None
-    except (Refusal, OSError):  # whatever is wrong with the file, the reader names it later
+        return Header.of_image(open_image_bytes(path.read_bytes())).word("StudyInstanceUID") or None
+    except (Rejection, OSError):  # whatever is wrong with the file, the reader names it later
         return None
 
 

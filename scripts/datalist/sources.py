@@ -1,4 +1,4 @@
-"""Which films there are: the tree held against its tables, before any film is opened."""
+"""Which images there are: the tree held against its tables, before any image is opened."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scripts.tables import IMAGE_TABLE, ImageRow, Tables
 
 @dataclass(frozen=True)
 class Source:
-    """A film to be read.
+    """An image to be read.
 
     Args:
         image: path relative to the tree.
-        row: what the tables say of it; of a film without label, its ids alone.
+        row: what the tables say of it; of an image without label, its ids alone.
         label: place in `STUDY_CLASSES`, or None.
     """
 
@@ -27,14 +27,14 @@ class Source:
     label: int | None
 
 
-def list_challenge_films(tree: Path, tables: Tables, decisions: Decisions) -> list[Source]:
-    """Films of train/ and test/, sorted by image id.
+def list_challenge_images(tree: Path, tables: Tables, decisions: Decisions) -> list[Source]:
+    """Images of train/ and test/, sorted by image id.
 
     Raises:
-        InputError: where a row has no film, a film lies in another study than its row says, or an id is there twice.
+        InputError: where a row has no image, an image lies in another study than its row says, or an id is there twice.
     """
-    labelled, unlabelled = _find_films(tree, "train", decisions), _find_films(tree, "test", decisions)
-    _refuse_lost_rows(tables, labelled)
+    labelled, unlabelled = _find_images(tree, "train", decisions), _find_images(tree, "test", decisions)
+    _reject_lost_rows(tables, labelled)
     both = sorted(labelled.keys() & unlabelled.keys())
     if both:
         raise InputError("each image id once in the tree", f"{both[0]} in train and test", "remove one of them")
@@ -44,16 +44,16 @@ def list_challenge_films(tree: Path, tables: Tables, decisions: Decisions) -> li
     return sorted(sources, key=lambda source: source.row.image_id)
 
 
-def list_own_films(tree: Path, tables: Tables) -> list[Source]:
-    """Films that a CSV of one's own names, sorted by image id.
+def list_own_images(tree: Path, tables: Tables) -> list[Source]:
+    """Images that a CSV of one's own names, sorted by image id.
 
     Raises:
-        InputError: where a path leads to no film, or out of the tree.
+        InputError: where a path leads to no image, or out of the tree.
     """
     sources = []
     for row in tables.images.values():
         image = PurePosixPath(row.image or "")
-        for what, path in (("film", image), ("mask", PurePosixPath(row.mask or image))):
+        for what, path in (("image", image), ("mask", PurePosixPath(row.mask or image))):
             if path.is_absolute() or ".." in path.parts or not (tree / path).is_file():
                 expected = f"a {what} below the tree, by its relative path"
                 raise InputError(expected, f"none for {row.where}", "correct the path")
@@ -61,7 +61,7 @@ def list_own_films(tree: Path, tables: Tables) -> list[Source]:
     return sorted(sources, key=lambda source: source.row.image_id)
 
 
-def _find_films(tree: Path, part: str, decisions: Decisions) -> dict[str, str]:
+def _find_images(tree: Path, part: str, decisions: Decisions) -> dict[str, str]:
     """Path relative to the tree of every part/<study>/<series>/<image>.dcm, by image id."""
     found: dict[str, str] = {}
     for path in sorted((tree / part).rglob("*")):
@@ -77,11 +77,11 @@ def _find_films(tree: Path, part: str, decisions: Decisions) -> dict[str, str]:
     return found
 
 
-def _refuse_lost_rows(tables: Tables, found: Mapping[str, str]) -> None:
+def _reject_lost_rows(tables: Tables, found: Mapping[str, str]) -> None:
     lost = [row for image_id, row in tables.images.items() if image_id not in found]
     if lost:
         raise InputError(
-            f"a film train/<study>/<series>/<image>.dcm for every row of {IMAGE_TABLE}",
+            f"an image train/<study>/<series>/<image>.dcm for every row of {IMAGE_TABLE}",
             f"none for {len(lost)} of them, first {lost[0].where}",
             "check that the tree is whole, or remove the rows",
         )
@@ -93,7 +93,7 @@ def _match_rows(labelled: Mapping[str, str], tables: Tables, decisions: Decision
         if row is None:
             decisions.add("dropped", ImageRow(image_id, study, (), ""), f"no row in {IMAGE_TABLE}")
         elif row.study_id != study:
-            raise InputError(f"study {row.study_id} for {row.where}", f"its film in study {study}", "correct the row")
+            raise InputError(f"study {row.study_id} for {row.where}", f"its image in study {study}", "correct the row")
         else:
             yield Source(image, row, _number_label(tables, study))
 

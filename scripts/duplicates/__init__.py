@@ -1,18 +1,18 @@
-"""The same film found twice: equal pixels, or one exposure that was stored with other processing or another cut-out.
+"""The same image found twice: equal pixels, or one exposure that was stored with other processing or another cut-out.
 
 A perceptual hash proposes pairs and an aligned correlation confirms them. Repeated exposures of one patient are not the
-same film: ribs and heart move between two breaths, so even after an affine alignment their fine structure differs.
+same image: ribs and heart move between two breaths, so even after an affine alignment their fine structure differs.
 """
 
 from scripts.duplicates.alignment import correlate_aligned
 from scripts.duplicates.hashes import hash_pixels, hash_thumbnails, make_thumbnail
-from scripts.duplicates.pairs import Findings, SameFilm, find_same_films, group_items, propose_pairs
+from scripts.duplicates.pairs import DuplicatePair, Findings, find_duplicates, group_items, propose_pairs
 
 __all__ = [
     "Findings",
-    "SameFilm",
+    "DuplicatePair",
     "correlate_aligned",
-    "find_same_films",
+    "find_duplicates",
     "group_items",
     "hash_pixels",
     "hash_thumbnails",

@@ -1,4 +1,4 @@
-"""What a film is compared by: a digest of its pixels, a thumbnail, and a perceptual hash of that."""
+"""What an image is compared by: a digest of its pixels, a thumbnail, and a perceptual hash of that."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ THUMBNAIL_SIZE = 128
 
 #: Thumbnail pixels: keeps ribs, vessels, letters and lines, drops what windowing changes.
 _SIGMA = 4.0
-#: Lowest rows and columns of the DCT that are hashed. 8 x 8, usual for photographs, does not tell chest films apart.
+#: Lowest rows and columns of the DCT that are hashed. 8 x 8, usual for photographs, does not report chest radiographs
+#: apart.
 _HASH_SIZE = 24
 
 Picture = NDArray[np.float32]
@@ -26,9 +27,9 @@ def hash_pixels(pixels: ArrayLike) -> str:
 
 
 def make_thumbnail(pixels: ArrayLike) -> NDArray[np.uint8]:
-    """Film `(1, H, W)` or `(H, W)` in [0, 1] -> `(128, 128)` uint8, each the mean of its area; aspect is not kept."""
-    film = np.asarray(pixels, dtype=np.float32).reshape(np.shape(pixels)[-2:])
-    thumbnail = _average_rows(_average_rows(film).T).T
+    """Image `(1, H, W)` or `(H, W)` in [0, 1] -> `(128, 128)` uint8, each the mean of its area; aspect is not kept."""
+    image = np.asarray(pixels, dtype=np.float32).reshape(np.shape(pixels)[-2:])
+    thumbnail = _average_rows(_average_rows(image).T).T
     return np.rint(255 * np.clip(thumbnail, 0, 1)).astype(np.uint8)
 
 
@@ -44,7 +45,7 @@ def hash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def flatten_contrast(picture: ArrayLike, sigma: float = _SIGMA) -> Picture:
-    """Local mean 0 and deviation 1 of `(H, W)`: the same for every window, edge enhancement or exposure of one film.
+    """Local mean 0 and deviation 1 of `(H, W)`: the same for every window, edge enhancement or exposure of one image.
 
     Args:
         picture: grey values of 0 to 255.
@@ -62,11 +63,11 @@ def halve(picture: ArrayLike) -> Picture:
     return array.reshape(array.shape[0] // 2, 2, array.shape[1] // 2, 2).mean(axis=(1, 3))
 
 
-def _average_rows(film: Picture) -> Picture:
+def _average_rows(image: Picture) -> Picture:
     """`(H, W)` -> `(128, W)`, by integration, so that any height is averaged without aliasing."""
-    height = len(film)
+    height = len(image)
     edges = np.linspace(0, height, THUMBNAIL_SIZE + 1)
-    sums = np.concatenate([np.zeros((1, film.shape[1])), np.cumsum(film, axis=0, dtype=np.float64)])
+    sums = np.concatenate([np.zeros((1, image.shape[1])), np.cumsum(image, axis=0, dtype=np.float64)])
     whole = np.minimum(edges.astype(int), height - 1)
-    at_edges = sums[whole] + (edges - whole)[:, None] * film[whole]
+    at_edges = sums[whole] + (edges - whole)[:, None] * image[whole]
     return (np.diff(at_edges, axis=0) * (THUMBNAIL_SIZE / height)).astype(np.float32)

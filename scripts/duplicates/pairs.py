@@ -1,4 +1,4 @@
-"""Which films of a set are the same: proposed by hash and study, confirmed by alignment, joined into groups."""
+"""Which images of a set are the same: proposed by hash and study, confirmed by alignment, joined into groups."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from scipy.sparse.csgraph import connected_components
 from scripts.duplicates.alignment import correlate_flat
 from scripts.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
 
-#: Pairs are proposed whose hashes differ in at most this share of their bits. On real films unrelated ones differ in
-#: .5 +- .05, the same ones in .21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
+#: Pairs are proposed whose hashes differ in at most this fraction of their bits. On real images unrelated ones differ
+#: in .5 +- .05, the same ones in .21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
 MAX_DISTANCE = 0.33
-#: At most so many proposals of the hash for each film, the nearest: films that are all alike would propose every pair.
+#: At most so many proposals of the hash for each image, the nearest: images that are all alike would propose every
+#: pair.
 NUM_NEAREST = 5
-#: Pairs that correlate this well after alignment are one film. Looked at on real films: up to .872 are mostly repeated
-#: exposures (two breaths of one session), from .874 on nearly all are one exposure, processed or cut otherwise.
+#: Pairs that correlate this well after alignment are one image. Looked at on real images: up to .872 are mostly
+#: repeated exposures (two breaths of one session), from .874 on nearly all are one exposure, processed or cut
+#: otherwise.
 MIN_CORRELATION = 0.873
 
 _MIN_SHARED_WORK = 100  # fewer pairs are aligned sooner than processes start
@@ -29,8 +31,8 @@ Proposals = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class SameFilm:
-    """Two films, by their places in a list, that are one.
+class DuplicatePair:
+    """Two images, by their places in a list, that are one.
 
     Args:
         first, second: places, first < second.
@@ -46,23 +48,23 @@ class SameFilm:
 
 @dataclass(frozen=True)
 class Findings:
-    """The same films, and how many pairs of unequal films were aligned to find them."""
+    """The same images, and how many pairs of unequal images were aligned to find them."""
 
-    pairs: tuple[SameFilm, ...]
+    pairs: tuple[DuplicatePair, ...]
     num_proposed: int
 
 
-def find_same_films(
+def find_duplicates(
     digests: Sequence[str],
     thumbnails: NDArray[np.uint8],
     studies: Sequence[str],
     workers: int = 1,
     min_correlation: float = MIN_CORRELATION,
 ) -> Findings:
-    """Pairs of the same film among N films.
+    """Pairs of the same image among N images.
 
-    Proposed are near hashes, and all pairs within a study, where other processing hides a film from the hash.
-    Of films with equal pixels the first alone is aligned with others: group the pairs to get all of a film.
+    Proposed are near hashes, and all pairs within a study, where other processing hides an image from the hash.
+    Of images with equal pixels the first alone is aligned with others: group the pairs to get all of an image.
 
     Args:
         digests: N results of `hash_pixels`.
@@ -73,14 +75,14 @@ def find_same_films(
     """
     exact = _pair_equal(digests)
     repeated = {pair.second for pair in exact}
-    single = np.array([place for place in range(len(digests)) if place not in repeated], dtype=np.int64)
+    single = np.array([index for index in range(len(digests)) if index not in repeated], dtype=np.int64)
     near = single[propose_pairs(hash_thumbnails(thumbnails[single]))].tolist()
     candidates = sorted(
-        {(a, b) for a, b in near} | _pair_within([(place, studies[place]) for place in single.tolist()])
+        {(a, b) for a, b in near} | _pair_within([(index, studies[index]) for index in single.tolist()])
     )
     correlations = _correlate_all(thumbnails, candidates, workers)
     confirmed = [
-        SameFilm(first, second, False, correlation)
+        DuplicatePair(first, second, False, correlation)
         for (first, second), correlation in zip(candidates, correlations, strict=True)
         if correlation >= min_correlation
     ]
@@ -93,12 +95,12 @@ def propose_pairs(
     num_nearest: int = NUM_NEAREST,
     block: int = 2048,
 ) -> Proposals:
-    """Places `(M, 2)`, first < second, of films with near hashes `(N, bits)`.
+    """Places `(M, 2)`, first < second, of images with near hashes `(N, bits)`.
 
     Args:
         hashes: of `hash_thumbnails`.
-        max_distance: share of differing bits.
-        num_nearest: a pair is kept when it is among so many nearest of either film.
+        max_distance: fraction of differing bits.
+        num_nearest: a pair is kept when it is among so many nearest of either image.
         block: rows compared at once, which bounds the memory.
     """
     signs = np.where(hashes, 1.0, -1.0).astype(np.float32)
@@ -120,32 +122,32 @@ def group_items(num_items: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.
 
 
 def _keep_nearest(found: NDArray[np.float64], num_nearest: int) -> Proposals:
-    """Of rows first, second, distance those that are among the nearest of either film."""
+    """Of rows first, second, distance those that are among the nearest of either image."""
     number = np.tile(np.arange(len(found)), 2)
-    film, distance = np.concatenate([found[:, 0], found[:, 1]]), np.tile(found[:, 2], 2)
-    order = np.lexsort((number, distance, film))
-    starts = np.searchsorted(film[order], film[order])
+    image, distance = np.concatenate([found[:, 0], found[:, 1]]), np.tile(found[:, 2], 2)
+    order = np.lexsort((number, distance, image))
+    starts = np.searchsorted(image[order], image[order])
     near = np.unique(number[order][np.arange(len(order)) - starts < num_nearest])
     return found[near, :2].astype(np.int64)
 
 
-def _pair_equal(digests: Sequence[str]) -> list[SameFilm]:
-    """Every film with the first one of its pixels."""
+def _pair_equal(digests: Sequence[str]) -> list[DuplicatePair]:
+    """Every image with the first one of its pixels."""
     seen: dict[str, int] = {}
-    firsts = [seen.setdefault(digest, place) for place, digest in enumerate(digests)]
-    return [SameFilm(first, place, True, 1.0) for place, first in enumerate(firsts) if first != place]
+    firsts = [seen.setdefault(digest, index) for index, digest in enumerate(digests)]
+    return [DuplicatePair(first, index, True, 1.0) for index, first in enumerate(firsts) if first != index]
 
 
-def _pair_within(films: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
+def _pair_within(images: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
     """All pairs of places that share a study."""
-    places: dict[str, list[int]] = {}
-    for place, study in films:
-        places.setdefault(study, []).append(place)
-    return {pair for members in places.values() for pair in combinations(members, 2)}
+    indices: dict[str, list[int]] = {}
+    for index, study in images:
+        indices.setdefault(study, []).append(index)
+    return {pair for members in indices.values() for pair in combinations(members, 2)}
 
 
 def _correlate_all(thumbnails: NDArray[np.uint8], pairs: Sequence[tuple[int, int]], workers: int) -> list[float]:
-    flat = {place: flatten_contrast(thumbnails[place]) for place in sorted({place for pair in pairs for place in pair})}
+    flat = {index: flatten_contrast(thumbnails[index]) for index in sorted({index for pair in pairs for index in pair})}
     pictures = ((flat[first], flat[second]) for first, second in pairs)
     if workers < 2 or len(pairs) < _MIN_SHARED_WORK:
         return [correlate_flat(*pair) for pair in pictures]

@@ -2,15 +2,15 @@
 
 from scripts.engines.batches import (
     TARGET_KEYS,
-    examine_films,
+    infer_images,
     prepare_box_batch,
     prepare_detection_batch,
     prepare_study_batch,
 )
-from scripts.engines.handlers import BuffersFromFirstProcess, HistoryRecorder, PictureBoard, StopOnNonFiniteLoss
+from scripts.engines.handlers import BuffersFromFirstProcess, HistoryRecorder, StopOnNonFiniteLoss, TensorBoardImages
 from scripts.engines.mixing import MixedBatch
 from scripts.engines.selections import (
-    count_films,
+    count_images,
     select_logits_and_targets,
     select_lung_boxes,
     select_mask_probabilities,
@@ -23,10 +23,10 @@ __all__ = [
     "BuffersFromFirstProcess",
     "HistoryRecorder",
     "MixedBatch",
-    "PictureBoard",
+    "TensorBoardImages",
     "StopOnNonFiniteLoss",
-    "count_films",
-    "examine_films",
+    "count_images",
+    "infer_images",
     "prepare_box_batch",
     "prepare_detection_batch",
     "prepare_study_batch",

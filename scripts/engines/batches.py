@@ -8,10 +8,10 @@ import torch
 from monai.engines import IterationEvents
 from monai.utils import convert_to_tensor
 
-#: What a loss, a metric or a writer may want to know of each film, beside its picture.
+#: What a loss, a metric or a writer may want to know of each image, beside its picture.
 TARGET_KEYS: tuple[str, ...] = (
     *("label", "soft_label", "weight", "mask", "boxes_known"),
-    *("study_id", "image_id", "crop_box", "film_size"),
+    *("study_id", "image_id", "crop_box", "original_size"),
 )
 
 
@@ -20,7 +20,7 @@ def prepare_study_batch(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Split a collated batch into the pictures (B, C, H, W) and a dictionary of whatever is known of them.
 
-    "soft_label" (B, 4) and "weight" (B,) are there where `scripts.transforms.AttachTargets` gave them to the films.
+    "soft_label" (B, 4) and "weight" (B,) are there where `scripts.transforms.AttachTargets` gave them to the images.
 
     Source: ignite's `prepare_batch` interface, as MONAI's engines call it.
     """
@@ -37,20 +37,24 @@ def prepare_study_batch(
 def prepare_box_batch(
     batch: list[dict[str, Any]], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
 ) -> tuple[torch.Tensor, list[dict[str, Any]]]:
-    """Films of one size that were not collated, because each has its own number of boxes -> pictures and targets.
+    """Images of one size that were not collated, because each has its own number of boxes -> pictures and targets.
 
     Returns:
-        Pictures (B, C, H, W), and for each film "boxes" (N, 4) in its pixels, "labels" (N,), zeros, "size", (height,
-        width), "turn", the quarter turns that it was given, "image_id".
+        Pictures (B, C, H, W), and for each image "boxes" (N, 4) in its pixels, "labels" (N,), zeros, "size", (height,
+        width), "rotation", the quarter turns that it was given, "image_id".
     """
     plain = convert_to_tensor(batch, track_meta=False)
-    image = torch.stack([film["image"] for film in plain]).to(device=device, non_blocking=non_blocking, **kwargs)
+    image = torch.stack([item["image"] for item in plain]).to(device=device, non_blocking=non_blocking, **kwargs)
     image = image.contiguous(memory_format=torch.channels_last)
     targets = []
-    for film in plain:
-        boxes = film["boxes"].to(device=device, non_blocking=non_blocking)
+    for item in plain:
+        boxes = item["boxes"].to(device=device, non_blocking=non_blocking)
         labels = torch.zeros(len(boxes), dtype=torch.long, device=boxes.device)
-        known = {"size": tuple(film["image"].shape[1:]), "turn": film.get("turn", 0), "image_id": film["image_id"]}
+        known = {
+            "size": tuple(item["image"].shape[1:]),
+            "rotation": item.get("rotation", 0),
+            "image_id": item["image_id"],
+        }
         targets.append({"boxes": boxes, "labels": labels, **known})
     return image, targets
 
@@ -64,16 +68,16 @@ def prepare_detection_batch(batch: list[dict[str, Any]], *args: Any, **kwargs: A
     return image, targets, (targets,), {}
 
 
-def examine_films(engine: Any, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One iteration over films of different sizes, which cannot be collated: a `FilmInferer` makes pictures of them.
+def infer_images(engine: Any, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One iteration over images of different sizes, which cannot be collated: a `ImageInferer` makes pictures of them.
 
     Source: `iteration_update` of MONAI's evaluators, with the events that their postprocessing waits for; set
     `decollate` to false, a list is what comes in and goes out.
     """
-    plain = convert_to_tensor([film["image"] for film in batch], track_meta=False)
+    plain = convert_to_tensor([image["image"] for image in batch], track_meta=False)
     with engine.mode(engine.network), torch.no_grad():
-        found = engine.inferer(plain, engine.network, lung_boxes=[film.get("lung_box") for film in batch])
-    engine.state.output = [{"pred": film} for film in found]
+        found = engine.inferer(plain, engine.network, lung_boxes=[image.get("lung_box") for image in batch])
+    engine.state.output = [{"pred": image} for image in found]
     engine.fire_event(IterationEvents.FORWARD_COMPLETED)
     engine.fire_event(IterationEvents.MODEL_COMPLETED)
     return engine.state.output

@@ -16,14 +16,14 @@ from torch.utils.tensorboard import SummaryWriter
 from scripts.engines.selections import select_mask_probabilities
 from scripts.errors import InputError
 from scripts.files import write_text
-from scripts.processes import spread_buffers
+from scripts.processes import broadcast_buffers
 
 
 class StopOnNonFiniteLoss:
     """Stops a training before the optimizer steps on a loss that is not finite: the last checkpoint stays good.
 
     Raises:
-        InputError: naming the films of the batch.
+        InputError: naming the images of the batch.
     """
 
     def attach(self, engine: Engine) -> None:
@@ -32,18 +32,18 @@ class StopOnNonFiniteLoss:
     def __call__(self, engine: Engine) -> None:
         loss = engine.state.output["loss"]  # type: ignore[index]
         if not torch.isfinite(loss):
-            films = ", ".join(_name_films(engine.state.batch))
+            images = ", ".join(_name_images(engine.state.batch))
             raise InputError(
                 "a finite loss",
-                f"{loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, films {films}",
-                "look at these films, or lower the learning rate; the last checkpoint is good",
+                f"{loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, images {images}",
+                "look at these images, or lower the learning rate; the last checkpoint is good",
             )
 
 
-def _name_films(batch: Any) -> list[str]:
+def _name_images(batch: Any) -> list[str]:
     """Image ids of a batch, collated or not."""
     if isinstance(batch, list):
-        return [str(film.get("image_id", "?")) for film in batch]
+        return [str(image.get("image_id", "?")) for image in batch]
     return [str(name) for name in batch.get("image_id", ["?"])]
 
 
@@ -100,7 +100,7 @@ class BuffersFromFirstProcess:
     """Before a validation by several processes: all take the first one's running statistics, and judge by one network.
 
     Args:
-        network: whose buffers they are; each process saw other films, and batch norm on a CPU keeps to its own.
+        network: whose buffers they are; each process saw other images, and batch norm on a CPU keeps to its own.
     """
 
     def __init__(self, network: torch.nn.Module) -> None:
@@ -110,19 +110,19 @@ class BuffersFromFirstProcess:
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        spread_buffers(self.network)
+        broadcast_buffers(self.network)
 
 
-class PictureBoard:
-    """Shows films in TensorBoard: a row each of input, mask and predicted mask, from the first batch of a validation.
+class TensorBoardImages:
+    """Shows images in TensorBoard: a row each of input, mask and predicted mask, from the first batch of a validation.
 
     Args:
         summary_writer: where the pictures go.
-        num_films: rows; films with opacities come first.
+        num_images: rows; images with opacities come first.
     """
 
-    def __init__(self, summary_writer: SummaryWriter, num_films: int = 6) -> None:
-        self.summary_writer, self.num_films = summary_writer, num_films
+    def __init__(self, summary_writer: SummaryWriter, num_images: int = 6) -> None:
+        self.summary_writer, self.num_images = summary_writer, num_images
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self)
@@ -132,6 +132,6 @@ class PictureBoard:
         if "mask" not in output["pred"]:  # type: ignore[index]
             return
         columns = [output["image"], output["label"]["mask"], select_mask_probabilities(output)]  # type: ignore[index,arg-type]
-        order = columns[1].flatten(1).any(dim=1).int().argsort(descending=True, stable=True)[: self.num_films]
+        order = columns[1].flatten(1).any(dim=1).int().argsort(descending=True, stable=True)[: self.num_images]
         rows = torch.cat([column[order].float().cpu() for column in columns], dim=3)
-        self.summary_writer.add_images("film, mask, prediction", rows, engine.state.epoch)
+        self.summary_writer.add_images("image, mask, prediction", rows, engine.state.epoch)

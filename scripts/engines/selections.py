@@ -13,7 +13,7 @@ def select_logits_and_targets(output: dict[str, Any]) -> tuple[dict[str, torch.T
 
 
 def select_study_probabilities(output: dict[str, Any]) -> dict[str, Any]:
-    """Engine output -> probabilities (B, 4) with the ids and labels of their films, for the study metric."""
+    """Engine output -> probabilities (B, 4) with the ids and labels of their images, for the study metric."""
     targets = output["label"]
     return {
         "probabilities": output["pred"]["study"].detach().softmax(dim=1),
@@ -24,20 +24,25 @@ def select_study_probabilities(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def select_lung_boxes(output: dict[str, Any]) -> list[dict[str, Any]]:
-    """Engine output of the lung detector -> for each film its true box and the one that was found, in pixels."""
-    films = []
+    """Engine output of the lung detector -> for each image its true box and the one that was found, in pixels."""
+    images = []
     for number, target in enumerate(output["label"]):
         height, width = target["size"]
         box = output["pred"]["box"][number : number + 1].detach().cpu() * torch.tensor([width, height, width, height])
         score = output["pred"]["lungs"][number : number + 1].detach().sigmoid()
-        films.append({"image_id": target["image_id"], "boxes": box, "scores": score, "truth": target["boxes"]})
-    return films
+        images.append({"image_id": target["image_id"], "boxes": box, "scores": score, "ground_truth": target["boxes"]})
+    return images
 
 
 def select_opacity_boxes(output: dict[str, Any]) -> list[dict[str, Any]]:
-    """Engine output of the opacity detector -> for each film its true boxes and those that were found, in pixels."""
+    """Engine output of the opacity detector -> for each image its true boxes and those that were found, in pixels."""
     return [
-        {"image_id": target["image_id"], "boxes": found["boxes"], "scores": found["scores"], "truth": target["boxes"]}
+        {
+            "image_id": target["image_id"],
+            "boxes": found["boxes"],
+            "scores": found["scores"],
+            "ground_truth": target["boxes"],
+        }
         for target, found in zip(output["label"], output["pred"], strict=True)
     ]
 
@@ -47,6 +52,6 @@ def select_mask_probabilities(output: dict[str, Any]) -> torch.Tensor:
     return output["pred"]["mask"].detach().sigmoid()
 
 
-def count_films(targets: dict[str, Any]) -> int:
+def count_images(targets: dict[str, Any]) -> int:
     """Batch size of targets; `ignite.metrics.Loss` asks it to weight batches of different size."""
     return len(targets["label"])

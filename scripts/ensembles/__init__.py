@@ -1,7 +1,7 @@
 """Blends that are fitted on what the score says of them.
 
-A blend that is judged on the films it was fitted on looks better than it is. So films are split by patient, and the
-confidences of each part are blended by the weight that was fitted on the others.
+A blend that is evaluated on the images it was fitted on looks better than it is. So images are split by patient, and
+the confidences of each part are blended by the weight that was fitted on the others.
 """
 
 from scripts.ensembles.greedy import Blend, blend, choose_weights, cross_fit_weights

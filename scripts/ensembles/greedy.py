@@ -1,4 +1,4 @@
-"""Which networks to average, and how often each: greedy forward selection on films that none of them was trained on."""
+"""Which networks to average, and how often each: greedy forward selection on images that none of them was trained on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from scripts.metrics.scores import STUDY_MAP
 
 Floats = NDArray[np.float64]
 
-#: A member is taken (once more) only for a gain beyond this: the article's bound.
+#: A member is taken (once more) only for a gain beyond this: the 17th-place solution's bound.
 MIN_GAIN = 1e-4
-#: Steps at most; weights are counts over steps, so more could tell them apart only by less than 3 %.
+#: Steps at most; weights are counts over steps, so more could report them apart only by less than 3 %.
 MAX_STEPS = 32
 
 
@@ -24,11 +24,11 @@ class Blend:
     """A blend of M members, and what it gains on studies it was not chosen on.
 
     Args:
-        weights: `(M,)`, sum 1, chosen on all studies: those to use on new films.
+        weights: `(M,)`, sum 1, chosen on all studies: those to use on new images.
         probabilities: `(S, 4)`, each study blended by the weights that were chosen without its patient.
         part_weights: the weights of each part, `(P, M)`.
         in_sample: study mAP of `weights` on the studies they were chosen on: flattered.
-        cross_fitted: study mAP of `probabilities`: what to expect on new films.
+        cross_fitted: study mAP of `probabilities`: what to expect on new images.
     """
 
     weights: Floats
@@ -73,19 +73,19 @@ def cross_fit_weights(
     Raises:
         ValueError: where there are fewer patients than parts.
     """
-    members, truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    members, ground_truth = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     blended, part_weights = np.zeros(members.shape[1:]), []
     splitter = GroupKFold(num_parts, shuffle=True, random_state=seed)
-    for others, part in splitter.split(truth, groups=groups):
-        part_weights.append(choose_weights(members[:, others], truth[others]))
+    for others, part in splitter.split(ground_truth, groups=groups):
+        part_weights.append(choose_weights(members[:, others], ground_truth[others]))
         blended[part] = blend(members[:, part], part_weights[-1])
-    weights = choose_weights(members, truth)
+    weights = choose_weights(members, ground_truth)
     return Blend(
         weights,
         blended,
         np.stack(part_weights),
-        in_sample=score_studies(blend(members, weights), truth)[STUDY_MAP],
-        cross_fitted=score_studies(blended, truth)[STUDY_MAP],
+        in_sample=score_studies(blend(members, weights), ground_truth)[STUDY_MAP],
+        cross_fitted=score_studies(blended, ground_truth)[STUDY_MAP],
     )
 
 

@@ -1,4 +1,4 @@
-"""What a blend of several networks gains, as a table to read, and the record by which they run on new films."""
+"""What a blend of several networks gains, as a table to read, and the record by which they run on new images."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from scripts.ensembles.greedy import Blend, Floats, cross_fit_weights
 from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import Interval, Truth, read_truth
+from scripts.metrics import GroundTruth, Interval, read_ground_truth
 from scripts.metrics.bootstrap import summarise_values
+from scripts.metrics.ground_truth import name_ground_truth
 from scripts.metrics.scores import check_ids
-from scripts.metrics.studies import JudgedStudies
-from scripts.metrics.tabulation import align_columns, format_interval, format_number, judge_difference
-from scripts.metrics.truth import name_truth
+from scripts.metrics.studies import EvaluatedStudies
+from scripts.metrics.tabulation import align_columns, evaluate_difference, format_interval, format_number
 from scripts.outputs import average_studies, read_predictions
 
 
 def report_ensemble(
     members: Mapping[str, Sequence[str | Path]],
-    truth: str | Path,
+    ground_truth: str | Path,
     fold: int | Sequence[int] | None = None,
     out: str | Path | None = None,
     num_parts: int = 5,
@@ -35,7 +35,7 @@ def report_ensemble(
 
     Args:
         members: predictions.json of each member, by name; several files where each holds another fold.
-        truth: a datalist.json.
+        ground_truth: a datalist.json.
         fold: only studies of this fold, or of these.
         out: JSON file for the weights of those members that were chosen.
         num_parts: parts of the cross-fit, by patient.
@@ -45,7 +45,7 @@ def report_ensemble(
     Raises:
         InputError: where a file is not valid, members hold other studies, or there are too few patients.
     """
-    known = read_truth(truth, fold)
+    known = read_ground_truth(ground_truth, fold)
     if len(members) < 2 or len(known.groups) < num_parts:
         found = f"{len(members)} members, {len(known.groups)} patients"
         raise InputError(f"2 members or more, and {num_parts} patients or more", found, "name more of them")
@@ -53,12 +53,12 @@ def report_ensemble(
     labels = np.array([STUDY_CLASSES.index(label) for label in known.study_labels.values()])
     patients = np.array([known.study_group[study] for study in known.study_labels])
     fitted = cross_fit_weights(probabilities, labels, patients, num_parts, seed)
-    studies = JudgedStudies(fitted.probabilities, labels, patients, len(known.groups))
-    weights = studies.draw_weights(num_resamples, seed)
+    studies = EvaluatedStudies(fitted.probabilities, labels, patients, len(known.groups))
+    weights = studies.sample_weights(num_resamples, seed)
     if out is not None:
         chosen = {name: float(weight) for name, weight in zip(members, fitted.weights, strict=True) if weight}
         write_text(out, json.dumps({"weights": chosen, "cross_fitted": fitted.cross_fitted}, indent=1) + "\n")
-    where = name_truth(truth, fold)
+    where = name_ground_truth(ground_truth, fold)
     lines = [
         f"{len(members)} members against {where}: {len(studies)} studies, {len(known.groups)} patients",
         f"95 % intervals from {num_resamples} bootstrap resamples of patients, paired; weights as chosen",
@@ -72,26 +72,28 @@ def report_ensemble(
 
 
 def _read_member(paths: Sequence[str | Path]) -> dict[str, dict[str, float]]:
-    films = [film for path in paths for film in read_predictions(path)]
-    if len({film.image_id for film in films}) < len(films):
-        raise InputError("films, each once", f"one twice in {', '.join(map(str, paths))}", "give each fold once")
-    return average_studies(films)
+    images = [image for path in paths for image in read_predictions(path)]
+    if len({image.image_id for image in images}) < len(images):
+        raise InputError("images, each once", f"one twice in {', '.join(map(str, paths))}", "give each fold once")
+    return average_studies(images)
 
 
-def _collect_probabilities(members: Mapping[str, Mapping[str, Mapping[str, float]]], truth: Truth) -> Floats:
+def _collect_probabilities(
+    members: Mapping[str, Mapping[str, Mapping[str, float]]], ground_truth: GroundTruth
+) -> Floats:
     """What each member says of each study, `(M, S, 4)`."""
     for studies in members.values():
-        check_ids("study", studies, truth.study_labels, truth.unscored_studies)
+        check_ids("study", studies, ground_truth.study_labels, ground_truth.unscored_studies)
     return np.array(
         [
-            [[studies[name][each] for each in STUDY_CLASSES] for name in truth.study_labels]
+            [[studies[name][each] for each in STUDY_CLASSES] for name in ground_truth.study_labels]
             for studies in members.values()
         ],
         dtype=np.float64,
     )
 
 
-def _tabulate(members: Mapping[str, Floats], fitted: Blend, studies: JudgedStudies, weights: Floats) -> str:
+def _tabulate(members: Mapping[str, Floats], fitted: Blend, studies: EvaluatedStudies, weights: Floats) -> str:
     candidates = {
         **members,
         "plain mean of all": np.mean(list(members.values()), axis=0),
@@ -102,10 +104,10 @@ def _tabulate(members: Mapping[str, Floats], fitted: Blend, studies: JudgedStudi
     rows = []
     for name, values in scores.items():
         gain = summarise_values(values - scores[best])
-        compared = ("", "", "best member") if name == best else (*_tell(gain, "+.4f"), judge_difference(gain))
-        rows.append((name, *_tell(summarise_values(values)), *compared))
+        compared = ("", "", "best member") if name == best else (*_format(gain, "+.4f"), evaluate_difference(gain))
+        rows.append((name, *_format(summarise_values(values)), *compared))
     return align_columns(("study mAP", "value", "95 % interval", "minus best", "95 % interval", ""), rows)
 
 
-def _tell(interval: Interval, style: str = ".4f") -> tuple[str, str]:
+def _format(interval: Interval, style: str = ".4f") -> tuple[str, str]:
     return format_number(interval.value, style), format_interval(interval, style)

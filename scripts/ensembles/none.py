@@ -22,15 +22,15 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True)
 class CrossFit:
-    """A blend, and what it gains on films it was not fitted on.
+    """A blend, and what it gains on images it was not fitted on.
 
     Args:
-        weight: of p(negative), fitted on all films: the one to use on new films.
-        confidences: `(N,)`, each film's "none" by the weight that was fitted without its part.
+        weight: of p(negative), fitted on all images: the one to use on new images.
+        confidences: `(N,)`, each image's "none" by the weight that was fitted without its part.
         part_weights: the weight by which each part was blended.
         ap_before: average precision of p(negative) alone.
-        ap_cross_fitted: of `confidences`: what to expect on new films.
-        ap_in_sample: with `weight`, on the films it was fitted on: flattered.
+        ap_cross_fitted: of `confidences`: what to expect on new images.
+        ap_in_sample: with `weight`, on the images it was fitted on: flattered.
     """
 
     weight: float
@@ -42,7 +42,7 @@ class CrossFit:
 
 
 def blend_none(negative: ArrayLike, best: ArrayLike, weight: float) -> Floats:
-    """Confidence `(N,)` that a film shows no opacity: weight x p(negative) + (1 - weight) x (1 - best score).
+    """Confidence `(N,)` that an image shows no opacity: weight x p(negative) + (1 - weight) x (1 - best score).
 
     Args:
         negative: `(N,)`, probability of the class negative.
@@ -57,11 +57,11 @@ def fit_none_weight(
 ) -> float:
     """The weight of `blend_none` with the highest average precision of "none"; of equal ones the largest.
 
-    Where no film is "none" all weights are equal.
+    Where no image is "none" all weights are equal.
 
     Args:
         negative, best: as in `blend_none`.
-        is_none: `(N,)`, whether the truth of a film is "none".
+        is_none: `(N,)`, whether the ground truth of an image is "none".
         weights_grid: what is tried.
     """
     if not np.any(is_none):
@@ -73,7 +73,7 @@ def fit_none_weight(
 def cross_fit_none(
     negative: ArrayLike, best: ArrayLike, is_none: ArrayLike, groups: ArrayLike, num_parts: int = 5, seed: int = 0
 ) -> CrossFit:
-    """Fit the weight on all films, and cross-fit it: each part is blended by the weight fitted on the other parts.
+    """Fit the weight on all images, and cross-fit it: each part is blended by the weight fitted on the other parts.
 
     Args:
         negative, best, is_none: as in `fit_none_weight`.

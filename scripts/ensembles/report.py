@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from scripts.ensembles.none import CrossFit, Floats, cross_fit_none
 from scripts.errors import InputError
 from scripts.labels import NONE, STUDY_CLASSES
-from scripts.metrics import Interval, Truth, read_truth
+from scripts.metrics import GroundTruth, Interval, read_ground_truth
 from scripts.metrics.average_precision import average_precision_by_weights, rank_detections
 from scripts.metrics.bootstrap import ResampledScores, weigh_groups
+from scripts.metrics.ground_truth import name_ground_truth
 from scripts.metrics.scores import check_ids
-from scripts.metrics.tabulation import align_columns, format_interval, format_number, judge_difference
-from scripts.metrics.truth import name_truth
+from scripts.metrics.tabulation import align_columns, evaluate_difference, format_interval, format_number
 from scripts.outputs import read_predictions
 
 NEGATIVE = STUDY_CLASSES[0]
 
 
 @dataclass(frozen=True)
-class _Films:
-    """N films as arrays: p(negative), score of the best opacity box, whether the truth is "none", patient."""
+class _Images:
+    """N images as arrays: p(negative), score of the best opacity box, whether the ground truth is "none", patient."""
 
     negative: Floats
     best: Floats
@@ -35,7 +35,7 @@ class _Films:
 
 def report_none_blend(
     predictions: str | Path,
-    truth: str | Path,
+    ground_truth: str | Path,
     fold: int | None = None,
     num_parts: int = 5,
     num_resamples: int = 1000,
@@ -45,67 +45,67 @@ def report_none_blend(
 
     Args:
         predictions: predictions.json, as inference writes it.
-        truth: a datalist.json, or a folder with the challenge's tables.
-        fold: only the films of this fold of the datalist.
+        ground_truth: a datalist.json, or a folder with the challenge's tables.
+        fold: only the images of this fold of the datalist.
         num_parts: parts of the cross-fit.
         num_resamples: resamples of patients behind each interval.
         seed: of the parts and of the resamples.
 
     Raises:
-        InputError: where a file is not there or not valid, ids do not fit together, or there are too few films.
+        InputError: where a file is not there or not valid, ids do not fit together, or there are too few images.
     """
-    known = read_truth(truth, fold)
-    films = _collect_films(_read_confidences(Path(predictions)), known)
-    _refuse_too_few(films, num_parts)
-    fitted = cross_fit_none(films.negative, films.best, films.is_none, films.groups, num_parts, seed)
-    where = name_truth(truth, fold)
-    drawn = "studies" if known.patients is None else "patients"
+    known = read_ground_truth(ground_truth, fold)
+    images = _collect_images(_read_confidences(Path(predictions)), known)
+    _reject_too_few(images, num_parts)
+    fitted = cross_fit_none(images.negative, images.best, images.is_none, images.groups, num_parts, seed)
+    where = name_ground_truth(ground_truth, fold)
+    resampled = "studies" if known.patients is None else "patients"
     lines = [
-        f"{Path(predictions).name} against {where}: {len(films.negative)} films, {films.is_none.sum()} of them none",
+        f"{Path(predictions).name} against {where}: {len(images.negative)} images, {images.is_none.sum()} of them none",
         "none = weight x p(negative) + (1 - weight) x (1 - best opacity score)",
-        f"95 % intervals from {num_resamples} bootstrap resamples of {drawn}, paired; weights as fitted",
+        f"95 % intervals from {num_resamples} bootstrap resamples of {resampled}, paired; weights as fitted",
         "",
-        _tabulate_gain(_resample_gain(films, fitted, len(known.groups), num_resamples, seed), num_parts),
+        _tabulate_gain(_resample_gain(images, fitted, len(known.groups), num_resamples, seed), num_parts),
         "",
-        f"weight fitted on all films: {fitted.weight:.2f} (AP {fitted.ap_in_sample:.4f} on these films, flattered)",
+        f"weight fitted on all images: {fitted.weight:.2f} (AP {fitted.ap_in_sample:.4f} on these images, flattered)",
         f"weights of the {num_parts} parts: {', '.join(f'{weight:.2f}' for weight in fitted.part_weights)}",
     ]
     return "\n".join(lines)
 
 
 def _read_confidences(path: Path) -> dict[str, tuple[float, float]]:
-    """p(negative) and the best opacity score of each film, by image id."""
-    films = read_predictions(path)
-    return {film.image_id: (film.probabilities[NEGATIVE], max(film.scores, default=0.0)) for film in films}
+    """p(negative) and the best opacity score of each image, by image id."""
+    images = read_predictions(path)
+    return {image.image_id: (image.probabilities[NEGATIVE], max(image.scores, default=0.0)) for image in images}
 
 
-def _collect_films(rows: Mapping[str, tuple[float, float]], truth: Truth) -> _Films:
-    check_ids("image", rows, truth.image_boxes, truth.unscored_images)
-    negative, best = np.array([rows[image] for image in truth.image_boxes], dtype=np.float64).reshape(-1, 2).T
-    is_none = np.array([len(boxes) == 0 for boxes in truth.image_boxes.values()], dtype=bool)
-    groups = np.array([truth.image_group[image] for image in truth.image_boxes], dtype=np.int64)
-    return _Films(negative, best, is_none, groups)
+def _collect_images(rows: Mapping[str, tuple[float, float]], ground_truth: GroundTruth) -> _Images:
+    check_ids("image", rows, ground_truth.image_boxes, ground_truth.unscored_images)
+    negative, best = np.array([rows[image] for image in ground_truth.image_boxes], dtype=np.float64).reshape(-1, 2).T
+    is_none = np.array([len(boxes) == 0 for boxes in ground_truth.image_boxes.values()], dtype=bool)
+    groups = np.array([ground_truth.image_group[image] for image in ground_truth.image_boxes], dtype=np.int64)
+    return _Images(negative, best, is_none, groups)
 
 
-def _refuse_too_few(films: _Films, num_parts: int) -> None:
-    num_groups, num_none = len(np.unique(films.groups)), int(films.is_none.sum())
+def _reject_too_few(images: _Images, num_parts: int) -> None:
+    num_groups, num_none = len(np.unique(images.groups)), int(images.is_none.sum())
     if num_parts < 2 or num_groups < num_parts or not num_none:
         raise InputError(
-            f"2 parts or more, and as many patients as the {num_parts} parts, and films that are none",
-            f"{num_groups} patients, {num_none} films that are none",
-            "take more films or fewer parts",
+            f"2 parts or more, and as many patients as the {num_parts} parts, and images that are none",
+            f"{num_groups} patients, {num_none} images that are none",
+            "take more images or fewer parts",
         )
 
 
 def _resample_gain(
-    films: _Films, fitted: CrossFit, num_groups: int, num_resamples: int, seed: int
+    images: _Images, fitted: CrossFit, num_groups: int, num_resamples: int, seed: int
 ) -> dict[str, Interval]:
     """Average precisions before and after with their intervals, and of their difference."""
     weights = weigh_groups(num_groups, num_resamples, seed)
-    truths = np.bincount(films.groups, films.is_none, minlength=num_groups)
+    references = np.bincount(images.groups, images.is_none, minlength=num_groups)
     before, after = (
-        average_precision_by_weights(rank_detections(each, films.is_none, films.groups, truths), weights)
-        for each in (films.negative, fitted.confidences)
+        average_precision_by_weights(rank_detections(each, images.is_none, images.groups, references), weights)
+        for each in (images.negative, fitted.confidences)
     )
     return ResampledScores({"before": before, "after": after, "gain": after - before}).summarise()
 
@@ -119,7 +119,7 @@ def _tabulate_gain(intervals: Mapping[str, Interval], num_parts: int) -> str:
             "the second minus the first",
             format_number(gain.value, "+.4f"),
             format_interval(gain, "+.4f"),
-            judge_difference(gain),
+            evaluate_difference(gain),
         ),
     ]
     return align_columns((f"average precision of {NONE}", "value", "95 % interval", ""), rows)

@@ -1,6 +1,7 @@
-"""What each idea is worth: rows of overlays, several seeds, paired differences, and which stand out of the noise.
+"""What each experiment is worth: combinations of overrides, several seeds, paired differences, and which stand out of the noise.
 
-A row is named by its overlays ("whole_film+no_auxiliary"), and compared with every row that has some of them only.
+A combination is named by its overrides ("whole_image+no_auxiliary"), and compared with every combination that has some
+of them only.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from scripts.experiments.combinations import COMBINATIONS, Combination, parse_combination
 from scripts.experiments.differences import Difference, Measured, list_differences, pool_noise
 from scripts.experiments.recording import BASELINE, read_record
-from scripts.experiments.rows import ROWS, Row, parse_row
 from scripts.experiments.running import Plan
 from scripts.files import write_text
-from scripts.metrics import Truth, read_submission, read_truth
+from scripts.metrics import GroundTruth, read_ground_truth, read_submission
 from scripts.metrics.bootstrap import resample_scores
 from scripts.metrics.scores import STUDY_MAP
 from scripts.metrics.submission import Predictions
@@ -30,92 +31,104 @@ from scripts.metrics.tabulation import align_columns, format_interval, format_nu
 def ablate(
     plan: Plan,
     out: Path,
-    rows: Sequence[str] = ROWS,
+    rows: Sequence[str] = COMBINATIONS,
     folds: Sequence[int] = (0,),
     seeds: Sequence[int] = (0, 1, 2),
     configs: Path = Path("bundle/configs"),
     num_resamples: int = 1000,
 ) -> str:
-    """Run what is missing, then tell every row and every difference; also as ablation.json and ablation.txt in `out`.
+    """Run what is missing, then report every combination and every difference; also as ablation.json and ablation.txt in `out`.
 
     Args:
         plan: data and options of the runs.
-        out: folder of the runs, `<row>/seed<k>`, with more than one fold `<row>/seed<k>/fold<n>`.
-        rows: names of overlays in experiments/, joined by "+"; "baseline" is train.json alone.
-        folds: held out one after the other; their films are scored together.
+        out: folder of the runs, `<combination>/seed<k>`, with more than one fold `<combination>/seed<k>/fold<n>`.
+        rows: names of overrides in experiments/, joined by "+"; "baseline" is train.json alone.
+        folds: held out one after the other; their images are scored together.
         seeds: of the trainings; with one alone nothing is known of the noise between seeds, and the table says so.
         configs: the folder of train.json.
         num_resamples: resamples of patients.
 
     Raises:
-        InputError: where a row or an overlay is not known, or a run fails.
+        InputError: where a combination or an override is not known, or a run fails.
     """
-    planned = [parse_row(name, configs) for name in rows]
+    planned = [parse_combination(name, configs) for name in rows]
     runs = {key: _predict(plan, out, configs, *key, folds) for key in product(seeds, planned)}
-    truth = read_truth(plan.datalist_file, tuple(folds))
+    ground_truth = read_ground_truth(plan.datalist_file, tuple(folds))
     measured = [
-        _measure_row(row, [runs[seed, row] for seed in seeds], truth, _list_runs(out, row, seeds, folds), num_resamples)
-        for row in planned
+        _measure_row(
+            combination,
+            [runs[seed, combination] for seed in seeds],
+            ground_truth,
+            _list_runs(out, combination, seeds, folds),
+            num_resamples,
+        )
+        for combination in planned
     ]
     differences = list_differences(measured)
-    report = tell_ablation(measured, differences, truth, folds, seeds, num_resamples)
+    report = format_ablation(measured, differences, ground_truth, folds, seeds, num_resamples)
     write_text(out / "ablation.txt", report + "\n")
     write_text(out / "ablation.json", json.dumps(_as_json(measured, differences), indent=1) + "\n")
     return report
 
 
-def tell_ablation(
+def format_ablation(
     measured: Sequence[Measured],
     differences: Sequence[Difference],
-    truth: Truth,
+    ground_truth: GroundTruth,
     folds: Sequence[int],
     seeds: Sequence[int],
     num_resamples: int,
 ) -> str:
     """Both tables in plain text."""
     noise, freedom = pool_noise(measured)
-    where = f"fold {', '.join(map(str, folds))}: {len(truth.study_labels)} studies, {len(truth.groups)} patients"
+    where = f"fold {', '.join(map(str, folds))}: {len(ground_truth.study_labels)} studies, {len(ground_truth.groups)} patients"
     spread = f"{noise:.4f} ({freedom} degrees of freedom)" if freedom else "not measured: one seed"
     lines = [
         f"study mAP, mean of {len(seeds)} seeds, {where}; 95 % intervals from {num_resamples} resamples of patients",
         f"standard deviation between seeds, all rows together: {spread}",
         "",
         align_columns(
-            ("row", "study mAP", "95 % interval", "between seeds", "validation / training loss"),
-            [_tell_row(each) for each in measured],
+            ("combination", "study mAP", "95 % interval", "between seeds", "validation / training loss"),
+            [_format_row(each) for each in measured],
         ),
         "",
         align_columns(
-            ("a row minus another", "difference", "patients alone", "patients and seeds", ""),
-            [_tell_difference(each) for each in differences],
+            ("a combination minus another", "difference", "patients alone", "patients and seeds", ""),
+            [_format_difference(each) for each in differences],
         ),
     ]
     return "\n".join(lines)
 
 
-def _predict(plan: Plan, out: Path, configs: Path, seed: int, row: Row, folds: Sequence[int]) -> list[Path]:
+def _predict(
+    plan: Plan, out: Path, configs: Path, seed: int, combination: Combination, folds: Sequence[int]
+) -> list[Path]:
     """Submissions of the folds of one row and seed."""
     submissions = []
-    for fold, folder in zip(folds, _list_runs(out, row, [seed], folds), strict=True):
-        weights = plan.train(row.list_files(configs), folder, fold, seed)
-        name = "+".join(["evaluation", *row.seen])
-        predictions = plan.evaluate_fold(row.list_files(configs, evaluating=True), weights, folder / name, fold)
+    for fold, folder in zip(folds, _list_runs(out, combination, [seed], folds), strict=True):
+        weights = plan.train(combination.list_files(configs), folder, fold, seed)
+        name = "+".join(["evaluation", *combination.seen])
+        predictions = plan.evaluate_fold(combination.list_files(configs, evaluating=True), weights, folder / name, fold)
         submissions.append(predictions.with_name("submission.csv"))
     return submissions
 
 
-def _list_runs(out: Path, row: Row, seeds: Sequence[int], folds: Sequence[int]) -> list[Path]:
-    trained = out / ("+".join(row.trained) or BASELINE)
+def _list_runs(out: Path, combination: Combination, seeds: Sequence[int], folds: Sequence[int]) -> list[Path]:
+    trained = out / ("+".join(combination.trained) or BASELINE)
     single = len(folds) == 1
     return [trained / f"seed{seed}" / ("" if single else f"fold{fold}") for seed in seeds for fold in folds]
 
 
 def _measure_row(
-    row: Row, seeds: Sequence[Sequence[Path]], truth: Truth, runs: Sequence[Path], num_resamples: int
+    combination: Combination,
+    seeds: Sequence[Sequence[Path]],
+    ground_truth: GroundTruth,
+    runs: Sequence[Path],
+    num_resamples: int,
 ) -> Measured:
-    values = [resample_scores(_join(paths), truth, num_resamples).values[STUDY_MAP] for paths in seeds]
+    values = [resample_scores(_join(paths), ground_truth, num_resamples).values[STUDY_MAP] for paths in seeds]
     ratios = (read_record(run).loss_ratio for run in runs)
-    return Measured(row, np.stack(values), tuple(ratio for ratio in ratios if ratio is not None))
+    return Measured(combination, np.stack(values), tuple(ratio for ratio in ratios if ratio is not None))
 
 
 def _join(submissions: Sequence[Path]) -> Predictions:
@@ -124,16 +137,16 @@ def _join(submissions: Sequence[Path]) -> Predictions:
     return Predictions(study, {name: each for part in parts for name, each in part.image.items()})
 
 
-def _tell_row(measured: Measured) -> tuple[str, ...]:
+def _format_row(measured: Measured) -> tuple[str, ...]:
     mean = measured.mean
     spread = "" if math.isnan(measured.deviation) else f"{measured.deviation:.4f}"
     ratio = "" if math.isnan(measured.loss_ratio) else f"{measured.loss_ratio:.2f}"
-    return measured.row.name, format_number(mean.value), format_interval(mean), spread, ratio
+    return measured.combination.name, format_number(mean.value), format_interval(mean), spread, ratio
 
 
-def _tell_difference(difference: Difference) -> tuple[str, ...]:
+def _format_difference(difference: Difference) -> tuple[str, ...]:
     return (
-        f"{difference.row} minus {difference.other}",
+        f"{difference.combination} minus {difference.other}",
         format_number(difference.patients.value, "+.4f"),
         format_interval(difference.patients, "+.4f"),
         format_interval(difference.total, "+.4f"),
@@ -144,7 +157,7 @@ def _tell_difference(difference: Difference) -> tuple[str, ...]:
 def _as_json(measured: Sequence[Measured], differences: Sequence[Difference]) -> Mapping[str, Any]:
     rows = [
         {
-            "row": each.row.name,
+            "combination": each.combination.name,
             "study_map": asdict(each.mean),
             "seeds": each.values[:, 0].tolist(),
             "loss_ratios": each.loss_ratios,

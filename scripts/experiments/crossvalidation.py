@@ -1,4 +1,4 @@
-"""Every film predicted once, by a network that never saw its patient: the folds of one configuration, pooled."""
+"""Every image predicted once, by a network that never saw its patient: the folds of one configuration, pooled."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from scripts.errors import InputError
 from scripts.experiments.running import Plan
 from scripts.files import write_text
-from scripts.metrics import read_submission, read_truth, report_score, score_predictions
+from scripts.metrics import read_ground_truth, read_submission, report_score, score_predictions
 from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
 from scripts.metrics.tabulation import align_columns, format_number
 from scripts.outputs import read_predictions, write_submission, write_tables
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 
 
 def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[int], seed: int = 0) -> str:
@@ -26,33 +26,33 @@ def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[i
         seed: of every training.
 
     Returns:
-        The scores in plain text: those of each fold, and those of all films together with their intervals.
+        The scores in plain text: those of each fold, and those of all images together with their intervals.
 
     Raises:
-        InputError: where a run fails, or a film would count twice.
+        InputError: where a run fails, or an image would count twice.
     """
     predicted = {fold: _predict_fold(plan, files, out / f"fold{fold}", fold, seed) for fold in folds}
-    films = pool_films(read_predictions(path) for path in predicted.values())
-    write_tables(films, out)
-    write_submission(films, out / "submission.csv")
+    images = pool_images(read_predictions(path) for path in predicted.values())
+    write_tables(images, out)
+    write_submission(images, out / "submission.csv")
     pooled = report_score(out / "submission.csv", plan.datalist_file, tuple(folds))
     report = f"{_tabulate_folds(predicted, plan.datalist_file)}\n\n{pooled}"
     write_text(out / "score.txt", report + "\n")
     return report
 
 
-def pool_films(parts: Iterable[Sequence[FilmFindings]]) -> list[FilmFindings]:
-    """The films of several folds; two films of one study stay two, and are averaged where the study is judged.
+def pool_images(parts: Iterable[Sequence[ImageFindings]]) -> list[ImageFindings]:
+    """The images of several folds; two images of one study stay two, and are averaged where the study is evaluated.
 
     Raises:
-        InputError: where a film stands in two folds.
+        InputError: where an image stands in two folds.
     """
-    pooled: dict[str, FilmFindings] = {}
-    for film in (film for part in parts for film in part):
-        if film.image_id in pooled:
+    pooled: dict[str, ImageFindings] = {}
+    for image in (image for part in parts for image in part):
+        if image.image_id in pooled:
             advice = "score folds of one datalist, each once"
-            raise InputError("every film in one fold", f"{film.image_id} in two", advice)
-        pooled[film.image_id] = film
+            raise InputError("every image in one fold", f"{image.image_id} in two", advice)
+        pooled[image.image_id] = image
     return list(pooled.values())
 
 
@@ -64,9 +64,9 @@ def _predict_fold(plan: Plan, files: Sequence[str], folder: Path, fold: int, see
 def _tabulate_folds(predicted: dict[int, Path], datalist_file: Path) -> str:
     rows = []
     for fold, path in predicted.items():
-        truth = read_truth(datalist_file, fold)
-        scores = score_predictions(read_submission(path.with_name("submission.csv")), truth)
-        studies = str(len(truth.study_labels))
+        ground_truth = read_ground_truth(datalist_file, fold)
+        scores = score_predictions(read_submission(path.with_name("submission.csv")), ground_truth)
+        studies = str(len(ground_truth.study_labels))
         rows.append((f"fold {fold}", studies, *(format_number(scores[name]) for name in SCORES)))
     titles = [{STUDY_MAP: "study mAP", CHALLENGE_MAP: "mAP (6)"}.get(name, name) for name in SCORES]
     return align_columns(("out of fold", "studies", *titles), rows)

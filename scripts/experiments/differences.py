@@ -1,4 +1,4 @@
-"""A row minus another one, with both of its noises: the patients that there happen to be, and the seeds of trainings.
+"""A combination minus another one, with both of its noises: the patients that there happen to be, and the seeds of trainings.
 
 Rows are scored on the same drawn patients, their seeds averaged. The patients' interval is the paired bootstrap's; the
 spread between seeds, which all rows share, widens it by Student's t, as independent errors add.
@@ -13,24 +13,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from scripts.experiments.rows import Row
+from scripts.experiments.combinations import Combination
 from scripts.metrics import Interval
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.bootstrap import summarise_values
-from scripts.metrics.tabulation import judge_difference
+from scripts.metrics.tabulation import evaluate_difference
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row's study mAP.
+    """A combination's study mAP.
 
     Args:
-        row: its overlays.
+        combination: its overrides.
         values: `(S, 1 + R)`, of each seed, on all patients and on each resample.
         loss_ratios: validation / training loss of each run.
     """
 
-    row: Row
+    combination: Combination
     values: Floats
     loss_ratios: tuple[float, ...]
 
@@ -50,32 +50,32 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """A row minus another one: by patients alone, and with the noise between seeds."""
+    """A combination minus another one: by patients alone, and with the noise between seeds."""
 
-    row: str
+    combination: str
     other: str
     patients: Interval
     total: Interval
 
     @property
     def resolved(self) -> str:
-        return judge_difference(self.total)
+        return evaluate_difference(self.total)
 
 
 def list_differences(measured: Sequence[Measured], level: float = 0.95) -> list[Difference]:
-    """Every row minus each row that has some of its overlays only."""
+    """Every combination minus each combination that has some of its overrides only."""
     noise, freedom = pool_noise(measured)
     return [
         _subtract(one, other, noise, freedom, level)
         for one in measured
         for other in measured
-        if set(other.row.overlays) < set(one.row.overlays)
+        if set(other.combination.overrides) < set(one.combination.overrides)
     ]
 
 
 def pool_noise(measured: Sequence[Measured]) -> tuple[float, int]:
     """Standard deviation between seeds that all trained rows share, and its degrees of freedom; NaN with one seed."""
-    return pool_deviations([each.values[:, 0].tolist() for each in measured if not each.row.seen])
+    return pool_deviations([each.values[:, 0].tolist() for each in measured if not each.combination.seen])
 
 
 def pool_deviations(samples: Iterable[Sequence[float]]) -> tuple[float, int]:
@@ -98,9 +98,13 @@ def widen_interval(patients: Interval, error: float, freedom: int, level: float 
 def _subtract(one: Measured, other: Measured, noise: float, freedom: int, level: float) -> Difference:
     each = one.values - other.values
     patients = summarise_values(each.mean(axis=0), level)
-    if one.row.trained == other.row.trained:  # the same weights, asked otherwise: only that difference varies
+    if (
+        one.combination.trained == other.combination.trained
+    ):  # the same weights, asked otherwise: only that difference varies
         freedom = len(each) - 1
         error = float(np.std(each[:, 0], ddof=1)) / math.sqrt(len(each)) if freedom else math.nan
     else:
         error = noise * math.sqrt(2 / len(each))
-    return Difference(one.row.name, other.row.name, patients, widen_interval(patients, error, freedom, level))
+    return Difference(
+        one.combination.name, other.combination.name, patients, widen_interval(patients, error, freedom, level)
+    )

@@ -1,4 +1,4 @@
-"""Pictures of many runs: loss curves side by side, and the gain of each idea beside the noise."""
+"""Pictures of many runs: loss curves side by side, and the gain of each experiment beside the noise."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from scripts.charts import COLOURS, GREY, save_figure
-from scripts.experiments.ledger import Entry, measure_gain, measure_noise
 from scripts.experiments.recording import BASELINE
+from scripts.experiments.registry import Entry, measure_gain, measure_noise
 
 History = Sequence[Mapping[str, float]]
 
@@ -43,13 +43,13 @@ def draw_losses(groups: Mapping[str, Sequence[History]], path: str | Path) -> No
 
 
 def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
-    """The gain of each idea over the baseline of its settings, with the band that noise between seeds alone gives.
+    """The gain of each experiment over the baseline of its settings, with the band that noise between seeds alone gives.
 
     Args:
-        entries: of `group_runs`; where several settings are among them, those with the most ideas are drawn.
+        entries: of `group_runs`; where several settings are among them, those with the most experiments are drawn.
         path: of the PNG.
     """
-    settings = max({entry.settings for entry in entries}, key=lambda each: _count_ideas(entries, each))
+    settings = max({entry.settings for entry in entries}, key=lambda each: _count_experiments(entries, each))
     same = [entry for entry in entries if entry.settings == settings]
     baseline = next((entry for entry in same if entry.name == BASELINE), None)
     noise = measure_noise(entries).get(settings, (math.nan, 0))
@@ -57,12 +57,12 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     gains = dict(sorted(gains.items(), key=lambda item: (math.isnan(item[1].value), item[1].value)))
     figure = Figure(figsize=(7, 0.8 + 0.36 * max(1, len(gains))), dpi=150, layout="constrained")
     panel = figure.subplots()
-    for place, gain in enumerate(gains.values()):
+    for index, gain in enumerate(gains.values()):
         resolved = gain.verdict in ("better", "worse")
         colour = (COLOURS[2] if gain.value > 0 else COLOURS[1]) if resolved else GREY
-        panel.errorbar(gain.value, place, xerr=gain.bound, fmt="o", color=colour, capsize=3)
+        panel.errorbar(gain.value, index, xerr=gain.bound, fmt="o", color=colour, capsize=3)
         panel.annotate(
-            gain.verdict, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
+            gain.verdict, (1.01, index), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
         )
     panel.axvline(0, color=GREY, linewidth=0.8)
     panel.set_yticks(range(len(gains)), list(gains), fontsize=8)
@@ -72,7 +72,7 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     save_figure(figure, path)
 
 
-def _count_ideas(entries: Sequence[Entry], settings: object) -> int:
+def _count_experiments(entries: Sequence[Entry], settings: object) -> int:
     return sum(entry.settings == settings for entry in entries)
 
 

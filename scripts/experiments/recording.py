@@ -1,4 +1,4 @@
-"""What a training tells of itself beside its weights: idea, settings, code, data, machine, and how it ended."""
+"""What a training reports of itself beside its weights: experiment, settings, code, data, machine, and how it ended."""
 
 from __future__ import annotations
 
@@ -32,6 +32,9 @@ PLACES = {
     "first_run", "fold", "logging_file", "meta_file", "num_workers", "output_dir", "seed",
 }  # fmt: skip
 
+#: Names of fields in records that were written before version 0.4.0.
+_OLD_FIELDS = {"idea": "description", "overlays": "overrides"}
+
 _EXPECTED = re.compile(r"\s*Expected: (.*?)\.?$")
 
 
@@ -40,11 +43,11 @@ class Record:
     """One training.
 
     Args:
-        name: what its overlays are called, joined by "+"; "baseline" for train.json alone.
-        idea: what the overlays say of themselves.
-        expected: what was hoped for, as the overlays tell it.
+        name: what its overrides are called, joined by "+"; "baseline" for train.json alone.
+        description: what the overrides say of themselves.
+        expected: what was hoped for, as the overrides report it.
         status: "running", "done" or "failed"; a run that was killed stays "running".
-        overlays: configuration files in their order, relative to the configs' folder.
+        overrides: configuration files in their order, relative to the configs' folder.
         settings: options of the command that change what is measured, as text.
         fold: the fold held out, None where nothing was.
         seed: of the run.
@@ -60,10 +63,10 @@ class Record:
     """
 
     name: str
-    idea: str
+    description: str
     expected: str
     status: str
-    overlays: tuple[str, ...]
+    overrides: tuple[str, ...]
     settings: dict[str, str]
     fold: int | None
     seed: int
@@ -88,7 +91,8 @@ def read_record(path: str | Path) -> Record:
     path = path / RECORD if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        record = Record(**{**content, "overlays": tuple(content["overlays"])})
+        content = {_OLD_FIELDS.get(name, name): value for name, value in content.items()}
+        record = Record(**{**content, "overrides": tuple(content["overrides"])})
     except OSError as error:
         raise InputError(f"a {RECORD}", f"none at {path} ({error.strerror})", "train with this version") from None
     except (ValueError, KeyError, TypeError):
@@ -107,7 +111,7 @@ class RunRecorder:
 
     Args:
         output_dir: of the run; history.json and the weights stand there.
-        datalist_file: that the films come from.
+        datalist_file: that the images come from.
         fold: the fold held out.
         seed: of the run.
 
@@ -153,13 +157,13 @@ def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int |
         datalist_file, fold, seed: what it is trained on.
     """
     files = list_config_files(options.get("config_file", ""))
-    ideas = [_read_idea(file) for file in files]
+    descriptions = [_read_description(file) for file in files]
     return Record(
         name=name_run(files),
-        idea=" ".join(idea for idea, _ in ideas[1:] or ideas),
-        expected=" ".join(expected for _, expected in ideas if expected),
+        description=" ".join(description for description, _ in descriptions[1:] or descriptions),
+        expected=" ".join(expected for _, expected in descriptions if expected),
         status=RUNNING,
-        overlays=tuple(_place_in_configs(file) for file in files),
+        overrides=tuple(_place_in_configs(file) for file in files),
         settings={name: value for name, value in sorted(options.items()) if name not in PLACES},
         fold=fold,
         seed=seed,
@@ -171,7 +175,7 @@ def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int |
 
 
 def read_datalist_hash(datalist_file: str | Path) -> str:
-    """The content hash that stands in a datalist; whoever reads its films checks it. "" without one (MONAI Label)."""
+    """The content hash that stands in a datalist; whoever reads its images checks it. "" without one (MONAI Label)."""
     if not Path(datalist_file).is_file():
         return ""
     return str(json.loads(Path(datalist_file).read_text(encoding="utf-8")).get("content_hash", ""))
@@ -181,12 +185,12 @@ def read_options(arguments: Sequence[str]) -> dict[str, str]:
     """`--name value` and `--name=value` of a command line; what stands elsewhere is left out."""
     options: dict[str, str] = {}
     rest = list(arguments)
-    for place, text in enumerate(rest):
+    for index, text in enumerate(rest):
         if not text.startswith("--"):
             continue
         name, separator, value = text[2:].partition("=")
-        if not separator and place + 1 < len(rest):
-            value = rest[place + 1]
+        if not separator and index + 1 < len(rest):
+            value = rest[index + 1]
         options[name] = value
     return options
 
@@ -199,7 +203,7 @@ def list_config_files(config_file: str) -> list[str]:
 
 
 def name_run(files: Sequence[str]) -> str:
-    """Stems of the overlays joined by "+"; a whole config other than train.json is named too."""
+    """Stems of the overrides joined by "+"; a whole config other than train.json is named too."""
     return "+".join(stem for file in files if (stem := Path(file).stem) != "train") or BASELINE
 
 
@@ -234,7 +238,7 @@ def hash_weights(output_dir: str | Path) -> dict[str, str]:
     return {file.name: compute_sha256(file) for file in files if file.is_file()}
 
 
-def _read_idea(file: str) -> tuple[str, str]:
+def _read_description(file: str) -> tuple[str, str]:
     """What a config says of itself, and what it says is expected."""
     path = Path(file)
     text = str(json.loads(path.read_text(encoding="utf-8")).get("_desc_", "")) if path.is_file() else ""
@@ -250,10 +254,10 @@ def _place_in_configs(file: str) -> str:
 
 def _read_commit() -> str:
     def ask(*arguments: str) -> str:
-        answer = subprocess.run(
+        output = subprocess.run(
             ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
         )
-        return answer.stdout.strip() if answer.returncode == 0 else ""
+        return output.stdout.strip() if output.returncode == 0 else ""
 
     try:
         commit = ask("rev-parse", "--short=12", "HEAD")

@@ -1,4 +1,4 @@
-"""A training and its evaluation as processes of their own: what was finished is not run again, what failed is told."""
+"""A training and its evaluation as processes of their own: what was finished is not run again, what failed is reported."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Plan:
     """What a series of runs has in common, and how one is run.
 
     Args:
-        datalist_file: that films and folds come from.
+        datalist_file: that images and folds come from.
         dataset_dir: the tree of its paths.
         options: further options of every command, such as `image_size`, `epochs` or `cache_dir`.
-        evaluate: the overlay that turns a training's config into its evaluation.
+        evaluate: the override that turns a training's config into its evaluation.
         start: starts a command (arguments of python, file of its log) and gives its exit status.
     """
 
@@ -54,7 +54,7 @@ class Plan:
         return folder / WEIGHTS
 
     def evaluate_fold(self, files: Sequence[str], weights: Path, folder: Path, fold: int) -> Path:
-        """Predict the films of the fold that was held out, unless it was done by these weights; predictions.json.
+        """Predict the images of the fold that was held out, unless it was done by these weights; predictions.json.
 
         Raises:
             InputError: where the evaluation fails.
@@ -62,7 +62,7 @@ class Plan:
         done = folder / WRITTEN
         known = json.loads(done.read_text(encoding="utf-8"))["weights_sha256"] if done.is_file() else None
         if known is None or known not in read_record(weights.parent).weights_sha256.values():
-            options = {**self.options, "fold": fold, "weights": weights, "overlays": 0}
+            options = {**self.options, "fold": fold, "weights": weights, "overrides": 0}
             self._run("evaluating", [*files, self.evaluate], folder, options)
         return folder / "predictions.json"
 
@@ -74,7 +74,7 @@ class Plan:
             return False
         datalist_hash = read_datalist_hash(self.datalist_file)
         asked = ([Path(file).name for file in files], fold, seed, datalist_hash, self._list_settings())
-        names = [Path(file).name for file in record.overlays]
+        names = [Path(file).name for file in record.overrides]
         found = (names, record.fold, record.seed, record.datalist_hash, record.settings)
         if asked != found:
             differing = [str(there) for here, there in zip(asked, found, strict=True) if here != there]

@@ -1,11 +1,11 @@
-"""Why the study classifier says what it says: maps of where it looks, and what the corners of a film do to it."""
+"""Why the study classifier says what it says: maps of where it looks, and what the corners of an image do to it."""
 
 from scripts.explanations.corners import CHANGES, change_corners, find_corner_boxes
-from scripts.explanations.explainer import FilmExplainer
-from scripts.explanations.figures import Share, measure_pointing, measure_shares
+from scripts.explanations.explainer import ImageExplainer
+from scripts.explanations.figures import Fraction, measure_fractions, measure_pointing
 from scripts.explanations.maps import METHODS, compute_maps
 from scripts.explanations.pictures import paint_explanation
-from scripts.explanations.records import CornerChange, ExplainedFilm, measure_change
+from scripts.explanations.records import CornerChange, ExplainedImage, measure_change
 from scripts.explanations.summary import Summary, summarise_explanations
 from scripts.explanations.writer import ExplanationsWriter
 
@@ -13,17 +13,17 @@ __all__ = [
     "CHANGES",
     "METHODS",
     "CornerChange",
-    "ExplainedFilm",
+    "ExplainedImage",
     "ExplanationsWriter",
-    "FilmExplainer",
-    "Share",
+    "ImageExplainer",
+    "Fraction",
     "Summary",
     "change_corners",
     "compute_maps",
     "find_corner_boxes",
     "measure_change",
     "measure_pointing",
-    "measure_shares",
+    "measure_fractions",
     "paint_explanation",
     "summarise_explanations",
 ]

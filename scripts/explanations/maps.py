@@ -34,7 +34,7 @@ def compute_maps(
     """
     with eval_mode(network), torch.enable_grad():
         hooked = _ScoreOfEachPicture(_StudyLogits(network).eval(), "map", register_forward=True, register_backward=True)
-        # MONAI's own postprocessing turns a map upside down and hides its zero: shares of energy need both
+        # MONAI's own postprocessing turns a map upside down and hides its zero: fractions of energy need both
         explain = METHODS[method](hooked, "map", postprocessing=nn.Identity())  # type: ignore[arg-type]
         maps = explain(pictures, class_idx=classes.to(pictures.device))
     network.zero_grad()

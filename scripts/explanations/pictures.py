@@ -1,4 +1,4 @@
-"""Pictures of explanations: a film, the same film under its map, and beneath them what the network says of it."""
+"""Pictures of explanations: an image, the same image under its map, and beneath them what the network reports of it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from scripts.boxes import Boxes, fill_mask
-from scripts.explanations.records import ExplainedFilm
+from scripts.explanations.records import ExplainedImage
 from scripts.explanations.summary import REGIONS
 from scripts.files import replace_file
 from scripts.outputs.pictures import CROP_COLOUR, OPACITY_COLOUR, REMARK_COLOUR, SMALLEST_WIDTH, TEXT_COLOUR
 from scripts.outputs.records import RESEARCH_USE
 
-#: How much of the colour covers the film grows with the map, so that a film stays a film where the map is low.
+#: How much of the colour covers the image grows with the map, so that an image stays an image where the map is low.
 HEAT_COLOURS, HEAT_OPACITY = matplotlib.colormaps["inferno"], 0.8
-#: Beneath a map a film is darker, or white bone would pass for heat; darker still where the network does not see it.
+#: Beneath a map an image is darker, or white bone would pass for heat; darker still where the network does not see it.
 SEEN_LIGHT, UNSEEN_LIGHT = 0.7, 0.3
 BACKGROUND, BAR_COLOUR, CORNER_COLOUR, CASING = (16, 16, 16), (90, 90, 90), (190, 190, 190), (0, 0, 0)
 
@@ -28,32 +28,32 @@ GAP, HEAD, LINE, LETTER = 12, 28, 19, 14
 Colour = tuple[int, int, int]
 
 
-def draw_explanation(film: ExplainedFilm, path: str | Path, title: str = "Grad-CAM") -> None:
+def draw_explanation(image: ExplainedImage, path: str | Path, title: str = "Grad-CAM") -> None:
     """Write what `paint_explanation` paints as a PNG."""
     with replace_file(path) as temporary:
-        Image.fromarray(paint_explanation(film, title)).save(temporary, format="PNG")
+        Image.fromarray(paint_explanation(image, title)).save(temporary, format="PNG")
 
 
-def paint_explanation(film: ExplainedFilm, title: str = "Grad-CAM") -> NDArray[np.uint8]:
-    """Paint an explained film as RGB `(height, width, 3)`: the film, the film under its map, and a caption.
+def paint_explanation(image: ExplainedImage, title: str = "Grad-CAM") -> NDArray[np.uint8]:
+    """Paint an explained image as RGB `(height, width, 3)`: the image, the image under its map, and a caption.
 
     Args:
-        film: with its pixels and its map.
+        image: with its pixels and its map.
         title: how the map was made.
     """
-    height, width = film.pixels.shape
+    height, width = image.pixels.shape
     scale = max(1.0, SMALLEST_WIDTH / width)
     size = (round(width * scale), round(height * scale))
     sheet = _Sheet(size, scale)
-    sheet.show(0, _colour_film(film.pixels, size), f"film, labelled {film.label}" if film.label else "film")
-    sheet.show(1, _colour_heat(film, size), f"{title} of {film.explained}")
-    sheet.outline(1, film.corners, CORNER_COLOUR)
+    sheet.show(0, _colour_image(image.pixels, size), f"image, labelled {image.label}" if image.label else "image")
+    sheet.show(1, _colour_heat(image, size), f"{title} of {image.explained}")
+    sheet.outline(1, image.corners, CORNER_COLOUR)
     for panel in (0, 1):
-        sheet.outline(panel, film.lungs, CROP_COLOUR)
-        sheet.outline(panel, film.opacities, OPACITY_COLOUR)
-    for line, (name, probability) in enumerate(film.probabilities.items()):
-        sheet.draw_bar(line, name, probability, TEXT_COLOUR if name == film.explained else REMARK_COLOUR)
-    for line, cells in enumerate(_list_shares(film)):
+        sheet.outline(panel, image.lungs, CROP_COLOUR)
+        sheet.outline(panel, image.opacities, OPACITY_COLOUR)
+    for line, (name, probability) in enumerate(image.probabilities.items()):
+        sheet.draw_bar(line, name, probability, TEXT_COLOUR if name == image.explained else REMARK_COLOUR)
+    for line, cells in enumerate(_list_fractions(image)):
         sheet.write_row(line, cells)
     sheet.write_foot()
     return np.asarray(sheet.canvas)
@@ -64,12 +64,12 @@ class _Sheet:
 
     Args:
         size: width and height of a panel in pixels.
-        scale: panel pixels a film pixel.
+        scale: panel pixels an image pixel.
     """
 
     def __init__(self, size: tuple[int, int], scale: float) -> None:
         self.size, self.scale = size, scale
-        self.unit = size[0] / SMALLEST_WIDTH  # letters and lines grow with large films
+        self.unit = size[0] / SMALLEST_WIDTH  # letters and lines grow with large images
         gap, head, self.line = (round(pixels * self.unit) for pixels in (GAP, HEAD, LINE))
         self.lefts, self.top = (gap, 2 * gap + size[0]), head
         self.below = head + size[1] + gap
@@ -82,7 +82,7 @@ class _Sheet:
         self.write(self.lefts[panel], round(5 * self.unit), title, TEXT_COLOUR)
 
     def outline(self, panel: int, boxes: Boxes, colour: Colour) -> None:
-        """Boxes in film pixels, in a dark casing: they are to be seen on bright and dark alike."""
+        """Boxes in image pixels, in a dark casing: they are to be seen on bright and dark alike."""
         line = max(1, round(self.unit))
         for box in boxes * self.scale + np.tile([self.lefts[panel], self.top], 2):
             xmin, ymin, xmax, ymax = (round(edge) for edge in box)
@@ -90,15 +90,15 @@ class _Sheet:
                 frame = (xmin + inset, ymin + inset, xmax - 1 - inset, ymax - 1 - inset)
                 self.draw.rectangle(frame, outline=shade, width=width)
 
-    def draw_bar(self, line: int, name: str, share: float, colour: Colour) -> None:
+    def draw_bar(self, line: int, name: str, fraction: float, colour: Colour) -> None:
         """A line below the left panel: a word, a bar from 0 to 1, a number."""
         left, top = self.lefts[0], self.below + line * self.line
         start, length = left + round(110 * self.unit), self.size[0] - round(170 * self.unit)
         self.write(left, top, name, colour)
         foot = top + round(13 * self.unit)
         self.draw.rectangle((start, top + round(4 * self.unit), start + length, foot), fill=(40, 40, 40))
-        self.draw.rectangle((start, top + round(4 * self.unit), start + round(share * length), foot), fill=colour)
-        self.write(left + self.size[0], top, f"{share:.2f}", colour, anchor="ra")
+        self.draw.rectangle((start, top + round(4 * self.unit), start + round(fraction * length), foot), fill=colour)
+        self.write(left + self.size[0], top, f"{fraction:.2f}", colour, anchor="ra")
 
     def write_row(self, line: int, cells: tuple[str, str, str, Colour]) -> None:
         """A line below the right panel: words in a colour, then two cells."""
@@ -116,28 +116,33 @@ class _Sheet:
         self.draw.text((left, top), text, fill=colour, font=self.font, anchor=anchor)
 
 
-def _list_shares(film: ExplainedFilm) -> list[tuple[str, str, str, Colour]]:
+def _list_fractions(image: ExplainedImage) -> list[tuple[str, str, str, Colour]]:
     """Rows of words, the map's share, what an even map would have, and the colour of the region's outline."""
     colours = {"lungs": CROP_COLOUR, "opacities": OPACITY_COLOUR, "corners": CORNER_COLOUR}
-    rows = [("share of the map in the", "", "if it were even", REMARK_COLOUR)]
+    rows = [("fraction of the map in the", "", "if it were even", REMARK_COLOUR)]
     for region, title in REGIONS.items():
-        share = film.shares[region]
-        known = not np.isnan(share.energy)
+        fraction = image.fractions[region]
+        known = not np.isnan(fraction.energy)
         rows.append(
-            (title, f"{share.energy:.0%}" if known else "-", f"{share.seen:.0%}" if known else "-", colours[region])
+            (
+                title,
+                f"{fraction.energy:.0%}" if known else "-",
+                f"{fraction.seen:.0%}" if known else "-",
+                colours[region],
+            )
         )
     return rows
 
 
-def _colour_film(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _colour_image(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
     grey = np.clip(_resize(pixels, size), 0, 1)
     return np.repeat((grey * 255)[..., None], 3, axis=2).astype(np.uint8)
 
 
-def _colour_heat(film: ExplainedFilm, size: tuple[int, int]) -> NDArray[np.uint8]:
-    seen = fill_mask([film.crop_box], *film.pixels.shape) > 0
-    beneath = _colour_film(film.pixels * np.where(seen, np.float32(SEEN_LIGHT), np.float32(UNSEEN_LIGHT)), size)
-    heat = np.clip(_resize(film.heat / max(float(film.heat.max()), 1e-12), size), 0, 1)
+def _colour_heat(image: ExplainedImage, size: tuple[int, int]) -> NDArray[np.uint8]:
+    seen = fill_mask([image.crop_box], *image.pixels.shape) > 0
+    beneath = _colour_image(image.pixels * np.where(seen, np.float32(SEEN_LIGHT), np.float32(UNSEEN_LIGHT)), size)
+    heat = np.clip(_resize(image.heat / max(float(image.heat.max()), 1e-12), size), 0, 1)
     cover = HEAT_OPACITY * heat[..., None]
     return ((1 - cover) * beneath + cover * 255 * HEAT_COLOURS(heat)[..., :3]).astype(np.uint8)
 

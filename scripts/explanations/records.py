@@ -1,4 +1,4 @@
-"""What is known of one explained film, in film pixels: what figures, tables and pictures are made from."""
+"""What is known of one explained image, in image pixels: what figures, tables and pictures are made from."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 
 from scripts.boxes import Boxes
 from scripts.explanations.corners import UNTOUCHED
-from scripts.explanations.figures import Share
+from scripts.explanations.figures import Fraction
 
 #: Class -> probability.
-Answer = Mapping[str, float]
+Response = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class ExplainedFilm:
-    """A film with its map.
+class ExplainedImage:
+    """An image with its map.
 
     Args:
         image_id, study_id, patient: ids of the datalist.
         label: the study's class; empty where it is not known.
         explained: the class that the map speaks for.
-        answers: what the network says of the film by what was done to its corners, "untouched" first.
+        predictions: what the network reports of the image by what was done to its corners, "untouched" first.
         crop_box: what the network saw, `(4,)`.
         lungs, opacities, corners: boxes `(N, 4)`, at most one of lungs, four of corners.
-        shares: of the map, by region: "lungs", "opacities", "corners". NaN where a region has no box, or the map is
+        fractions: of the map, by region: "lungs", "opacities", "corners". NaN where a region has no box, or the map is
             empty; opacities are not asked of a map for "negative".
         points_at_opacity: 1 where the map's maximum lies in an opacity box, 0 where not, NaN as for shares.
-        corners_seen: share of the corners' area that the network sees.
-        pixels: the film `(H, W)` in [0, 1].
+        corners_seen: fraction of the corners' area that the network sees.
+        pixels: the image `(H, W)` in [0, 1].
         heat: the map `(H, W)`, at least 0.
     """
 
@@ -40,40 +40,40 @@ class ExplainedFilm:
     patient: str
     label: str
     explained: str
-    answers: Mapping[str, Answer]
+    predictions: Mapping[str, Response]
     crop_box: NDArray[np.float64]
     lungs: Boxes
     opacities: Boxes
     corners: Boxes
-    shares: Mapping[str, Share]
+    fractions: Mapping[str, Fraction]
     points_at_opacity: float
     corners_seen: float
     pixels: NDArray[np.float32] = field(repr=False)
     heat: NDArray[np.float32] = field(repr=False)
 
     @property
-    def probabilities(self) -> Answer:
-        """What the network says of the film as it is."""
-        return self.answers[UNTOUCHED]
+    def probabilities(self) -> Response:
+        """What the network reports of the image as it is."""
+        return self.predictions[UNTOUCHED]
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing speaks for the explained class, anywhere."""
-        return bool(np.isnan(self.shares["corners"].energy))
+        return bool(np.isnan(self.fractions["corners"].energy))
 
-    def drop_pictures(self) -> ExplainedFilm:
-        """All but pixels and map: many films are kept for the tables."""
+    def drop_pictures(self) -> ExplainedImage:
+        """All but pixels and map: many images are kept for the tables."""
         none = np.zeros((0, 0), dtype=np.float32)
         return replace(self, pixels=none, heat=none)
 
     def measure_change(self, change: str) -> CornerChange:
         """How far the answer moves with the corners."""
-        return measure_change(self.probabilities, self.answers[change])
+        return measure_change(self.probabilities, self.predictions[change])
 
 
 @dataclass(frozen=True)
 class CornerChange:
-    """How far the answer moves when the corners of a film are changed.
+    """How far the answer moves when the corners of an image are changed.
 
     Args:
         mean, largest: of the absolute changes of the probabilities.
@@ -87,13 +87,13 @@ class CornerChange:
     moved: bool
 
 
-def measure_change(before: Answer, after: Answer) -> CornerChange:
+def measure_change(before: Response, after: Response) -> CornerChange:
     """How far one answer lies from another; both name the same classes."""
     differences = [abs(after[name] - before[name]) for name in before]
     top = find_top(after)
     return CornerChange(sum(differences) / len(differences), max(differences), top, top != find_top(before))
 
 
-def find_top(answer: Answer) -> str:
+def find_top(prediction: Response) -> str:
     """The most probable class; of equal ones the first."""
-    return max(answer, key=answer.__getitem__)
+    return max(prediction, key=prediction.__getitem__)

@@ -1,4 +1,4 @@
-"""Explanations of many films as means with their intervals, and as a table to read."""
+"""Explanations of many images as means with their intervals, and as a table to read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scripts.explanations.corners import CHANGES, UNTOUCHED
-from scripts.explanations.records import ExplainedFilm, find_top
+from scripts.explanations.records import ExplainedImage, find_top
 from scripts.metrics import Interval
 from scripts.metrics.bootstrap import ResampledScores, weigh_groups
 from scripts.metrics.pooling import average_by_weights
@@ -22,18 +22,18 @@ REGIONS: dict[str, str] = {"lungs": "lung box", "opacities": "opacity boxes", "c
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures of many films.
+    """Figures of many images.
 
     Args:
-        num_films, num_patients: that were explained.
-        num_empty: films whose map is zero everywhere; they have no shares.
-        figures: means by name: those of `list_film_figures`; by change of the corners mean_change, largest_change,
-            top_changes, and accuracy of films by themselves. NaN where no film has one.
-        counts: films behind each figure.
-        largest: by change of the corners, the largest change of any probability on any film.
+        num_images, num_patients: that were explained.
+        num_empty: images whose map is zero everywhere; they have no shares.
+        figures: means by name: those of `list_image_figures`; by change of the corners mean_change, largest_change,
+            top_changes, and accuracy of images by themselves. NaN where no image has one.
+        counts: images behind each figure.
+        largest: by change of the corners, the largest change of any probability on any image.
     """
 
-    num_films: int
+    num_images: int
     num_patients: int
     num_empty: int
     figures: Mapping[str, Interval]
@@ -41,47 +41,47 @@ class Summary:
     largest: Mapping[str, float]
 
 
-def summarise_explanations(films: Sequence[ExplainedFilm], num_resamples: int = 1000, seed: int = 0) -> Summary:
-    """Means over films, each with the 95 % interval of a bootstrap that draws patients.
+def summarise_explanations(images: Sequence[ExplainedImage], num_resamples: int = 1000, seed: int = 0) -> Summary:
+    """Means over images, each with the 95 % interval of a bootstrap that draws patients.
 
     Args:
-        films: at least one.
+        images: at least one.
         num_resamples: resamples behind each interval.
         seed: of the resamples.
     """
-    patients, groups = np.unique([film.patient for film in films], return_inverse=True)
-    rows = [_list_figures(film) for film in films]
+    patients, groups = np.unique([image.patient for image in images], return_inverse=True)
+    rows = [_list_figures(image) for image in images]
     values = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
     weights = weigh_groups(len(patients), num_resamples, seed)
     means = {name: _resample_mean(column, groups, weights) for name, column in values.items()}
     return Summary(
-        num_films=len(films),
+        num_images=len(images),
         num_patients=len(patients),
-        num_empty=sum(film.is_empty for film in films),
+        num_empty=sum(image.is_empty for image in images),
         figures=ResampledScores(means).summarise(),
         counts={name: int(np.isfinite(column).sum()) for name, column in values.items()},
-        largest={change: max(film.measure_change(change).largest for film in films) for change in CHANGES},
+        largest={change: max(image.measure_change(change).largest for image in images) for change in CHANGES},
     )
 
 
-def list_film_figures(film: ExplainedFilm) -> dict[str, float]:
-    """Where one film's map lies, by name; NaN where a figure does not apply."""
-    shares = {
-        f"{kind}_in_{region}": getattr(film.shares[region], kind)
+def list_image_figures(image: ExplainedImage) -> dict[str, float]:
+    """Where one image's map lies, by name; NaN where a figure does not apply."""
+    fractions = {
+        f"{kind}_in_{region}": getattr(image.fractions[region], kind)
         for region in REGIONS
         for kind in ("energy", "area", "seen")
     }
-    return shares | {"points_at_opacity": film.points_at_opacity, "corners_seen": film.corners_seen}
+    return fractions | {"points_at_opacity": image.points_at_opacity, "corners_seen": image.corners_seen}
 
 
-def _list_figures(film: ExplainedFilm) -> dict[str, float]:
-    changes = {name: value for change in CHANGES for name, value in _list_changes(film, change).items()}
-    right = {f"accuracy_{change}": _is_right(film, change) for change in film.answers}
-    return list_film_figures(film) | changes | right
+def _list_figures(image: ExplainedImage) -> dict[str, float]:
+    changes = {name: value for change in CHANGES for name, value in _list_changes(image, change).items()}
+    right = {f"accuracy_{change}": _is_right(image, change) for change in image.predictions}
+    return list_image_figures(image) | changes | right
 
 
-def _list_changes(film: ExplainedFilm, change: str) -> dict[str, float]:
-    measured = film.measure_change(change)
+def _list_changes(image: ExplainedImage, change: str) -> dict[str, float]:
+    measured = image.measure_change(change)
     return {
         f"mean_change_{change}": measured.mean,
         f"largest_change_{change}": measured.largest,
@@ -89,8 +89,8 @@ def _list_changes(film: ExplainedFilm, change: str) -> dict[str, float]:
     }
 
 
-def _is_right(film: ExplainedFilm, change: str) -> float:
-    return float(find_top(film.answers[change]) == film.label) if film.label else float("nan")
+def _is_right(image: ExplainedImage, change: str) -> float:
+    return float(find_top(image.predictions[change]) == image.label) if image.label else float("nan")
 
 
 def _resample_mean(values: Floats, groups: NDArray[np.int64], weights: Floats) -> Floats:
@@ -101,20 +101,27 @@ def _resample_mean(values: Floats, groups: NDArray[np.int64], weights: Floats) -
 
 def describe_summary(summary: Summary, title: str) -> str:
     """A summary in plain text: where the map lies beside what an even one would have, and the corner test."""
-    people = f"{summary.num_films} films of {summary.num_patients} patients"
+    people = f"{summary.num_images} images of {summary.num_patients} patients"
     empty = f"; {summary.num_empty} maps are empty" if summary.num_empty else ""
-    return "\n\n".join([f"{title}: {people}{empty}", _tabulate_shares(summary), _tabulate_changes(summary)])
+    return "\n\n".join([f"{title}: {people}{empty}", _tabulate_fractions(summary), _tabulate_changes(summary)])
 
 
-def _tabulate_shares(summary: Summary) -> str:
+def _tabulate_fractions(summary: Summary) -> str:
     names = {f"energy_in_{region}": (title, region) for region, title in REGIONS.items()}
-    rows = [_list_share(summary, name, *names[name]) for name in names]
-    rows.append(_list_share(summary, "points_at_opacity", "maximum in an opacity box", "opacities"))
-    header = ("energy of the map in the", "share", "95 % interval", "even on film", "even on what is seen", "films")
+    rows = [_list_fraction(summary, name, *names[name]) for name in names]
+    rows.append(_list_fraction(summary, "points_at_opacity", "maximum in an opacity box", "opacities"))
+    header = (
+        "energy of the map in the",
+        "fraction",
+        "95 % interval",
+        "even on image",
+        "even on what is seen",
+        "images",
+    )
     return align_columns(header, rows)
 
 
-def _list_share(summary: Summary, name: str, title: str, region: str) -> tuple[str, ...]:
+def _list_fraction(summary: Summary, name: str, title: str, region: str) -> tuple[str, ...]:
     figure = summary.figures[name]
     even = (format_number(summary.figures[f"{kind}_in_{region}"].value, ".3f") for kind in ("area", "seen"))
     return title, format_number(figure.value, ".3f"), format_interval(figure, ".3f"), *even, str(summary.counts[name])

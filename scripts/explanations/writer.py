@@ -1,4 +1,4 @@
-"""The handler that turns explained films into files: pictures film by film, then the tables and the summary."""
+"""The handler that turns explained images into files: pictures image by image, then the tables and the summary."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ignite.engine import Engine, Events
 from scripts.explanations.corners import CHANGES
 from scripts.explanations.maps import TITLES
 from scripts.explanations.pictures import draw_explanation
-from scripts.explanations.records import ExplainedFilm
-from scripts.explanations.summary import describe_summary, list_film_figures, summarise_explanations
+from scripts.explanations.records import ExplainedImage
+from scripts.explanations.summary import describe_summary, list_image_figures, summarise_explanations
 from scripts.files import compute_sha256, replace_undefined, write_csv, write_text
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs.writer import check_file_name
@@ -28,12 +28,12 @@ class ExplanationsWriter:
 
     Args:
         output_dir: where everything goes.
-        overlays: how many films get a picture; -1: all.
+        overlays: how many images get a picture; -1: all.
         weights: file of the weights that were used, for the record.
-        method, explained: as given to the `FilmExplainer`, for titles.
+        method, explained: as given to the `ImageExplainer`, for titles.
         num_resamples: bootstrap resamples of patients behind each interval.
 
-    The engine's output is a list of `ExplainedFilm`.
+    The engine's output is a list of `ExplainedImage`.
 
     Raises:
         InputError: where an image id cannot be a file's name.
@@ -50,29 +50,29 @@ class ExplanationsWriter:
     ) -> None:
         self.output_dir, self.overlays, self.weights = Path(output_dir), overlays, weights
         self.method, self.explained, self.num_resamples = method, explained, num_resamples
-        self.films: list[ExplainedFilm] = []
+        self.images: list[ExplainedImage] = []
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_films)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_images)
         engine.add_event_handler(Events.COMPLETED, self._write_tables)
 
     def _start(self, engine: Engine) -> None:
-        self.films = []
+        self.images = []
         (self.output_dir / SUMMARY).unlink(missing_ok=True)
 
-    def _add_films(self, engine: Engine) -> None:
-        for film in engine.state.output:  # type: ignore[union-attr]
-            name = f"{film.image_id}.png"
+    def _add_images(self, engine: Engine) -> None:
+        for image in engine.state.output:  # type: ignore[union-attr]
+            name = f"{image.image_id}.png"
             check_file_name(name)
-            if self.overlays < 0 or len(self.films) < self.overlays:
-                draw_explanation(film, self.output_dir / "overlays" / name, TITLES[self.method])
-            self.films.append(film.drop_pictures())
+            if self.overlays < 0 or len(self.images) < self.overlays:
+                draw_explanation(image, self.output_dir / "overlays" / name, TITLES[self.method])
+            self.images.append(image.drop_pictures())
 
     def _write_tables(self, engine: Engine) -> None:
-        _write_explanations(self.films, self.output_dir / "explanations.csv")
-        _write_corners(self.films, self.output_dir / "corners.csv")
-        summary = summarise_explanations(self.films, self.num_resamples)
+        _write_explanations(self.images, self.output_dir / "explanations.csv")
+        _write_corners(self.images, self.output_dir / "corners.csv")
+        summary = summarise_explanations(self.images, self.num_resamples)
         named = f"{self.explained} class" if self.explained in ("predicted", "label") else f"class {self.explained}"
         text = describe_summary(summary, f"{TITLES[self.method]} of the {named}")
         write_text(self.output_dir / "summary.txt", text + "\n")
@@ -86,24 +86,24 @@ class ExplanationsWriter:
         logging.getLogger(__name__).info("%s\nwrote explanations to %s", text, self.output_dir)
 
 
-def _write_explanations(films: Sequence[ExplainedFilm], path: Path) -> None:
-    """A row a film: ids, classes, probabilities, then shares, pointing and how much of the corners is seen."""
-    figures = [{**film.probabilities, **list_film_figures(film)} for film in films]
+def _write_explanations(images: Sequence[ExplainedImage], path: Path) -> None:
+    """A row an image: ids, classes, probabilities, then shares, pointing and how much of the corners is seen."""
+    figures = [{**image.probabilities, **list_image_figures(image)} for image in images]
     rows = [
-        [film.image_id, film.study_id, film.label, film.explained, *map(_round, row.values())]
-        for film, row in zip(films, figures, strict=True)
+        [image.image_id, image.study_id, image.label, image.explained, *map(_round, row.values())]
+        for image, row in zip(images, figures, strict=True)
     ]
     write_csv(path, ["image_id", "study_id", "label", "explained", *figures[0]], rows)
 
 
-def _write_corners(films: Sequence[ExplainedFilm], path: Path) -> None:
-    """A row a film and change: how far the answer moves, and the answer."""
+def _write_corners(images: Sequence[ExplainedImage], path: Path) -> None:
+    """A row an image and change: how far the answer moves, and the answer."""
     rows = []
-    for film in films:
+    for image in images:
         for change in CHANGES:
-            measured, answer = film.measure_change(change), film.answers[change]
-            figures = [measured.mean, measured.largest, *answer.values(), film.corners_seen]
-            rows.append([film.image_id, film.study_id, change, measured.top, *map(_round, figures)])
+            measured, prediction = image.measure_change(change), image.predictions[change]
+            figures = [measured.mean, measured.largest, *prediction.values(), image.corners_seen]
+            rows.append([image.image_id, image.study_id, change, measured.top, *map(_round, figures)])
     header = ["image_id", "study_id", "corners", "top", "mean_change", "largest_change", *STUDY_CLASSES, "corners_seen"]
     write_csv(path, header, rows)
 

@@ -1,8 +1,8 @@
-"""How networks are asked: in mixed precision, over several views, and one after the other: film, lungs, study."""
+"""How networks are asked: in mixed precision, over several flips, and one after the other: image, lungs, study."""
 
-from scripts.inferers.films import FilmInferer
-from scripts.inferers.lungs import LungFinder, Lungs
-from scripts.inferers.opacities import OpacityFinder
-from scripts.inferers.views import VIEWS, AutocastInferer, ViewsInferer
+from scripts.inferers.images import ImageInferer
+from scripts.inferers.lungs import LungInferer, Lungs
+from scripts.inferers.opacities import OpacityInferer
+from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, TTAInferer
 
-__all__ = ["VIEWS", "AutocastInferer", "FilmInferer", "LungFinder", "Lungs", "OpacityFinder", "ViewsInferer"]
+__all__ = ["TTA_FLIPS", "AutocastInferer", "ImageInferer", "LungInferer", "Lungs", "OpacityInferer", "TTAInferer"]

@@ -1,4 +1,4 @@
-"""A film that MONAI Label hands over for training, made into what the datalist's films are made into."""
+"""An image that MONAI Label hands over for training, made into what the datalist's images are made into."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import torch
 from monai.transforms import Transform
 
 from scripts.datalist import Correction, find_correction
-from scripts.inferers.datalists import read_lung_finder
-from scripts.inferers.lungs import LungFinder
+from scripts.inferers.datalists import read_lung_inferer
+from scripts.inferers.lungs import LungInferer
 from scripts.radiographs import read_radiograph
-from scripts.radiographs.loading import find_film
+from scripts.radiographs.loading import find_image
 
 Item = Mapping[Hashable, Any]
 
 
 class PrepareCorrection(Transform):
-    """`{"image": path, "label": path of a mask}`, a record of MONAI Label -> what `preparation` makes of a film.
+    """`{"image": path, "label": path of a mask}`, a record of MONAI Label -> what `preparation` makes of an image.
 
     An item whose label is no path was prepared before, and passes through. The class is the one that was saved with
     the mask, or `UNKNOWN_CLASS`; so are the lungs, or they are looked for: a network that is asked about lungs must not
-    be trained on whole films.
+    be trained on whole images.
 
     Args:
-        preparation: dictionary transform that reads the film and makes the picture and its mask.
-        config_file: config that describes the lung finder; None: films without a saved lung box are seen whole.
-        lung_weights: weights of that finder.
+        preparation: dictionary transform that reads the image and makes the picture and its mask.
+        config_file: config that describes the lung inferer; None: images without a saved lung box are seen whole.
+        lung_weights: weights of that inferer.
 
     Raises:
-        InputError: where the mask is not of its film, or the class is unknown.
+        InputError: where the mask is not of its image, or the class is unknown.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class PrepareCorrection(Transform):
     def _find_lungs(self, correction: Correction) -> tuple[float, ...] | None:
         if self.config_file is None:
             return None
-        pixels = read_radiograph(find_film(correction.image)).pixels
-        return self._lung_finder([torch.from_numpy(pixels)])[0].box
+        pixels = read_radiograph(find_image(correction.image)).pixels
+        return self._lung_inferer([torch.from_numpy(pixels)])[0].box
 
     @cached_property
-    def _lung_finder(self) -> LungFinder:
+    def _lung_inferer(self) -> LungInferer:
         assert self.config_file is not None
-        return read_lung_finder(self.config_file, self.lung_weights)
+        return read_lung_inferer(self.config_file, self.lung_weights)

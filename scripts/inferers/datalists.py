@@ -1,4 +1,4 @@
-"""The lungs of a datalist's films, found in one pass and written into a datalist of their own."""
+"""The lungs of a datalist's images, found in one pass and written into a datalist of their own."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from tqdm import tqdm
 
 from scripts.boxes import compute_paired_iou
 from scripts.datalist import read_datalist, write_datalist
-from scripts.errors import InputError, RefusedFilm, find_input_error
+from scripts.errors import InputError, RejectedImage, find_input_error
 from scripts.files import write_csv
-from scripts.inferers.lungs import LungFinder, Lungs
+from scripts.inferers.lungs import LungInferer, Lungs
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.outputs import LungCase, draw_lung_sheet
 from scripts.radiographs import read_radiographs
 
 DATALIST, TABLE = "datalist.json", "lungs.csv"
 
-#: Films on a sheet.
+#: Images on a sheet.
 NUM_WORST = 24
 
 
-def read_lung_finder(config_file: str | Path, weights: str | Path | None = None) -> LungFinder:
-    """The lung finder that a config describes, as inference.json does, with other weights by option.
+def read_lung_inferer(config_file: str | Path, weights: str | Path | None = None) -> LungInferer:
+    """The lung inferer that a config describes, as inference.json does, with other weights by option.
 
     Raises:
         InputError: where the config is not there, describes none, or the weights are not right.
     """
     config_file = Path(config_file)
     meta_file = config_file.with_name("metadata.json")
-    for file, what in ((config_file, "a config with a lung_finder"), (meta_file, "the config's metadata beside it")):
+    for file, what in ((config_file, "a config with a lung_inferer"), (meta_file, "the config's metadata beside it")):
         if not file.is_file():
             raise InputError(what, f"no file {file}", "check the path")
     parser = ConfigParser()
     parser.read_config(config_file)
     parser.read_meta(meta_file)
-    if "lung_finder" not in (parser.config or {}):  # type: ignore[operator]
-        raise InputError("a config with a lung_finder", f"none in {config_file.name}", "use inference.json")
+    if "lung_inferer" not in (parser.config or {}):  # type: ignore[operator]
+        raise InputError("a config with a lung_inferer", f"none in {config_file.name}", "use inference.json")
     if weights is not None:
         parser["lung_weights"] = str(weights)
     try:
-        return parser.get_parsed_content("lung_finder")
+        return parser.get_parsed_content("lung_inferer")
     except RuntimeError as error:  # MONAI's word for whatever a component raises
         if (bad_input := find_input_error(error)) is None:
             raise
@@ -52,7 +52,7 @@ def read_lung_finder(config_file: str | Path, weights: str | Path | None = None)
 
 
 def find_lungs(
-    finder: LungFinder,
+    lung_inferer: LungInferer,
     datalist_file: str | Path,
     dataset_dir: str | Path,
     out: str | Path,
@@ -61,76 +61,82 @@ def find_lungs(
     batch_size: int = 16,
     workers: int = 2,
 ) -> dict[str, Lungs]:
-    """Find the lungs of one fold and of the films without label; write `datalist.json` and `lungs.csv` into `out`.
+    """Find the lungs of one fold and of the images without label; write `datalist.json` and `lungs.csv` into `out`.
 
-    A film's `lung_box` becomes the one that was found, or null where none is believed; the drawn one stays under
-    `drawn_lung_box`. Films of other folds keep their drawn boxes: a detector that was trained on them knows them.
+    An image's `lung_box` becomes the one that was found, or null where none is accepted; the drawn one stays under
+    `annotated_lung_box`. Images of other folds keep their annotated boxes: a detector that was trained on them knows
+    them.
 
     Args:
-        finder: with a network that was trained without the fold.
-        datalist_file, dataset_dir: films and the tree that they lie in.
+        lung_inferer: with a network that was trained without the fold.
+        datalist_file, dataset_dir: images and the tree that they lie in.
         out: folder; another one than that of the datalist.
-        fold: the fold that the network has not seen; None: only the films without label.
-        sheet: a PNG to draw, of the films on which found and drawn boxes differ most.
-        batch_size: films that go through the network together.
-        workers: child processes that read films.
+        fold: the fold that the network has not seen; None: only the images without label.
+        sheet: a PNG to draw, of the images on which found and annotated boxes differ most.
+        batch_size: images that go through the network together.
+        workers: child processes that read images.
 
     Returns:
         What was found, by image id.
 
     Raises:
-        InputError: where a datalist would overwrite its source, a fold is not there, or a film cannot be read.
+        InputError: where a datalist would overwrite its source, a fold is not there, or an image cannot be read.
     """
     source, out = Path(datalist_file), Path(out)
     if source.resolve() in {(out / name).resolve() for name in (DATALIST, source.name)}:
-        raise InputError("another folder than the datalist's", f"{out}", "choose another --out; the drawn boxes stay")
+        raise InputError(
+            "another folder than the datalist's", f"{out}", "choose another --out; the annotated boxes stay"
+        )
     datalist = read_datalist(source)
     if fold is not None and fold not in range(datalist["num_folds"]):
         raise InputError(f"a fold from 0 to {datalist['num_folds'] - 1}", f"fold {fold}", "choose another fold")
-    films = [film for film in datalist["training"] if fold is not None and film["fold"] == fold] + datalist["test"]
-    found = dict(_find_in_batches(finder, films, Path(dataset_dir), batch_size, workers))
-    for film in films:
-        lungs = found[film["image_id"]]
-        film.setdefault("drawn_lung_box", film["lung_box"])
-        film["lung_box"] = None if lungs.box is None else list(lungs.box)
-        film["lung_flags"] = list(lungs.flags)
+    images = [image for image in datalist["training"] if fold is not None and image["fold"] == fold] + datalist["test"]
+    found = dict(_find_in_batches(lung_inferer, images, Path(dataset_dir), batch_size, workers))
+    for image in images:
+        lungs = found[image["image_id"]]
+        old = image.pop("drawn_lung_box", image["lung_box"])  # the key's name before version 0.4.0
+        image.setdefault("annotated_lung_box", old)
+        image["lung_box"] = None if lungs.box is None else list(lungs.box)
+        image["lung_flags"] = list(lungs.flags)
     write_csv(out / TABLE, LUNG_TABLE_COLUMNS, [_list_lungs(image_id, lungs) for image_id, lungs in found.items()])
     write_datalist(out / DATALIST, datalist["training"], datalist["test"], datalist["num_folds"], datalist["seed"])
     if sheet is not None:
-        draw_lung_sheet(_choose_worst(films, Path(dataset_dir)), sheet)
+        draw_lung_sheet(_choose_worst(images, Path(dataset_dir)), sheet)
     return found
 
 
-def _choose_worst(films: Sequence[dict[str, Any]], tree: Path, number: int = NUM_WORST) -> list[LungCase]:
-    """The films whose found box overlaps the drawn one least; one without a box comes first."""
-    drawn = [film for film in films if film["drawn_lung_box"] is not None]
+def _choose_worst(images: Sequence[dict[str, Any]], tree: Path, number: int = NUM_WORST) -> list[LungCase]:
+    """The images whose found box overlaps the drawn one least; one without a box comes first."""
+    annotated = [image for image in images if image["annotated_lung_box"] is not None]
     overlaps = {
-        film["image_id"]: compute_paired_iou([film["lung_box"]], [film["drawn_lung_box"]])[0] if film["lung_box"] else 0
-        for film in drawn
+        image["image_id"]: compute_paired_iou([image["lung_box"]], [image["annotated_lung_box"]])[0]
+        if image["lung_box"]
+        else 0
+        for image in annotated
     }
     return [
         LungCase(
-            tree / film["image"],
-            film["drawn_lung_box"],
-            film["lung_box"],
-            f"{film['image_id'][:12]} IoU {overlaps[film['image_id']]:.2f} {' '.join(film['lung_flags'])}",
+            tree / image["image"],
+            image["annotated_lung_box"],
+            image["lung_box"],
+            f"{image['image_id'][:12]} IoU {overlaps[image['image_id']]:.2f} {' '.join(image['lung_flags'])}",
         )
-        for film in sorted(drawn, key=lambda film: overlaps[film["image_id"]])[:number]
+        for image in sorted(annotated, key=lambda image: overlaps[image["image_id"]])[:number]
     ]
 
 
 def _find_in_batches(
-    finder: LungFinder, films: Sequence[dict[str, Any]], tree: Path, batch_size: int, workers: int
+    lung_inferer: LungInferer, images: Sequence[dict[str, Any]], tree: Path, batch_size: int, workers: int
 ) -> Iterator[tuple[str, Lungs]]:
-    readings = read_radiographs([tree / film["image"] for film in films], workers=workers)
+    readings = read_radiographs([tree / image["image"] for image in images], workers=workers)
     batch: list[tuple[str, torch.Tensor]] = []
-    for film, (path, reading) in tqdm(zip(films, readings, strict=True), "finding lungs", len(films), unit="film"):
-        if isinstance(reading, RefusedFilm):
-            raise InputError("films that can be read", f"{reading.reason} at {path}", "prepare the datalist again")
-        batch.append((film["image_id"], torch.from_numpy(reading.pixels)))
-        if len(batch) == batch_size or film is films[-1]:
+    for image, (path, reading) in tqdm(zip(images, readings, strict=True), "finding lungs", len(images), unit="image"):
+        if isinstance(reading, RejectedImage):
+            raise InputError("images that can be read", f"{reading.reason} at {path}", "prepare the datalist again")
+        batch.append((image["image_id"], torch.from_numpy(reading.pixels)))
+        if len(batch) == batch_size or image is images[-1]:
             names, pixels = zip(*batch, strict=True)
-            yield from zip(names, finder(pixels), strict=True)
+            yield from zip(names, lung_inferer(pixels), strict=True)
             batch = []
 
 

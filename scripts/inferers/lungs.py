@@ -1,4 +1,4 @@
-"""Where the lungs of films are: the lung detector, asked for a batch of any sizes, and when not to believe it."""
+"""Where the lungs of images are: the lung detector, asked for a batch of any sizes, and when not to believe it."""
 
 from __future__ import annotations
 
@@ -10,46 +10,47 @@ import torch
 from torch import nn
 
 from scripts.boxes import scale_boxes
-from scripts.inferers.views import AutocastInferer, stack_pictures
+from scripts.inferers.tta import AutocastInferer, stack_pictures
 
-#: What is said of a film's lungs. With one of the first two there is no box.
+#: What is said of an image's lungs. With one of the first two there is no box.
 FLAGS: dict[str, str] = {
     "no_lungs": "no lungs were found",
-    "unsure_lungs": "the box round the lungs is too uncertain, too small or too odd in shape to be believed",
-    "turned": "the film seems to be turned by a quarter or a half",
+    "unsure_lungs": "the box round the lungs is too uncertain, too small or too odd in shape to be accepted",
+    "rotated": "the image seems to be rotated by a quarter or a half",
 }
 
 
 @dataclass(frozen=True)
 class Lungs:
-    """What was found on a film.
+    """What was found on an image.
 
     Args:
-        box: xmin, ymin, xmax, ymax round both lungs in film pixels, or None where it is not to be believed.
-        score: probability that the film shows lungs.
-        spread: how unsure the box is: the largest standard deviation of its edges, as a share of the film.
+        box: xmin, ymin, xmax, ymax round both lungs in image pixels, or None where it is not to be accepted.
+        score: probability that the image shows lungs.
+        edge_std: how unsure the box is: the largest standard deviation of its edges, as a fraction of the image.
         flags: keys of `FLAGS`, sorted.
     """
 
     box: tuple[float, float, float, float] | None
     score: float
-    spread: float
+    edge_std: float
     flags: tuple[str, ...]
 
 
-class LungFinder:
-    """Finds the lungs of films, batched on the device; where it is unsure it says so instead of giving a wrong box.
+class LungInferer:
+    """Finds the lungs of images, batched on the device; where it is unsure it says so instead of giving a wrong box.
 
     Args:
         network: a `LungDetector` with its weights.
-        preparation: dictionary transform that brings "image", a film `(1, H, W)` in [0, 1], to the network's size.
+        preparation: dictionary transform that brings "image", an image `(1, H, W)` in [0, 1], to the network's size.
         device: where the network runs.
         dtype: as for `AutocastInferer`.
         min_score: a smaller probability means no lungs.
-        max_spread: a more uncertain box is not believed; of 1,052 validation films one is above it, and .03 is usual.
-        min_side: nor is a box of which a side is a smaller share of the film: the smallest that was drawn is .35.
-        max_ratio: nor one whose sides, in shares of the film, are in a larger ratio: the largest drawn is 1.9.
-        min_turn: probability from which a film is called turned.
+        max_edge_std: a more uncertain box is not accepted; of 1,052 validation images one is above it, and .03 is
+            usual.
+        min_side: nor is a box of which a side is a smaller fraction of the image: the smallest that was drawn is .35.
+        max_ratio: nor one whose sides, in fractions of the image, are in a larger ratio: the largest drawn is 1.9.
+        min_rotation: probability from which an image is called rotated.
     """
 
     def __init__(
@@ -59,37 +60,39 @@ class LungFinder:
         device: str | torch.device = "cpu",
         dtype: str | None = None,
         min_score: float = 0.5,
-        max_spread: float = 0.1,
+        max_edge_std: float = 0.1,
         min_side: float = 0.15,
         max_ratio: float = 2.5,
-        min_turn: float = 0.5,
+        min_rotation: float = 0.5,
     ) -> None:
         self.network, self.preparation, self.device = network.eval(), preparation, torch.device(device)
         self.inferer = AutocastInferer(dtype)
-        self.min_score, self.max_spread, self.min_turn = min_score, max_spread, min_turn
+        self.min_score, self.max_edge_std, self.min_rotation = min_score, max_edge_std, min_rotation
         self.min_side, self.max_ratio = min_side, max_ratio
 
     @torch.no_grad()
-    def __call__(self, films: Sequence[torch.Tensor]) -> list[Lungs]:
-        """The lungs of each film `(1, H, W)`."""
-        pictures = stack_pictures([self.preparation({"image": film}) for film in films]).to(self.device)
+    def __call__(self, images: Sequence[torch.Tensor]) -> list[Lungs]:
+        """The lungs of each image `(1, H, W)`."""
+        pictures = stack_pictures([self.preparation({"image": image}) for image in images]).to(self.device)
         found = {name: value.cpu() for name, value in self.inferer(pictures, self.network).items()}
-        scores, spreads, turns = found["lungs"].sigmoid(), found["spread"], found["turn"].softmax(dim=1)
+        scores, edge_stds, rotations = found["lungs"].sigmoid(), found["edge_std"], found["rotation"].softmax(dim=1)
         return [
-            self._judge(box, score.item(), spread.item(), 1 - turn[0].item(), film.shape[-2:])
-            for box, score, spread, turn, film in zip(found["box"], scores, spreads, turns, films, strict=True)
+            self._evaluate(box, score.item(), edge_std.item(), 1 - rotation[0].item(), image.shape[-2:])
+            for box, score, edge_std, rotation, image in zip(
+                found["box"], scores, edge_stds, rotations, images, strict=True
+            )
         ]
 
-    def _judge(self, box: torch.Tensor, score: float, spread: float, turned: float, size: Sequence[int]) -> Lungs:
+    def _evaluate(self, box: torch.Tensor, score: float, edge_std: float, rotated: float, size: Sequence[int]) -> Lungs:
         width, height = (box[2:] - box[:2]).tolist()
-        # said so that a number which is none is not believed either
+        # said so that a number which is none is not accepted either
         fits = self.min_side <= width <= self.max_ratio * height and self.min_side <= height <= self.max_ratio * width
-        shown, sure = score >= self.min_score, fits and spread <= self.max_spread
+        shown, sure = score >= self.min_score, fits and edge_std <= self.max_edge_std
         flags = {
             "no_lungs": not shown,
             "unsure_lungs": shown and not sure,
-            "turned": shown and turned >= self.min_turn,
+            "rotated": shown and rotated >= self.min_rotation,
         }
-        in_film = scale_boxes([box.tolist()], float(size[0]), float(size[1]))[0].round(3)
+        in_image = scale_boxes([box.tolist()], float(size[0]), float(size[1]))[0].round(3)
         raised = tuple(sorted(flag for flag, is_raised in flags.items() if is_raised))
-        return Lungs(tuple(in_film.tolist()) if shown and sure else None, score, spread, raised)
+        return Lungs(tuple(in_image.tolist()) if shown and sure else None, score, edge_std, raised)

@@ -1,4 +1,4 @@
-"""Where opacities are: the opacity detector, asked over views and by several networks, their boxes fused."""
+"""Where opacities are: the opacity detector, asked over flips and by several networks, their boxes fused."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from numpy.typing import NDArray
 from torch import nn
 
 from scripts.boxes import Boxes, clip_boxes, flip_boxes, fuse_boxes
-from scripts.inferers.views import VIEWS, AutocastInferer, check_views
+from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_tta_flips
 
 
-class OpacityFinder:
-    """Finds opacity boxes in pictures: each network looks at each view, and weighted boxes fusion joins what they say.
+class OpacityInferer:
+    """Finds opacity boxes in pictures: each network looks at each flip, and weighted boxes fusion joins what they say.
 
     Args:
         networks: `OpacityDetector`s with their weights, one or one of each fold.
-        views: keys of `VIEWS`.
+        tta_flips: keys of `TTA_FLIPS`.
         device: where the networks run.
         dtype: as for `AutocastInferer`.
-        min_overlap: boxes of two views or networks that overlap more are one.
+        min_overlap: boxes of two flips or networks that overlap more are one.
         max_boxes: what is kept of a picture, the best first.
     """
 
     def __init__(
         self,
         networks: Sequence[nn.Module],
-        views: Sequence[str] = ("identity", "horizontal"),
+        tta_flips: Sequence[str] = ("identity", "horizontal"),
         device: str | torch.device = "cpu",
         dtype: str | None = None,
         min_overlap: float = 0.55,
@@ -36,7 +36,7 @@ class OpacityFinder:
     ) -> None:
         if not networks:
             raise ValueError("expected at least one network, got none")
-        self.networks, self.views = [network.eval() for network in networks], check_views(views)
+        self.networks, self.tta_flips = [network.eval() for network in networks], check_tta_flips(tta_flips)
         self.device, self.inferer = torch.device(device), AutocastInferer(dtype)
         self.min_overlap, self.max_boxes = min_overlap, max_boxes
 
@@ -44,11 +44,11 @@ class OpacityFinder:
     def __call__(self, pictures: torch.Tensor) -> list[tuple[Boxes, NDArray[np.float64]]]:
         """Boxes `(M, 4)` in pixels of each picture (B, 1, H, W), and their scores `(M,)`, best first."""
         pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
-        seen = [self._look(pictures, network, view) for network in self.networks for view in self.views]
+        seen = [self._look(pictures, network, flip) for network in self.networks for flip in self.tta_flips]
         return [self._fuse(found, *pictures.shape[-2:]) for found in zip(*seen, strict=True)]
 
-    def _look(self, pictures: torch.Tensor, network: nn.Module, view: str) -> list[tuple[Boxes, NDArray[np.float64]]]:
-        axes = VIEWS[view]
+    def _look(self, pictures: torch.Tensor, network: nn.Module, flip: str) -> list[tuple[Boxes, NDArray[np.float64]]]:
+        axes = TTA_FLIPS[flip]
         looks = []
         for found in self.inferer(torch.flip(pictures, axes), network):
             boxes = found["boxes"].cpu().numpy()

@@ -1,4 +1,4 @@
-"""The training losses that MONAI lacks: one for each network, and what the article tried inside the classifier's."""
+"""The training losses that MONAI lacks: one for each network, and what the 17th-place solution tried inside the classifier's."""
 
 from scripts.losses.auxiliary import AuxiliaryMaskLoss
 from scripts.losses.lovasz import LovaszHingeLoss

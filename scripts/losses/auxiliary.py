@@ -11,22 +11,22 @@ from scripts.labels import UNKNOWN_CLASS
 
 
 class AuxiliaryMaskLoss(nn.Module):
-    """Classification loss + `mask_weight` x the sum of mask losses, each on the films whose truth is known.
+    """Classification loss + `mask_weight` x the sum of mask losses, each on the images whose ground truth is known.
 
-    A film of a positive study whose boxes stand on a near-duplicate has no known mask; taking it for an empty one
+    An image of a positive study whose boxes stand on a near-duplicate has no known mask; taking it for an empty one
     would teach the decoder that its opacities are none. A corrected mask may come without a class, `UNKNOWN_CLASS`.
 
     Args:
-        classification: loss of (B, C) logits against (B,) class indices or (B, C) shares of the classes, cross entropy
-            with label smoothing as a rule.
+        classification: loss of (B, C) logits against (B,) class indices or (B, C) fractions of the classes, cross
+            entropy with label smoothing as a rule.
         mask: losses of (B, 1, H, W) logits against masks of that shape: BCE, Dice with sigmoid, or both.
-        mask_weight: the article found 10 better than 1.
+        mask_weight: the 17th-place solution found 10 better than 1.
 
     Shape:
         logits {"study": (B, C), "mask": (B, 1, H, W), the latter optional} and
         targets {"label": (B,), "mask": (B, 1, H, W), "boxes_known": (B,) bool} -> scalar. Optional targets are
-        "soft_label" (B, C), shares of the classes that then stand for "label", and "weight" (B,), how much each film
-        counts, in both losses: a weighted mean, so that weights alike change nothing.
+        "soft_label" (B, C), fractions of the classes that then stand for "label", and "weight" (B,), how much each
+        image counts, in both losses: a weighted mean, so that weights alike change nothing.
         After each call `members` holds the two losses before `mask_weight`, detached, for logging.
     """
 
@@ -50,13 +50,19 @@ class AuxiliaryMaskLoss(nn.Module):
     def _compute_study_loss(
         self, logits: torch.Tensor, targets: dict[str, torch.Tensor], weight: torch.Tensor | None
     ) -> torch.Tensor:
-        truth = targets.get("soft_label", targets["label"])
-        known = torch.ones_like(truth[:, 0], dtype=torch.bool) if truth.ndim == 2 else truth != UNKNOWN_CLASS
+        ground_truth = targets.get("soft_label", targets["label"])
+        known = (
+            torch.ones_like(ground_truth[:, 0], dtype=torch.bool)
+            if ground_truth.ndim == 2
+            else ground_truth != UNKNOWN_CLASS
+        )
         if known.all():
-            return _average(self.classification, logits, truth, weight)
+            return _average(self.classification, logits, ground_truth, weight)
         if not known.any():
             return logits.sum() * 0.0
-        return _average(self.classification, logits[known], truth[known], None if weight is None else weight[known])
+        return _average(
+            self.classification, logits[known], ground_truth[known], None if weight is None else weight[known]
+        )
 
     def _compute_mask_loss(
         self, logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor, weight: torch.Tensor | None
@@ -67,10 +73,14 @@ class AuxiliaryMaskLoss(nn.Module):
         return torch.stack([_average(loss, logits, masks, weight) for loss in self.mask]).sum()
 
 
-def _average(loss: nn.Module, logits: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-    """A loss of a batch, or the weighted mean of its films' losses, each by itself: not all losses have `reduction`."""
+def _average(
+    loss: nn.Module, logits: torch.Tensor, ground_truth: torch.Tensor, weight: torch.Tensor | None
+) -> torch.Tensor:
+    """A loss of a batch, or the weighted mean of its images' losses, each by itself: not all losses have `reduction`."""
     if weight is None:
-        return loss(logits, truth)
-    each = torch.stack([loss(logits[film : film + 1], truth[film : film + 1]) for film in range(len(logits))])
+        return loss(logits, ground_truth)
+    each = torch.stack(
+        [loss(logits[image : image + 1], ground_truth[image : image + 1]) for image in range(len(logits))]
+    )
     weight = weight.to(each.dtype)
     return (weight * each).sum() / weight.sum().clamp_min(torch.finfo(each.dtype).tiny)

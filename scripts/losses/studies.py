@@ -1,4 +1,4 @@
-"""Classification losses that the article tried in place of cross entropy; both take class indices or shares."""
+"""Classification losses that the 17th-place solution tried in place of cross entropy; both take class indices or shares."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from torch import nn
 from torch.nn import functional
 
 
-def spread_labels(truth: torch.Tensor, num_classes: int, smoothing: float = 0.0) -> torch.Tensor:
-    """Class indices (B,), or shares (B, C), as shares (B, C) of which `smoothing` is dealt out to all classes alike.
+def smooth_labels(targets: torch.Tensor, num_classes: int, smoothing: float = 0.0) -> torch.Tensor:
+    """Class indices (B,), or shares (B, C), as fractions (B, C) of which `smoothing` is dealt out to all classes alike.
 
     Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; as `torch.nn.CrossEntropyLoss` does it.
     """
-    shares = functional.one_hot(truth, num_classes).float() if truth.ndim == 1 else truth
-    return shares * (1 - smoothing) + smoothing / num_classes
+    probabilities = functional.one_hot(targets, num_classes).float() if targets.ndim == 1 else targets
+    return probabilities * (1 - smoothing) + smoothing / num_classes
 
 
 class StudyFocalLoss(nn.Module):
-    """MONAI's focal loss on the softmax: films that are classified well already count little.
+    """MONAI's focal loss on the softmax: images that are classified well already count little.
 
     Summed over the classes, as cross entropy is, which it equals at `gamma` 0: so the mask loss keeps its weight.
-    MONAI's own mean over films and classes is a quarter of it.
+    MONAI's own mean over images and classes is a quarter of it.
 
     Args:
         gamma: how little; the paper's 2.
         label_smoothing: as for cross entropy.
 
     Shape:
-        logits (B, C), truth (B,) class indices or (B, C) shares -> scalar.
+        logits (B, C), ground truth (B,) class indices or (B, C) shares -> scalar.
 
     Source: Lin et al. 2017, arXiv:1708.02002.
     """
@@ -38,22 +38,22 @@ class StudyFocalLoss(nn.Module):
         self.focal = FocalLoss(use_softmax=True, gamma=gamma, reduction="none")
         self.label_smoothing = label_smoothing
 
-    def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        shares = spread_labels(truth, logits.shape[1], self.label_smoothing)
-        return self.focal(logits, shares).sum(dim=1).mean()
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        probabilities = smooth_labels(targets, logits.shape[1], self.label_smoothing)
+        return self.focal(logits, probabilities).sum(dim=1).mean()
 
 
 class BiTemperedLoss(nn.Module):
     """Bi-tempered logistic loss: bounded, and with a heavy tail, so that a wrong label pulls less.
 
     Args:
-        t1: temperature of the logarithm, from 0 to 1; below 1 a film's loss is bounded.
+        t1: temperature of the logarithm, from 0 to 1; below 1 an image's loss is bounded.
         t2: temperature of the softmax, from 1 on; above 1 its tail is heavy. Both 1: cross entropy.
         label_smoothing: as for cross entropy.
         iterations: of the search for the softmax's normalisation.
 
     Shape:
-        logits (B, C), truth (B,) class indices or (B, C) shares -> scalar.
+        logits (B, C), ground truth (B,) class indices or (B, C) shares -> scalar.
 
     Source: Amid et al. 2019, arXiv:1906.03361.
     """
@@ -65,13 +65,13 @@ class BiTemperedLoss(nn.Module):
         self.t1, self.t2 = t1, t2
         self.label_smoothing, self.iterations = label_smoothing, iterations
 
-    def forward(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        shares = spread_labels(truth, logits.shape[1], self.label_smoothing).to(logits.dtype)
+        probabilities = smooth_labels(targets, logits.shape[1], self.label_smoothing).to(logits.dtype)
         found = temper_softmax(logits, self.t2, self.iterations)
         power = 2 - self.t1
-        divergence = shares * (_log(shares, self.t1) - _log(found, self.t1))
-        return (divergence - (shares.pow(power) - found.pow(power)) / power).sum(dim=1).mean()
+        divergence = probabilities * (_log(probabilities, self.t1) - _log(found, self.t1))
+        return (divergence - (probabilities.pow(power) - found.pow(power)) / power).sum(dim=1).mean()
 
 
 def temper_softmax(logits: torch.Tensor, temperature: float, iterations: int = 5) -> torch.Tensor:
@@ -94,9 +94,9 @@ def temper_softmax(logits: torch.Tensor, temperature: float, iterations: int = 5
     return _exp(logits - normalisation, temperature)
 
 
-def _log(shares: torch.Tensor, temperature: float) -> torch.Tensor:
-    shares = shares.clamp_min(torch.finfo(shares.dtype).tiny)
-    return shares.log() if temperature == 1 else (shares.pow(1 - temperature) - 1) / (1 - temperature)
+def _log(probabilities: torch.Tensor, temperature: float) -> torch.Tensor:
+    probabilities = probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny)
+    return probabilities.log() if temperature == 1 else (probabilities.pow(1 - temperature) - 1) / (1 - temperature)
 
 
 def _exp(logits: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -1,22 +1,22 @@
 """How good predictions are: the challenge's score, its intervals, clinical figures, and the metric of every validation.
 
 The score is PASCAL VOC 2010 mean average precision over six classes. Detections of a class are pooled over all ids; a
-detection matches the best-overlapping truth of its id at IoU > 0.5 (strictly); a second match of one truth is a false
-positive; tied confidences are one step; precision is made monotone from the right; the area is summed over all recall
-points. A class without any truth has no average precision and is left out of the means.
+detection matches the best-overlapping ground truth of its id at IoU > 0.5 (strictly); a second match of one ground
+truth is a false positive; tied confidences are one step; precision is made monotone from the right; the area is summed
+over all recall points. A class without any ground truth has no average precision and is left out of the means.
 """
 
 from scripts.metrics.average_precision import average_precision, match_detections
 from scripts.metrics.bootstrap import Interval, bootstrap_scores, compare_predictions
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
 from scripts.metrics.detection import BoxAveragePrecision
-from scripts.metrics.evaluation import StudyMeanAveragePrecision, average_films_of_studies
+from scripts.metrics.evaluation import StudyMeanAveragePrecision, average_images_of_studies
+from scripts.metrics.ground_truth import GroundTruth, read_ground_truth
 from scripts.metrics.localisation import LocalisationFigures, LungFigures, measure_lung_boxes, measure_opacity_boxes
 from scripts.metrics.lungs import report_lungs
 from scripts.metrics.report import report_score
 from scripts.metrics.scores import SCORES, score_predictions, score_studies
 from scripts.metrics.submission import Predictions, read_submission
-from scripts.metrics.truth import Truth, read_truth
 
 __all__ = [
     "SCORES",
@@ -27,8 +27,8 @@ __all__ = [
     "LungFigures",
     "Predictions",
     "StudyMeanAveragePrecision",
-    "Truth",
-    "average_films_of_studies",
+    "GroundTruth",
+    "average_images_of_studies",
     "average_precision",
     "bootstrap_scores",
     "compare_predictions",
@@ -37,7 +37,7 @@ __all__ = [
     "measure_lung_boxes",
     "measure_opacity_boxes",
     "read_submission",
-    "read_truth",
+    "read_ground_truth",
     "report_lungs",
     "report_score",
     "score_predictions",

@@ -9,9 +9,9 @@ import numpy as np
 
 from scripts.errors import InputError
 from scripts.metrics.average_precision import Floats
+from scripts.metrics.ground_truth import GroundTruth
 from scripts.metrics.scores import measure_scores, rank_predictions
 from scripts.metrics.submission import Predictions
-from scripts.metrics.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class ResampledScores:
         return {name: summarise_values(values, level) for name, values in self.values.items()}
 
 
-def draw_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
+def sample_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
     """How often each of `num_groups` patients is drawn in each resample, `(num_resamples, num_groups)`.
 
-    Source: Efron 1979, doi:10.1214/aos/1176344552. Patients are drawn, not films: the films of one patient are alike.
+    Source: Efron 1979, doi:10.1214/aos/1176344552. Patients are drawn, not images: the images of one patient are alike.
     """
     rng = np.random.default_rng(seed)
     weights = np.empty((num_resamples, num_groups))
@@ -57,29 +57,29 @@ def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
     """
     if num_resamples < 1:
         raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
-    return np.concatenate([np.ones((1, num_groups)), draw_weights(num_groups, num_resamples, seed)])
+    return np.concatenate([np.ones((1, num_groups)), sample_weights(num_groups, num_resamples, seed)])
 
 
 def bootstrap_scores(
-    predictions: Predictions, truth: Truth, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
+    predictions: Predictions, ground_truth: GroundTruth, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict[str, Interval]:
     """Every score of `score_predictions` with its interval; patients are drawn, or studies where they are not known.
 
     Args:
         num_resamples: resamples; 1000 settle the bounds to about a tenth of the interval's width.
-        seed: of the resamples; two calls with one seed and one truth draw the same patients.
-        level: share of the resamples inside the interval.
+        seed: of the resamples; two calls with one seed and one ground truth draw the same patients.
+        level: fraction of the resamples inside the interval.
 
     Raises:
         InputError: as `score_predictions`.
     """
-    return resample_scores(predictions, truth, num_resamples, seed).summarise(level)
+    return resample_scores(predictions, ground_truth, num_resamples, seed).summarise(level)
 
 
 def compare_predictions(
     predictions: Predictions,
     other: Predictions,
-    truth: Truth,
+    ground_truth: GroundTruth,
     num_resamples: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -91,20 +91,20 @@ def compare_predictions(
     Raises:
         InputError: as `score_predictions`.
     """
-    ours, theirs = (resample_scores(each, truth, num_resamples, seed) for each in (predictions, other))
+    ours, theirs = (resample_scores(each, ground_truth, num_resamples, seed) for each in (predictions, other))
     return (ours - theirs).summarise(level)
 
 
 def resample_scores(
-    predictions: Predictions, truth: Truth, num_resamples: int = 1000, seed: int = 0
+    predictions: Predictions, ground_truth: GroundTruth, num_resamples: int = 1000, seed: int = 0
 ) -> ResampledScores:
     """Every score on all patients and on each resample; what `bootstrap_scores` and `compare_predictions` summarise.
 
     Raises:
         InputError: as `score_predictions`.
     """
-    weights = weigh_groups(len(truth.groups), num_resamples, seed)
-    return ResampledScores(measure_scores(rank_predictions(predictions, truth), weights))
+    weights = weigh_groups(len(ground_truth.groups), num_resamples, seed)
+    return ResampledScores(measure_scores(rank_predictions(predictions, ground_truth), weights))
 
 
 def summarise_values(values: Floats, level: float = 0.95) -> Interval:

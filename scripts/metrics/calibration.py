@@ -15,9 +15,9 @@ from scipy.special import softmax
 from sklearn.model_selection import GroupKFold
 
 from scripts.metrics.average_precision import Floats, Ints
-from scripts.metrics.studies import average_films
+from scripts.metrics.studies import average_images
 
-#: The usual number (Guo et al.); of equal mass, so that no bin is judged by a handful of studies.
+#: The usual number (Guo et al.); of equal mass, so that no bin is evaluated by a handful of studies.
 NUM_BINS = 15
 
 #: Figures of `measure_calibration`: errors, the lower the better.
@@ -35,7 +35,7 @@ class TemperatureFit:
     """A temperature, and the study probabilities that it gives on patients that it was not fitted on.
 
     Args:
-        temperature: fitted on all studies: the one to use on new films.
+        temperature: fitted on all studies: the one to use on new images.
         part_temperatures: each fitted without one part of the patients.
         probabilities: `(S, 4)`, each study by the temperature that was fitted without its part.
     """
@@ -74,18 +74,18 @@ def temper(probabilities: ArrayLike, temperature: float) -> Floats:
 
 
 def fit_temperature(probabilities: ArrayLike, studies: ArrayLike, labels: ArrayLike) -> float:
-    """The temperature of maximum likelihood: films are tempered as inference does it, then averaged in their studies.
+    """The temperature of maximum likelihood: images are tempered as inference does it, then averaged in their studies.
 
     Args:
-        probabilities: `(F, 4)`, of each film.
-        studies: `(F,)`, number of each film's study, from 0 on.
+        probabilities: `(F, 4)`, of each image.
+        studies: `(F,)`, number of each image's study, from 0 on.
         labels: `(S,)`, of each study.
     """
-    rows, places, wanted = np.asarray(probabilities), np.asarray(studies), np.asarray(labels)
+    rows, study_indices, wanted = np.asarray(probabilities), np.asarray(studies), np.asarray(labels)
 
     def measure_loss(logarithm: float) -> float:
-        said = average_films(temper(rows, np.exp(logarithm)), places)
-        return float(_measure_surprise(said, wanted).mean())
+        predicted = average_images(temper(rows, np.exp(logarithm)), study_indices)
+        return float(_measure_surprise(predicted, wanted).mean())
 
     return float(np.exp(minimize_scalar(measure_loss, bounds=np.log(_BOUNDS), method="bounded").x))
 
@@ -108,14 +108,14 @@ def cross_fit_temperature(
     Raises:
         ValueError: where there are fewer patients than parts.
     """
-    rows, places, wanted = np.asarray(probabilities), np.asarray(studies), np.asarray(labels)
+    rows, study_indices, wanted = np.asarray(probabilities), np.asarray(studies), np.asarray(labels)
     tempered, part_temperatures = np.zeros((len(wanted), rows.shape[1])), []
     for others, part in GroupKFold(num_parts, shuffle=True, random_state=seed).split(wanted, groups=groups):
-        films = np.isin(places, others)
-        renumbered = np.searchsorted(others, places[films])
-        part_temperatures.append(fit_temperature(rows[films], renumbered, wanted[others]))
-        tempered[part] = average_films(temper(rows, part_temperatures[-1]), places)[part]
-    return TemperatureFit(fit_temperature(rows, places, wanted), tuple(part_temperatures), tempered)
+        images = np.isin(study_indices, others)
+        renumbered = np.searchsorted(others, study_indices[images])
+        part_temperatures.append(fit_temperature(rows[images], renumbered, wanted[others]))
+        tempered[part] = average_images(temper(rows, part_temperatures[-1]), study_indices)[part]
+    return TemperatureFit(fit_temperature(rows, study_indices, wanted), tuple(part_temperatures), tempered)
 
 
 def measure_calibration(
@@ -133,16 +133,18 @@ def measure_calibration(
         `ece`, of the most probable class; `class_ece`, mean over the classes; `brier`, squared distance to the label,
         summed over the classes, 0 to 2; `nll`, mean negative log likelihood in nats.
     """
-    said, wanted = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    predicted, wanted = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     weights = np.ones((1, len(wanted))) if counts is None else np.asarray(counts, dtype=np.float64)
-    truth = wanted[:, None] == np.arange(said.shape[1])
-    of_classes = [_measure_error(said[:, c], truth[:, c], weights, num_bins) for c in range(said.shape[1])]
+    ground_truth = wanted[:, None] == np.arange(predicted.shape[1])
+    of_classes = [
+        _measure_error(predicted[:, c], ground_truth[:, c], weights, num_bins) for c in range(predicted.shape[1])
+    ]
     total = weights.sum(axis=1)
     return {
-        ECE: _measure_error(said.max(axis=1), said.argmax(axis=1) == wanted, weights, num_bins),
+        ECE: _measure_error(predicted.max(axis=1), predicted.argmax(axis=1) == wanted, weights, num_bins),
         CLASS_ECE: np.mean(of_classes, axis=0),
-        BRIER: weights @ ((said - truth) ** 2).sum(axis=1) / total,
-        NLL: weights @ _measure_surprise(said, wanted) / total,
+        BRIER: weights @ ((predicted - ground_truth) ** 2).sum(axis=1) / total,
+        NLL: weights @ _measure_surprise(predicted, wanted) / total,
     }
 
 
@@ -166,8 +168,8 @@ def trace_reliability(
     """
     sure, weights = np.asarray(confidences, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     bins = _mark_bins(sure, num_bins)
-    drawn, found = weights @ bins, weights @ (bins * np.asarray(hits)[:, None])
-    right = np.divide(found, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
+    resampled, found = weights @ bins, weights @ (bins * np.asarray(hits)[:, None])
+    right = np.divide(found, resampled, out=np.full_like(resampled, np.nan), where=resampled > 0)
     low, high = np.nanquantile(right[1:] if len(right) > 1 else right, [(1 - level) / 2, (1 + level) / 2], axis=0)
     sizes = bins.sum(axis=0).astype(np.int64)
     return Reliability(sure @ bins / sizes, right[0], low, high, sizes)

@@ -1,4 +1,4 @@
-"""What a clinician asks of the study predictions: can they tell a negative study from any pneumonia, and how often."""
+"""What a clinician asks of the study predictions: can they report a negative study from any pneumonia, and how often."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints
 from scripts.metrics.bootstrap import Interval, ResampledScores, weigh_groups
+from scripts.metrics.ground_truth import GroundTruth
 from scripts.metrics.submission import Predictions
-from scripts.metrics.truth import Truth
 
 NEGATIVE = STUDY_CLASSES[0]
 
@@ -53,7 +53,7 @@ class _Studies:
 
 def measure_clinical_figures(
     predictions: Predictions,
-    truth: Truth,
+    ground_truth: GroundTruth,
     threshold: float | None = None,
     num_resamples: int = 1000,
     seed: int = 0,
@@ -62,7 +62,7 @@ def measure_clinical_figures(
     """AUROC, sensitivity and specificity of negative against any, with bootstrap intervals by patient.
 
     Args:
-        predictions: every study of the truth; one that does not name "negative" has p(negative) = 0.
+        predictions: every study of the ground truth; one that does not name "negative" has p(negative) = 0.
         threshold: the operating point on 1 - p(negative); by default the highest that reaches
             `TARGET_SENSITIVITY` on these studies.
         num_resamples, seed, level: as in `bootstrap_scores`.
@@ -70,11 +70,11 @@ def measure_clinical_figures(
     Returns:
         NaN for what needs both kinds of study where there is one kind only.
     """
-    studies = _collect_studies(predictions, truth)
+    studies = _collect_studies(predictions, ground_truth)
     chosen_for = TARGET_SENSITIVITY if threshold is None else None
     if threshold is None:
         threshold = _choose_threshold(studies, TARGET_SENSITIVITY)
-    weights = weigh_groups(len(truth.groups), num_resamples, seed)
+    weights = weigh_groups(len(ground_truth.groups), num_resamples, seed)
     figures = ResampledScores(_measure(studies, weights, threshold)).summarise(level)
     num_positive = int(studies.positive.sum())
     return ClinicalFigures(
@@ -88,10 +88,10 @@ def measure_clinical_figures(
     )
 
 
-def _collect_studies(predictions: Predictions, truth: Truth) -> _Studies:
-    scores = [1 - predictions.study[study].get(NEGATIVE, 0.0) for study in truth.study_labels]
-    positive = [label != NEGATIVE for label in truth.study_labels.values()]
-    groups = [truth.study_group[study] for study in truth.study_labels]
+def _collect_studies(predictions: Predictions, ground_truth: GroundTruth) -> _Studies:
+    scores = [1 - predictions.study[study].get(NEGATIVE, 0.0) for study in ground_truth.study_labels]
+    positive = [label != NEGATIVE for label in ground_truth.study_labels.values()]
+    groups = [ground_truth.study_group[study] for study in ground_truth.study_labels]
     return _Studies(np.array(scores), np.array(positive), np.array(groups))
 
 
@@ -108,12 +108,12 @@ def _measure(studies: _Studies, weights: Floats, threshold: float) -> dict[str, 
     counts, called = weights[:, studies.groups], studies.scores >= threshold
     return {
         "auroc": measure_auroc(studies.scores, studies.positive, counts),
-        "sensitivity": _share(counts, studies.positive, called),
-        "specificity": _share(counts, ~studies.positive, ~called),
+        "sensitivity": _fraction(counts, studies.positive, called),
+        "specificity": _fraction(counts, ~studies.positive, ~called),
     }
 
 
-def _share(counts: Floats, among: NDArray[np.bool_], which: NDArray[np.bool_]) -> Floats:
+def _fraction(counts: Floats, among: NDArray[np.bool_], which: NDArray[np.bool_]) -> Floats:
     total = counts[:, among].sum(axis=1)
     return np.divide(counts[:, among & which].sum(axis=1), total, out=np.full(len(counts), np.nan), where=total > 0)
 

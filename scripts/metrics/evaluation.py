@@ -1,4 +1,4 @@
-"""The study score inside MONAI's evaluators: what the validation of every epoch is judged by."""
+"""The study score inside MONAI's evaluators: what the validation of every epoch is evaluated by."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from ignite.metrics import Metric
 
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 from scripts.metrics.scores import STUDY_MAP, score_studies
-from scripts.metrics.studies import average_films
+from scripts.metrics.studies import average_images
 
-#: Study id, label and probabilities of one film.
-_Film = tuple[str, int, tuple[float, ...]]
+#: Study id, label and probabilities of one image.
+_Image = tuple[str, int, tuple[float, ...]]
 
 
 class StudyMeanAveragePrecision(Metric):
-    """Mean of the four study average precisions over all films that an evaluator saw, as `score_studies` defines it.
+    """Mean of the four study average precisions over all images that an evaluator saw, as `score_studies` defines it.
 
-    A study's probability is the mean over its films. Films are kept by image id until the end of the epoch, so it does
-    not matter how they fall into batches or processes, and a film that a distributed sampler repeats counts once.
+    A study's probability is the mean over its images. Images are kept by image id until the end of the epoch, so it
+    does not matter how they fall into batches or processes, and an image that a distributed sampler repeats counts
+    once.
 
     Args:
         output_transform: engine output -> `probabilities` (B, 4) after the softmax, `labels` (B,), `study_ids` and
@@ -43,14 +44,14 @@ class StudyMeanAveragePrecision(Metric):
 
     def reset(self) -> None:
         self.scores: dict[str, float] = {}
-        self._films: dict[str, _Film] = {}
+        self._images: dict[str, _Image] = {}
         self._num_unknown = 0
 
     def update(self, output: Sequence[Any]) -> None:
-        """Add the films of one batch.
+        """Add the images of one batch.
 
         Raises:
-            ValueError: where lengths differ, probabilities are none, or a film or study contradicts what was seen.
+            ValueError: where lengths differ, probabilities are none, or an image or study contradicts what was seen.
         """
         probabilities, labels, study_ids, image_ids = output
         rows = _as_probabilities(probabilities)
@@ -62,19 +63,19 @@ class StudyMeanAveragePrecision(Metric):
             if label == UNKNOWN_CLASS:
                 self._num_unknown += 1
             else:
-                _add_film(self._films, str(image), (str(study), label, tuple(row)))
+                _add_image(self._images, str(image), (str(study), label, tuple(row)))
 
     def compute(self) -> float:
-        """The score over every film of every process whose class is known; NaN where films were seen, but none known.
+        """The score over every image of every process whose class is known; NaN where images were seen, but none known.
 
         Raises:
-            ValueError: where there is no film, or the films of one study have different labels.
+            ValueError: where there is no image, or the images of one study have different labels.
         """
-        films = _gather_films(self._films)
-        if not films and self._num_unknown:
+        images = _gather_images(self._images)
+        if not images and self._num_unknown:
             self.scores = dict.fromkeys((STUDY_MAP, *STUDY_CLASSES), float("nan"))
         else:
-            self.scores = score_studies(*average_films_of_studies(films))
+            self.scores = score_studies(*average_images_of_studies(images))
         return self.scores[STUDY_MAP]
 
     def completed(self, engine: Engine, name: str) -> None:
@@ -83,22 +84,22 @@ class StudyMeanAveragePrecision(Metric):
         engine.state.metrics.update({f"{name}_{label}": self.scores[label] for label in STUDY_CLASSES})
 
 
-def average_films_of_studies(films: dict[str, _Film]) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities `(S, 4)` and labels `(S,)` of the studies, sorted by id, from films by image id.
+def average_images_of_studies(images: dict[str, _Image]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities `(S, 4)` and labels `(S,)` of the studies, sorted by id, from images by image id.
 
     Raises:
-        ValueError: where the films of one study have different labels, or there is no film.
+        ValueError: where the images of one study have different labels, or there is no image.
     """
-    if not films:
-        raise ValueError("expected at least one film to score, got none")
+    if not images:
+        raise ValueError("expected at least one image to score, got none")
     # Sorted, because the last bits of a mean depend on its order, and a score must not depend on that of the batches.
-    ordered = [films[image] for image in sorted(films)]
+    ordered = [images[image] for image in sorted(images)]
     labels = {study: label for study, label, _ in ordered}
     contradicting = [study for study, label, _ in ordered if labels[study] != label]
     if contradicting:
         raise ValueError(f"expected one label for study {contradicting[0]}, got several")
-    studies, places = np.unique([study for study, _, _ in ordered], return_inverse=True)
-    means = average_films([row for _, _, row in ordered], places)
+    studies, study_indices = np.unique([study for study, _, _ in ordered], return_inverse=True)
+    means = average_images([row for _, _, row in ordered], study_indices)
     return means, np.array([labels[study] for study in studies.tolist()])
 
 
@@ -115,20 +116,20 @@ def _as_probabilities(values: Any) -> np.ndarray:
     return rows
 
 
-def _add_film(films: dict[str, _Film], image: str, film: _Film) -> None:
-    """Keep a film unless it was seen already: a sampler's padding repeats films."""
-    if films.setdefault(image, film)[:2] != film[:2]:
-        raise ValueError(f"expected one study and one label for image {image}, got several")
+def _add_image(images: dict[str, _Image], image_id: str, image: _Image) -> None:
+    """Keep an image unless it was seen already: a sampler's padding repeats images."""
+    if images.setdefault(image_id, image)[:2] != image[:2]:
+        raise ValueError(f"expected one study and one label for image {image_id}, got several")
 
 
-def _gather_films(films: dict[str, _Film]) -> dict[str, _Film]:
-    """The films of all processes, in every process; the first process that saw a film is believed."""
+def _gather_images(images: dict[str, _Image]) -> dict[str, _Image]:
+    """The images of all processes, in every process; the first process that saw an image is accepted."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return films
-    parts: list[dict[str, _Film]] = [{} for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(parts, films)
-    joined: dict[str, _Film] = {}
+        return images
+    parts: list[dict[str, _Image]] = [{} for _ in range(torch.distributed.get_world_size())]
+    torch.distributed.all_gather_object(parts, images)
+    joined: dict[str, _Image] = {}
     for part in parts:
-        for image, film in part.items():
-            _add_film(joined, image, film)
+        for image_id, image in part.items():
+            _add_image(joined, image_id, image)
     return joined

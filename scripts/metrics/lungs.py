@@ -1,8 +1,8 @@
-"""Found lung boxes against those that were drawn, as a table to read.
+"""Detected lung boxes against those that were drawn, as a table to read.
 
-The CSV has one row a film, with the columns
-    image_id                 the film
-    xmin, ymin, xmax, ymax   the box round both lungs in film pixels; all empty where no lungs were found
+The CSV has one row an image, with the columns
+    image_id                 the image
+    xmin, ymin, xmax, ymax   the box round both lungs in image pixels; all empty where no lungs were found
     score                    confidence of the box; may be empty where there is none
     flags                    words that a reader should know, separated by blanks; may be empty
 """
@@ -19,19 +19,19 @@ from typing import Any
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.labels import LUNG_TABLE_COLUMNS
+from scripts.metrics.ground_truth import name_ground_truth
 from scripts.metrics.localisation import LungFigures, measure_lung_boxes, measure_lung_overlaps
 from scripts.metrics.rows import expect_columns, read_rows
 from scripts.metrics.scores import check_ids
 from scripts.metrics.tabulation import tabulate_intervals
-from scripts.metrics.truth import name_truth
 
-#: So many of the worst films are named: enough to look at, and to see whether they are alike.
+#: So many of the worst images are named: enough to look at, and to see whether they are alike.
 NUM_WORST = 5
 
 
 @dataclass(frozen=True)
-class FoundLungs:
-    """What was found on one film: a box in film pixels or None, its confidence, flags."""
+class DetectedLungs:
+    """What was found on one image: a box in image pixels or None, its confidence, flags."""
 
     box: tuple[float, ...] | None
     score: float
@@ -39,49 +39,56 @@ class FoundLungs:
 
 
 def report_lungs(
-    lungs_csv: str | Path, truth: str | Path, fold: int | None = None, num_resamples: int = 1000, seed: int = 0
+    lungs_csv: str | Path, ground_truth: str | Path, fold: int | None = None, num_resamples: int = 1000, seed: int = 0
 ) -> str:
-    """Compare found lung boxes with the drawn ones of a datalist and tell it in plain text.
+    """Compare detected lung boxes with the drawn ones of a datalist and report it in plain text.
 
-    Every film of the datalist with a drawn box counts, with a label or without: `drawn_lung_box` where a film has this
-    key (its `lung_box` was found then), else `lung_box`. Each needs its row; rows of its other films are left out.
+    Every image of the datalist with an annotated box counts, with a label or without: `annotated_lung_box` where an
+    image has this key (its `lung_box` was found then), else `lung_box`. Each needs its row; rows of its other images
+    are left out.
 
     Args:
         lungs_csv: the found boxes, as this module describes them.
-        truth: a datalist.json.
-        fold: only the films of this fold.
+        ground_truth: a datalist.json.
+        fold: only the images of this fold.
         num_resamples: bootstrap resamples behind each interval.
         seed: of the resamples.
 
     Raises:
         InputError: where a file is not there or not valid, or ids do not fit together.
     """
-    datalist = read_datalist(truth)
-    films = {film["image_id"]: film for film in [*datalist["training"], *datalist["test"]]}
-    drawn = {image: box for image, film in films.items() if (box := _find_drawn_box(film)) and _is_in(film, fold)}
-    if not drawn:
-        found = f"none in {name_truth(truth, fold)}"
-        raise InputError("films with a drawn lung box", found, "check --fold, or prepare with a table of lung boxes")
-    rows = read_found_lungs(lungs_csv)
-    check_ids("image", rows, drawn, frozenset(films))
-    boxes = {image: (row.box, row.score) for image, row in rows.items()}
-    patients = {image: films[image]["patient"] for image in drawn}
-    figures = measure_lung_boxes(boxes, drawn, patients, num_resamples, seed)
-    where = name_truth(truth, fold)
-    counts = f"{len(drawn)} films with a drawn lung box, {len(set(patients.values()))} patients"
+    datalist = read_datalist(ground_truth)
+    images = {image["image_id"]: image for image in [*datalist["training"], *datalist["test"]]}
+    annotated = {
+        image_id: box
+        for image_id, image in images.items()
+        if (box := _find_annotated_box(image)) and _is_in(image, fold)
+    }
+    if not annotated:
+        found = f"none in {name_ground_truth(ground_truth, fold)}"
+        raise InputError(
+            "images with an annotated lung box", found, "check --fold, or prepare with a table of lung boxes"
+        )
+    rows = read_detected_lungs(lungs_csv)
+    check_ids("image", rows, annotated, frozenset(images))
+    boxes = {image_id: (row.box, row.score) for image_id, row in rows.items()}
+    patients = {image_id: images[image_id]["patient"] for image_id in annotated}
+    figures = measure_lung_boxes(boxes, annotated, patients, num_resamples, seed)
+    where = name_ground_truth(ground_truth, fold)
+    counts = f"{len(annotated)} images with an annotated lung box, {len(set(patients.values()))} patients"
     head = f"{Path(lungs_csv).name} against {where}: {counts}"
     drawing = f"95 % intervals from {num_resamples} bootstrap resamples of patients"
     table = _tabulate_figures(figures)
-    return f"{head}\n{drawing}\n\n{table}\n\n{_describe_films(rows, drawn, figures)}"
+    return f"{head}\n{drawing}\n\n{table}\n\n{_describe_images(rows, annotated, figures)}"
 
 
-def read_found_lungs(path: str | Path) -> dict[str, FoundLungs]:
-    """What was found on each film, by image id, in the order of the table.
+def read_detected_lungs(path: str | Path) -> dict[str, DetectedLungs]:
+    """What was found on each image, by image id, in the order of the table.
 
     Raises:
         InputError: naming file and line, where the table is not there, empty, or a row is malformed or repeated.
     """
-    found: dict[str, FoundLungs] = {}
+    found: dict[str, DetectedLungs] = {}
     for where, cells in _read_rows(Path(path)):
         if not cells["image_id"] or cells["image_id"] in found:
             raise InputError("each image id once", f"an empty one or a second row at {where}", "correct the row")
@@ -91,12 +98,13 @@ def read_found_lungs(path: str | Path) -> dict[str, FoundLungs]:
     return found
 
 
-def _find_drawn_box(film: Mapping[str, Any]) -> list[float] | None:
-    return film["drawn_lung_box"] if "drawn_lung_box" in film else film["lung_box"]
+def _find_annotated_box(image: Mapping[str, Any]) -> list[float] | None:
+    # "drawn_lung_box": datalists that were written before version 0.4.0
+    return next(image[key] for key in ("annotated_lung_box", "drawn_lung_box", "lung_box") if key in image)
 
 
-def _is_in(film: Mapping[str, Any], fold: int | None) -> bool:
-    return fold is None or film["fold"] == fold
+def _is_in(image: Mapping[str, Any], fold: int | None) -> bool:
+    return fold is None or image["fold"] == fold
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -106,10 +114,10 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield where, dict(zip(header, map(str.strip, cells), strict=True))
 
 
-def _parse_row(cells: Mapping[str, str], where: str) -> FoundLungs:
+def _parse_row(cells: Mapping[str, str], where: str) -> DetectedLungs:
     edges, flags = [cells[name] for name in LUNG_TABLE_COLUMNS[1:5]], tuple(cells["flags"].split())
     if not any(edges):
-        return FoundLungs(None, 0.0, flags)
+        return DetectedLungs(None, 0.0, flags)
     try:
         xmin, ymin, xmax, ymax, score = (float(cell) for cell in [*edges, cells["score"]])
     except ValueError:
@@ -117,7 +125,7 @@ def _parse_row(cells: Mapping[str, str], where: str) -> FoundLungs:
         raise InputError("four edges and a score, or no edge at all", found, "correct the row") from None
     if not all(map(math.isfinite, (xmin, ymin, xmax, ymax, score))) or xmax <= xmin or ymax <= ymin:
         raise InputError("finite xmin < xmax and ymin < ymax, and a finite score", where, "correct the row")
-    return FoundLungs((xmin, ymin, xmax, ymax), score, flags)
+    return DetectedLungs((xmin, ymin, xmax, ymax), score, flags)
 
 
 def _tabulate_figures(figures: LungFigures) -> str:
@@ -129,16 +137,18 @@ def _tabulate_figures(figures: LungFigures) -> str:
     return tabulate_intervals("lung boxes", rows)
 
 
-def _describe_films(rows: Mapping[str, FoundLungs], drawn: Mapping[str, Sequence[float]], figures: LungFigures) -> str:
-    """Films without box, films with flags, and the films whose box lies worst."""
-    overlaps = measure_lung_overlaps({image: (rows[image].box, rows[image].score) for image in drawn}, drawn)
-    worst = sorted(drawn, key=lambda image: (overlaps[image], image))[:NUM_WORST]
-    flagged = [rows[image].flags for image in drawn if rows[image].flags]
+def _describe_images(
+    rows: Mapping[str, DetectedLungs], annotated: Mapping[str, Sequence[float]], figures: LungFigures
+) -> str:
+    """Images without box, images with flags, and the images whose box lies worst."""
+    overlaps = measure_lung_overlaps({image: (rows[image].box, rows[image].score) for image in annotated}, annotated)
+    worst = sorted(annotated, key=lambda image: (overlaps[image], image))[:NUM_WORST]
+    flagged = [rows[image].flags for image in annotated if rows[image].flags]
     words = Counter(word for flags in flagged for word in set(flags))
     kinds = ", ".join(f"{word} {count}" for word, count in sorted(words.items()))
     lines = [
-        f"films without box: {figures.num_without_box}",
-        f"films flagged: {len(flagged)}" + (f" ({kinds})" if kinds else ""),
+        f"images without box: {figures.num_without_box}",
+        f"images flagged: {len(flagged)}" + (f" ({kinds})" if kinds else ""),
         "smallest IoU: " + ", ".join(f"{image} {overlaps[image]:.3f}" for image in worst),
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Detections and truths of one class on many films, as arrays, and their average precision at one overlap or ten."""
+"""Detections and references of one class on many images, as arrays, and their average precision at one overlap or ten."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ IOU_THRESHOLDS: tuple[float, ...] = tuple((50 + 5 * step) / 100 for step in rang
 
 @dataclass(frozen=True)
 class PooledBoxes:
-    """Detections and truths of F films, pooled; owners are places among the films.
+    """Detections and references of F images, pooled; owners are places among the images.
 
     Args:
         confidences, boxes, owners: `(D,)`, `(D, 4)`, `(D,)`.
-        truth_boxes, truth_owners: `(T, 4)`, `(T,)`.
-        groups: `(F,)`, number of each film's patient.
-        num_groups: patients, also those without a film.
+        reference_boxes, reference_owners: `(T, 4)`, `(T,)`.
+        groups: `(F,)`, number of each image's patient.
+        num_groups: patients, also those without an image.
     """
 
     confidences: Floats
     boxes: Boxes
     owners: Ints
-    truth_boxes: Boxes
-    truth_owners: Ints
+    reference_boxes: Boxes
+    reference_owners: Ints
     groups: Ints
     num_groups: int
 
     def rank(self, iou_threshold: float) -> RankedDetections:
         """The detections with hits at an overlap."""
         hits = self.match(iou_threshold)
-        truths = np.bincount(self.groups[self.truth_owners], minlength=self.num_groups)
-        return rank_detections(self.confidences, hits, self.groups[self.owners], truths)
+        references = np.bincount(self.groups[self.reference_owners], minlength=self.num_groups)
+        return rank_detections(self.confidences, hits, self.groups[self.owners], references)
 
     def match(self, iou_threshold: float) -> NDArray[np.bool_]:
         """Whether each detection is right at an overlap, `(D,)`."""
         return match_detections(
-            self.confidences, self.boxes, self.owners, self.truth_boxes, self.truth_owners, iou_threshold
+            self.confidences, self.boxes, self.owners, self.reference_boxes, self.reference_owners, iou_threshold
         )
 
     @cached_property
-    def num_films(self) -> Ints:
-        """Films of each patient, `(G,)`."""
+    def num_images(self) -> Ints:
+        """Images of each patient, `(G,)`."""
         return np.bincount(self.groups, minlength=self.num_groups)
 
-    def draw_weights(self, num_resamples: int, seed: int) -> Floats:
+    def sample_weights(self, num_resamples: int, seed: int) -> Floats:
         """Weights `(1 + R, G)`: all patients once, then each resample."""
         return weigh_groups(self.num_groups, num_resamples, seed)
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from scripts.labels import NONE, OPACITY
 from scripts.metrics.bootstrap import Interval, resample_scores
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
+from scripts.metrics.ground_truth import GroundTruth, name_ground_truth, read_ground_truth
 from scripts.metrics.localisation import (
-    FALSE_POSITIVES_PER_FILM,
+    FALSE_POSITIVES_PER_IMAGE,
     LocalisationFigures,
     measure_opacity_boxes,
 )
@@ -17,32 +18,31 @@ from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
 from scripts.metrics.submission import Predictions, read_submission
 from scripts.metrics.tabulation import (
     align_columns,
+    evaluate_difference,
     format_interval,
     format_number,
-    judge_difference,
     tabulate_intervals,
 )
-from scripts.metrics.truth import Truth, name_truth, read_truth
 
 _TITLES = {STUDY_MAP: "study mAP (4 classes)", CHALLENGE_MAP: "challenge mAP (6)"}
 
 
 def report_score(
     submission: str | Path,
-    truth: str | Path,
+    ground_truth: str | Path,
     fold: int | Sequence[int] | None = None,
     against: str | Path | None = None,
     num_resamples: int = 1000,
     threshold: float | None = None,
     seed: int = 0,
 ) -> str:
-    """Score a submission and tell it in plain text: precisions, clinical figures, boxes, differences to another.
+    """Score a submission and report it in plain text: precisions, clinical figures, boxes, differences to another.
 
     Args:
         submission: CSV in the challenge's format.
-        truth: a datalist.json, or a folder with the challenge's tables.
-        fold: only the films of this fold of the datalist, or of these; what is said of the others is left out.
-        against: another submission of the same films, for paired differences.
+        ground_truth: a datalist.json, or a folder with the challenge's tables.
+        fold: only the images of this fold of the datalist, or of these; what is said of the others is left out.
+        against: another submission of the same images, for paired differences.
         num_resamples: bootstrap resamples behind each interval.
         threshold: operating point on 1 - p(negative); chosen on these studies by default, and the table says so.
         seed: of the resamples.
@@ -50,56 +50,56 @@ def report_score(
     Raises:
         InputError: where a file is not there or not valid, or ids do not fit together.
     """
-    films, predictions = read_truth(truth, fold), read_submission(submission)
-    resampled = resample_scores(predictions, films, num_resamples, seed)
+    images, predictions = read_ground_truth(ground_truth, fold), read_submission(submission)
+    resampled = resample_scores(predictions, images, num_resamples, seed)
     scores = resampled.summarise()
-    figures = measure_clinical_figures(predictions, films, threshold, num_resamples, seed)
+    figures = measure_clinical_figures(predictions, images, threshold, num_resamples, seed)
     blocks = [
-        _describe_task(Path(submission), Path(truth), fold, films, predictions, num_resamples),
-        _tabulate_scores(scores, films),
+        _describe_task(Path(submission), Path(ground_truth), fold, images, predictions, num_resamples),
+        _tabulate_scores(scores, images),
         _tabulate_figures(figures),
     ]
-    if _count_opacities(predictions, films):
-        blocks.append(_tabulate_boxes(measure_opacity_boxes(predictions, films, num_resamples, seed)))
+    if _count_opacities(predictions, images):
+        blocks.append(_tabulate_boxes(measure_opacity_boxes(predictions, images, num_resamples, seed)))
     if against is not None:
-        other = resample_scores(read_submission(against), films, num_resamples, seed)
+        other = resample_scores(read_submission(against), images, num_resamples, seed)
         blocks.append(_tabulate_differences((resampled - other).summarise(), other.summarise(), Path(against)))
     return "\n\n".join(blocks)
 
 
 def _describe_task(
     submission: Path,
-    truth: Path,
+    ground_truth: Path,
     fold: int | Sequence[int] | None,
-    films: Truth,
+    known: GroundTruth,
     predictions: Predictions,
     num_resamples: int,
 ) -> str:
-    patients = "patients not known" if films.patients is None else f"{len(films.groups)} patients"
-    where = name_truth(truth, fold)
-    drawn = "studies, because this truth knows no patients" if films.patients is None else "patients"
+    patients = "patients not known" if known.patients is None else f"{len(known.groups)} patients"
+    where = name_ground_truth(ground_truth, fold)
+    resampled = "studies, because this ground truth knows no patients" if known.patients is None else "patients"
     lines = [
         f"{submission.name} against {where}: "
-        f"{len(films.study_labels)} studies, {len(films.image_boxes)} images, {patients}",
-        f"PASCAL VOC 2010, IoU > 0.5; 95 % intervals from {num_resamples} bootstrap resamples of {drawn}",
+        f"{len(known.study_labels)} studies, {len(known.image_boxes)} images, {patients}",
+        f"PASCAL VOC 2010, IoU > 0.5; 95 % intervals from {num_resamples} bootstrap resamples of {resampled}",
     ]
-    studies = len(films.unscored_studies & predictions.study.keys())
-    images = len(films.unscored_images & predictions.image.keys())
+    studies = len(known.unscored_studies & predictions.study.keys())
+    images = len(known.unscored_images & predictions.image.keys())
     if studies or images:
         lines.append(f"left out, because another fold or without a label: {studies} studies and {images} images")
     return "\n".join(lines)
 
 
-def _tabulate_scores(scores: Mapping[str, Interval], films: Truth) -> str:
-    counts = _count_truths(films)
+def _tabulate_scores(scores: Mapping[str, Interval], images: GroundTruth) -> str:
+    counts = _count_references(images)
     rows = [
         (_name(name), format_number(scores[name].value), format_interval(scores[name]), counts.get(name, ""))
         for name in SCORES
     ]
-    lines = [align_columns(("average precision", "value", "95 % interval", "truths"), rows)]
+    lines = [align_columns(("average precision", "value", "95 % interval", "references"), rows)]
     missing = [name for name, count in counts.items() if count == "0"]
     if missing:
-        lines.append(f"Without a truth here, left out of the means: {', '.join(missing)}.")
+        lines.append(f"Without a reference here, left out of the means: {', '.join(missing)}.")
     return "\n".join(lines)
 
 
@@ -107,9 +107,9 @@ def _name(score: str) -> str:
     return _TITLES.get(score, score)
 
 
-def _count_truths(films: Truth) -> dict[str, str]:
-    labels = list(films.study_labels.values())
-    boxes = [len(boxes) for boxes in films.image_boxes.values()]
+def _count_references(images: GroundTruth) -> dict[str, str]:
+    labels = list(images.study_labels.values())
+    boxes = [len(boxes) for boxes in images.image_boxes.values()]
     counts = {name: labels.count(name) for name in SCORES[:4]} | {OPACITY: sum(boxes), NONE: boxes.count(0)}
     return {name: str(count) for name, count in counts.items()}
 
@@ -125,9 +125,9 @@ def _tabulate_figures(figures: ClinicalFigures) -> str:
     return f"{table}\n{point}\n{figures.num_positive} positive and {figures.num_negative} negative studies"
 
 
-def _count_opacities(predictions: Predictions, films: Truth) -> int:
-    """Opacity boxes on the films that are scored."""
-    return sum(name == OPACITY for image in films.image_boxes for name, _, _ in predictions.image[image])
+def _count_opacities(predictions: Predictions, images: GroundTruth) -> int:
+    """Opacity boxes on the images that are scored."""
+    return sum(name == OPACITY for image in images.image_boxes for name, _, _ in predictions.image[image])
 
 
 def _tabulate_boxes(figures: LocalisationFigures) -> str:
@@ -135,7 +135,7 @@ def _tabulate_boxes(figures: LocalisationFigures) -> str:
         "AP at IoU > .5": figures.ap50,
         "AP at IoU > .50 to .95": figures.ap50_95,
         "mean IoU of those found": figures.mean_iou,
-        f"recall at {FALSE_POSITIVES_PER_FILM:g} false a film": figures.recall,
+        f"recall at {FALSE_POSITIVES_PER_IMAGE:g} false an image": figures.recall,
     }
     return tabulate_intervals("opacity boxes", rows)
 
@@ -147,7 +147,7 @@ def _tabulate_differences(differences: Mapping[str, Interval], others: Mapping[s
             format_number(others[name].value),
             format_number(differences[name].value, "+.4f"),
             format_interval(differences[name], "+.4f"),
-            judge_difference(differences[name]),
+            evaluate_difference(differences[name]),
         )
         for name in SCORES
     ]

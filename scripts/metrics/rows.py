@@ -1,4 +1,4 @@
-"""Rows of the tables that are scored or joined: whatever is wrong with one is told by file and line."""
+"""Rows of the tables that are scored or joined: whatever is wrong with one is reported by file and line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def read_rows(
         table: what it is, for the message where there is none.
         advice: what to do then.
         check_header: raises where the first line is not as it should be.
-        naming_first: whether a row is told by its first cell, an id, as well.
+        naming_first: whether a row is reported by its first cell, an id, as well.
 
     Raises:
         InputError: where the file is not there or no table, or a row has another number of cells than the first line.

@@ -1,4 +1,4 @@
-"""How unsure the networks are of a film or study, and what is gained by handing the most unsure ones to a person.
+"""How unsure the networks are of an image or study, and what is gained by handing the most unsure ones to a person.
 
 Sources: predictive entropy and mutual information, Lakshminarayanan et al. 2017, arXiv:1612.01474, and Gal et al. 2017,
 arXiv:1703.02910 (active learning); the risk-coverage curve and its area, Geifman and El-Yaniv 2017, arXiv:1705.08500.
@@ -17,34 +17,36 @@ ENTROPY, MUTUAL_INFORMATION, LEAST_CONFIDENCE = "entropy", "mutual_information",
 
 
 def score_uncertainty(probabilities: ArrayLike) -> dict[str, Floats]:
-    """Three measures of how unsure M members (seeds, folds' models, views) are; of one film or of many.
+    """Three measures of how unsure M members (seeds, folds' models, views) are; of one image or of many.
 
     Args:
-        probabilities: `(M, ..., C)`, what each member says: `(M, C)` of one film, `(M, N, C)` of N.
+        probabilities: `(M, ..., C)`, what each member says: `(M, C)` of one image, `(M, N, C)` of N.
 
     Returns:
         `entropy` of the members' mean and `mutual_information`, how much of it is their disagreement (0 with one
         member), both in nats; `least_confidence`, 1 - the mean's highest probability. Each `(...)`: a number for one
-        film, `(N,)` for N.
+        image, `(N,)` for N.
 
     Raises:
         ValueError: where there is no member, or a row does not sum to 1.
     """
-    said = np.asarray(probabilities, dtype=np.float64)
-    if said.ndim < 2 or not len(said):
-        raise ValueError(f"expected probabilities (M, ..., C) of at least one member, got {said.shape}")
+    predicted = np.asarray(probabilities, dtype=np.float64)
+    if predicted.ndim < 2 or not len(predicted):
+        raise ValueError(f"expected probabilities (M, ..., C) of at least one member, got {predicted.shape}")
     # Half precision rounds each of the four by up to 2 ** -9; NaN is no row of probabilities either.
-    if not (said >= 0).all() or not (np.abs(said.sum(axis=-1) - 1) < 2e-2).all():
+    if not (predicted >= 0).all() or not (np.abs(predicted.sum(axis=-1) - 1) < 2e-2).all():
         raise ValueError("expected probabilities that sum to 1, got others; apply the softmax first")
-    mean = said.mean(axis=0)
+    mean = predicted.mean(axis=0)
     entropy = entr(mean).sum(axis=-1)
     # Rounding may leave a disagreement just below zero.
-    disagreement = np.clip(entropy - entr(said).sum(axis=-1).mean(axis=0), 0, None) if len(said) > 1 else 0 * entropy
+    disagreement = (
+        np.clip(entropy - entr(predicted).sum(axis=-1).mean(axis=0), 0, None) if len(predicted) > 1 else 0 * entropy
+    )
     return {ENTROPY: entropy, MUTUAL_INFORMATION: disagreement, LEAST_CONFIDENCE: 1 - mean.max(axis=-1)}
 
 
 def trace_risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> Floats:
-    """Share of wrong answers `(S,)` among the 1, 2 ... S surest studies; equal ones are taken as in a random order.
+    """Fraction of wrong answers `(S,)` among the 1, 2 ... S surest studies; equal ones are taken as in a random order.
 
     Args:
         uncertainty: `(S,)`, high where a study would be handed to a person first.
@@ -66,15 +68,15 @@ def measure_risk_area(uncertainty: ArrayLike, wrong: ArrayLike, counts: ArrayLik
     """
     unsure, errors = np.asarray(uncertainty), np.asarray(wrong)
     rows = np.ones((1, len(errors))) if counts is None else np.asarray(counts)
-    drawn = (np.repeat(np.arange(len(errors)), row.astype(np.int64)) for row in rows)
-    return np.array([trace_risk_coverage(unsure[studies], errors[studies]).mean() for studies in drawn])
+    resampled = (np.repeat(np.arange(len(errors)), row.astype(np.int64)) for row in rows)
+    return np.array([trace_risk_coverage(unsure[studies], errors[studies]).mean() for studies in resampled])
 
 
 def keep_surest(uncertainty: ArrayLike, coverage: float) -> NDArray[np.bool_]:
-    """The surest share of the studies, at least one, as a mask `(S,)`; of equal ones the first are kept.
+    """The surest fraction of the studies, at least one, as a mask `(S,)`; of equal ones the first are kept.
 
     Raises:
-        ValueError: where the share is not in (0, 1].
+        ValueError: where the fraction is not in (0, 1].
     """
     if not 0 < coverage <= 1:
         raise ValueError(f"expected a coverage above 0, and 1 at most, got {coverage}")

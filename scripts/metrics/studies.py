@@ -14,27 +14,27 @@ from scripts.metrics.clinical import measure_auroc
 from scripts.metrics.pooling import average_by_weights
 from scripts.metrics.scores import STUDY_MAP, measure_scores
 
-#: Names of the scores of `JudgedStudies`: negative against any, and whether the most probable class is the label.
+#: Names of the scores of `EvaluatedStudies`: negative against any, and whether the most probable class is the label.
 AUROC, ACCURACY = "auroc", "accuracy"
 
 NEGATIVE = STUDY_CLASSES.index("negative")
 
 
-def average_films(probabilities: ArrayLike, studies: ArrayLike) -> Floats:
-    """Mean `(S, 4)` over the films of each study.
+def average_images(probabilities: ArrayLike, studies: ArrayLike) -> Floats:
+    """Mean `(S, 4)` over the images of each study.
 
     Args:
-        probabilities: `(F, 4)`, of each film.
-        studies: `(F,)`, number of each film's study; each of the S numbers from 0 on has a film.
+        probabilities: `(F, 4)`, of each image.
+        studies: `(F,)`, number of each image's study; each of the S numbers from 0 on has an image.
     """
-    rows, places = np.asarray(probabilities, dtype=np.float64), np.asarray(studies)
-    sums = np.zeros((int(places.max()) + 1, rows.shape[1]))
-    np.add.at(sums, places, rows)
-    return sums / np.bincount(places)[:, None]
+    rows, study_indices = np.asarray(probabilities, dtype=np.float64), np.asarray(studies)
+    sums = np.zeros((int(study_indices.max()) + 1, rows.shape[1]))
+    np.add.at(sums, study_indices, rows)
+    return sums / np.bincount(study_indices)[:, None]
 
 
 @dataclass(frozen=True)
-class JudgedStudies:
+class EvaluatedStudies:
     """S studies, what was said of them and what they are.
 
     Args:
@@ -62,12 +62,12 @@ class JudgedStudies:
         """Studies of each class, `(4,)`."""
         return np.bincount(self.labels, minlength=len(STUDY_CLASSES))
 
-    def keep(self, kept: ArrayLike) -> JudgedStudies:
+    def keep(self, kept: ArrayLike) -> EvaluatedStudies:
         """The studies that a mask `(S,)` marks; the patients are numbered as before."""
         mask = np.asarray(kept, dtype=bool)
         return replace(self, probabilities=self.probabilities[mask], labels=self.labels[mask], groups=self.groups[mask])
 
-    def draw_weights(self, num_resamples: int, seed: int = 0) -> Floats:
+    def sample_weights(self, num_resamples: int, seed: int = 0) -> Floats:
         """How often each patient counts, `(1 + R, G)`: once, then as each resample draws it."""
         return weigh_groups(self.num_groups, num_resamples, seed)
 
@@ -84,11 +84,11 @@ class JudgedStudies:
         """Study mAP `(R,)` under each row of weights `(R, G)`."""
         ranking = dict.fromkeys(SCORED_CLASSES) | {
             name: rank_detections(
-                self.probabilities[:, place],
-                self.labels == place,
+                self.probabilities[:, index],
+                self.labels == index,
                 self.groups,
-                np.bincount(self.groups[self.labels == place], minlength=self.num_groups),
+                np.bincount(self.groups[self.labels == index], minlength=self.num_groups),
             )
-            for place, name in enumerate(STUDY_CLASSES)
+            for index, name in enumerate(STUDY_CLASSES)
         }
         return measure_scores(ranking, weights)[STUDY_MAP]

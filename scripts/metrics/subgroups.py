@@ -1,4 +1,4 @@
-"""Whether a part of the studies scores otherwise than the rest, told only where there are enough of both."""
+"""Whether a part of the studies scores otherwise than the rest, reported only where there are enough of both."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.bootstrap import Interval, ResampledScores
 from scripts.metrics.scores import STUDY_MAP
-from scripts.metrics.studies import AUROC, NEGATIVE, JudgedStudies
+from scripts.metrics.studies import AUROC, NEGATIVE, EvaluatedStudies
 
 #: Below these an interval is so wide, and so wrong, that a number would only be remembered without it.
 MIN_STUDIES, MIN_OF_CLASS = 30, 5
@@ -46,14 +46,14 @@ class Subgroup:
 
 
 def measure_subgroups(
-    studies: JudgedStudies, traits: Mapping[str, Sequence[str]], weights: Floats, level: float = 0.95
+    studies: EvaluatedStudies, traits: Mapping[str, Sequence[str]], weights: Floats, level: float = 0.95
 ) -> list[Subgroup]:
-    """Every subgroup of every trait that tells the studies apart, in order of its trait and name.
+    """Every subgroup of every trait that reports the studies apart, in order of its trait and name.
 
     Args:
         studies: S studies.
         traits: for each trait the name of each study's subgroup, S of them.
-        weights: `(1 + R, G)`, as `JudgedStudies.draw_weights` gives them.
+        weights: `(1 + R, G)`, as `EvaluatedStudies.sample_weights` gives them.
         level: of the intervals.
     """
     return [
@@ -108,7 +108,7 @@ def _name_range(values: Floats) -> str:
 
 
 def _measure_subgroup(
-    studies: JudgedStudies, trait: str, name: str, inside: ArrayLike, weights: Floats, level: float
+    studies: EvaluatedStudies, trait: str, name: str, inside: ArrayLike, weights: Floats, level: float
 ) -> Subgroup:
     mask = np.asarray(inside, dtype=bool)
     part, rest = _measure_side(studies.keep(mask), weights), _measure_side(studies.keep(~mask), weights)
@@ -123,7 +123,7 @@ def _measure_subgroup(
     )
 
 
-def _measure_side(studies: JudgedStudies, weights: Floats) -> dict[str, Floats]:
+def _measure_side(studies: EvaluatedStudies, weights: Floats) -> dict[str, Floats]:
     """Those of the measures `(1 + R,)` for which there are enough studies."""
     if not any(has_enough(studies).values()):
         return {}
@@ -131,8 +131,8 @@ def _measure_side(studies: JudgedStudies, weights: Floats) -> dict[str, Floats]:
     return {measure: scores[measure] for measure, enough in has_enough(studies).items() if enough}
 
 
-def has_enough(studies: JudgedStudies) -> dict[str, bool]:
-    """Whether there are `MIN_STUDIES`, and `MIN_OF_CLASS` of every class that a measure tells apart."""
+def has_enough(studies: EvaluatedStudies) -> dict[str, bool]:
+    """Whether there are `MIN_STUDIES`, and `MIN_OF_CLASS` of every class that a measure reports apart."""
     of_class = studies.num_of_class
     smallest = {STUDY_MAP: of_class.min(), AUROC: min(of_class[NEGATIVE], len(studies) - of_class[NEGATIVE])}
     return {measure: len(studies) >= MIN_STUDIES and bool(smallest[measure] >= MIN_OF_CLASS) for measure in MEASURES}

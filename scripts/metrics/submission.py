@@ -15,7 +15,7 @@ HEADER: tuple[str, str] = ("id", "PredictionString")
 
 Box = tuple[float, float, float, float]
 
-#: Class, confidence, box (xmin, ymin, xmax, ymax in film pixels; the unit box for "none").
+#: Class, confidence, box (xmin, ymin, xmax, ymax in image pixels; the unit box for "none").
 Detection = tuple[str, float, Box]
 
 
@@ -33,7 +33,7 @@ class Predictions:
 
 
 def read_submission(path: str | Path) -> Predictions:
-    """A submission in the challenge's format, every row checked; compare its ids with a truth by scoring it.
+    """A submission in the challenge's format, every row checked; compare its ids with a reference by scoring it.
 
     Rows: `<study>_study` with `class confidence 0 0 1 1` for one to four study classes, and `<image>_image` with any
     number of `opacity confidence xmin ymin xmax ymax` and at most one `none confidence 0 0 1 1`.
@@ -54,7 +54,7 @@ def read_submission(path: str | Path) -> Predictions:
         else:
             expected = f"an id ending in {STUDY_SUFFIX} or {IMAGE_SUFFIX}"
             raise InputError(expected, f"another one at {where}", "correct it")
-    _refuse_half(path, study, image)
+    _reject_half(path, study, image)
     return Predictions(
         {name.removesuffix(STUDY_SUFFIX): confidences for name, confidences in study.items()},
         {name.removesuffix(IMAGE_SUFFIX): detections for name, detections in image.items()},
@@ -110,7 +110,7 @@ def _parse_detection(words: Sequence[str], classes: Sequence[str], where: str) -
     return name, confidence, box
 
 
-def _refuse_half(path: Path, study: Mapping[str, object], image: Mapping[str, object]) -> None:
+def _reject_half(path: Path, study: Mapping[str, object], image: Mapping[str, object]) -> None:
     for kind, rows in (("study", study), ("image", image)):
         if not rows:
             found = f"no {kind} row in {path.name}"

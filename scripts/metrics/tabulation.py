@@ -25,7 +25,7 @@ def format_interval(interval: Interval, style: str = ".4f") -> str:
     return "" if np.isnan(interval.low) else f"{interval.low:{style}} to {interval.high:{style}}"
 
 
-def judge_difference(difference: Interval) -> str:
+def evaluate_difference(difference: Interval) -> str:
     """Whether zero lies outside a difference's interval, and on which side."""
     if difference.low > 0:
         return "better"

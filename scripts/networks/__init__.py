@@ -1,13 +1,13 @@
 """The three networks: study classifier with its mask decoder (or several as one), lung and opacity detector."""
 
-from scripts.networks.classifier import ARTICLE_MASK_WIDTHS, SLIM_MASK_WIDTHS, MaskDecoder, StudyClassifier
+from scripts.networks.classifier import SEVENTEENTH_PLACE_MASK_WIDTHS, SLIM_MASK_WIDTHS, MaskDecoder, StudyClassifier
 from scripts.networks.coarse import CoarseMaskClassifier
 from scripts.networks.ensemble import StudyEnsemble
 from scripts.networks.lungs import LungDetector
 from scripts.networks.opacities import OpacityDetector
 
 __all__ = [
-    "ARTICLE_MASK_WIDTHS",
+    "SEVENTEENTH_PLACE_MASK_WIDTHS",
     "SLIM_MASK_WIDTHS",
     "CoarseMaskClassifier",
     "LungDetector",

@@ -12,11 +12,11 @@ from torch import nn
 from scripts.labels import STUDY_CLASSES
 from scripts.networks.encoders import build_encoder, check_input_shape
 
-#: Decoder widths of the article, on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
-ARTICLE_MASK_WIDTHS: tuple[int, ...] = (768, 512, 256, 256, 128)
+#: Decoder widths of the 17th-place solution, on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
+SEVENTEENTH_PLACE_MASK_WIDTHS: tuple[int, ...] = (768, 512, 256, 256, 128)
 
 #: Decoder widths that suit EfficientNetV2-B0 on two CPU cores: a training step costs 3 % more than without a decoder
-#: (22.2 against 21.5 ms a film of 160 px); with 128-64-32-32-32 it is 33 % (28.6 ms).
+#: (22.2 against 21.5 ms an image of 160 px); with 128-64-32-32-32 it is 33 % (28.6 ms).
 SLIM_MASK_WIDTHS: tuple[int, ...] = (64, 32, 16, 16, 16)
 
 
@@ -49,11 +49,11 @@ class MaskDecoder(nn.Sequential):
 
 
 class StudyClassifier(nn.Module):
-    """Classifies a film into the four study classes and, with a decoder, marks its opacities.
+    """Classifies an image into the four study classes and, with a decoder, marks its opacities.
 
     Args:
         encoder: name of a timm model whose last map has stride 32, EfficientNetV2 by default.
-        in_channels: channels of the film.
+        in_channels: channels of the image.
         num_classes: study classes.
         mask_widths: widths of the mask decoder; empty or None: no decoder.
         weights: encoder weights: None (random), a local .pt or .safetensors file, or "hub" (timm's, online).

@@ -1,4 +1,4 @@
-"""The article's first form of the auxiliary mask: drawn from the second-last map, in cells of 16 pixels."""
+"""The 17th-place solution's first form of the auxiliary mask: drawn from the second-last map, in cells of 16 pixels."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scripts.labels import STUDY_CLASSES
 from scripts.networks.classifier import StudyClassifier
 from scripts.networks.encoders import check_input_shape
 
-#: Stride of the second-last map: 32 x 32 cells at the article's 512 pixels.
+#: Stride of the second-last map: 32 x 32 cells at the 17th-place solution's 512 pixels.
 STRIDE = 16
 
 
 class CoarseMaskClassifier(StudyClassifier):
     """A `StudyClassifier` whose mask is one logit for each cell of 16 x 16 pixels, by two 3 x 3 convolutions.
 
-    The mask comes at the film's resolution all the same, each logit repeated over its cell: so everything that reads a
+    The mask comes at the image's resolution all the same, each logit repeated over its cell: so everything that reads a
     mask reads this one, and binary cross entropy against the full mask is that against the mask averaged over the
     cells, because it is linear in its target.
 

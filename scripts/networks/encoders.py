@@ -20,7 +20,7 @@ def build_encoder(name: str, in_channels: int, weights: str | Path | None, optio
 
     Args:
         name: a timm model whose last map has stride 32.
-        in_channels: channels of the film.
+        in_channels: channels of the image.
         weights: None (random), a local .pt or .safetensors file, or "hub" (timm's, online).
         options: further arguments of `timm.create_model`; a transformer wants `img_size`, height and width in pixels.
 
@@ -39,7 +39,7 @@ def build_feature_encoder(
     """A timm model that gives the last map of each stride: (B, in_channels, H, W) -> list of (B, C, H / s, W / s).
 
     Args and raises as `build_encoder`, and where an encoder has no maps of these strides; `strides` are powers of 2 up
-    to 32. `feature_info.channels()` tells the C.
+    to 32. `feature_info.channels()` reports the C.
     """
     # counted from the last map, of stride 32: some encoders begin with a map of stride 2, some with one of stride 4
     places = tuple(stride.bit_length() - 7 for stride in strides)

@@ -67,13 +67,13 @@ class OpacityDetector(RetinaNetDetector):
         anchors_in_cells: heights and widths of the anchors of every map, in its cells.
         num_candidates: anchors of each map and shape that ATSS considers for a box (Zhang et al. 2020,
             arXiv:1912.02424).
-        samples_per_image, positive_share: anchors that the classification loss takes of a film, the hardest negatives
-            among them.
-        min_score, max_overlap, max_boxes: what is kept of a film: boxes from this score on, of two that overlap more
+        samples_per_image, positive_fraction: anchors that the classification loss takes of an image, the hardest
+            negatives among them.
+        min_score, max_overlap, max_boxes: what is kept of an image: boxes from this score on, of two that overlap more
             the better one, so many at most.
 
     Shape:
-        images (B, in_channels, H, W) in [0, 1] and, in training, targets, for each film a dictionary of "boxes" (N, 4)
+        images (B, in_channels, H, W) in [0, 1] and, in training, targets, for each image a dictionary of "boxes" (N, 4)
         and "labels" (N,), zeros -> in training {"classification": scalar, "box_regression": scalar}, both losses;
         in evaluation a list of {"boxes": (M, 4), "labels": (M,), "scores": (M,)}, best first.
     """
@@ -88,7 +88,7 @@ class OpacityDetector(RetinaNetDetector):
         anchors_in_cells: Sequence[Sequence[float]] = ANCHORS_IN_CELLS,
         num_candidates: int = 4,
         samples_per_image: int = 64,
-        positive_share: float = 0.5,
+        positive_fraction: float = 0.5,
         min_score: float = 0.02,
         max_overlap: float = 0.45,
         max_boxes: int = 12,
@@ -107,7 +107,7 @@ class OpacityDetector(RetinaNetDetector):
         self.set_target_keys(box_key="boxes", label_key="labels")
         self.pred_score_key = "scores"
         self.set_atss_matcher(num_candidates=num_candidates)
-        self.set_hard_negative_sampler(samples_per_image, positive_share, min_neg=16, pool_size=10)
+        self.set_hard_negative_sampler(samples_per_image, positive_fraction, min_neg=16, pool_size=10)
         # the loss of overlaps is what the score's threshold on overlaps asks for
         self.set_box_regression_loss(BoxGIoULoss(reduction="mean"), encode_gt=False, decode_pred=True)
         self.set_box_selector_parameters(min_score, nms_thresh=max_overlap, detections_per_img=max_boxes)

@@ -1,4 +1,4 @@
-"""Pictures of findings: the mask as an 8-bit PNG, and the film with mask, boxes and classes drawn on it."""
+"""Pictures of findings: the mask as an 8-bit PNG, and the image with mask, boxes and classes drawn on it."""
 
 from __future__ import annotations
 
@@ -11,65 +11,65 @@ from scipy import ndimage
 
 from scripts.files import replace_file
 from scripts.labels import STUDY_CLASSES
-from scripts.outputs.records import RESEARCH_USE, FilmFindings
+from scripts.outputs.records import RESEARCH_USE, ImageFindings
 
 OPACITY_COLOUR, CROP_COLOUR = (255, 176, 0), (100, 143, 255)
 TEXT_COLOUR, REMARK_COLOUR = (255, 255, 255), (170, 170, 170)
 
-#: Films are shown at least this wide, so that the caption can be read.
+#: Images are shown at least this wide, so that the caption can be read.
 SMALLEST_WIDTH = 512
-#: From this width on, letters and lines grow with the film.
+#: From this width on, letters and lines grow with the image.
 LARGE_WIDTH = 1024
 CAPTION_HEIGHT = 62
 
 
 def write_mask(mask: NDArray[np.uint8], path: str | Path) -> None:
-    """Write a mask `(H, W)` of zeros and ones as an 8-bit PNG of 0 and 255, in the film's own pixels."""
+    """Write a mask `(H, W)` of zeros and ones as an 8-bit PNG of 0 and 255, in the image's own pixels."""
     _save(Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255), Path(path))
 
 
-def draw_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], film: FilmFindings, path: str | Path) -> None:
+def draw_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: ImageFindings, path: str | Path) -> None:
     """Write what `paint_overlay` paints as a PNG."""
-    _save(Image.fromarray(paint_overlay(pixels, mask, film)), Path(path))
+    _save(Image.fromarray(paint_overlay(pixels, mask, image)), Path(path))
 
 
-def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], film: FilmFindings) -> NDArray[np.uint8]:
-    """Paint what was found on a film, and what the network saw of it, as RGB `(height, width, 3)`.
+def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: ImageFindings) -> NDArray[np.uint8]:
+    """Paint what was found on an image, and what the network saw of it, as RGB `(height, width, 3)`.
 
     Args:
-        pixels: the film `(H, W)` in [0, 1].
+        pixels: the image `(H, W)` in [0, 1].
         mask: `(H, W)` of zeros and ones.
-        film: its findings; boxes in film pixels.
+        image: its findings; boxes in image pixels.
     """
     height, width = pixels.shape
     scale = max(1.0, SMALLEST_WIDTH / width)
     size = (round(width * scale), round(height * scale))
-    # letters and lines of a large film are as large, for who sees it as a whole, as those of one of this width
+    # letters and lines of a large image are as large, for who sees it as a whole, as those of one of this width
     letter = max(1.0, size[0] / LARGE_WIDTH)
     picture = _tint(_resize(pixels, size), _resize(mask.astype(np.float32), size) >= 0.5, round(2 * letter))
     canvas = Image.new("RGB", (size[0], size[1] + round(CAPTION_HEIGHT * letter)))
     canvas.paste(Image.fromarray(picture), (0, 0))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=round(13 * letter))
-    draw.rectangle([edge * scale for edge in film.crop_box], outline=CROP_COLOUR, width=round(letter))
-    for box, score in zip(film.boxes, film.scores, strict=True):
+    draw.rectangle([edge * scale for edge in image.crop_box], outline=CROP_COLOUR, width=round(letter))
+    for box, score in zip(image.boxes, image.scores, strict=True):
         xmin, ymin, xmax, ymax = (edge * scale for edge in box)
         draw.rectangle([xmin, ymin, xmax, ymax], outline=OPACITY_COLOUR, width=round(2 * letter))
         draw.text((xmin + 4 * letter, ymin + 3 * letter), f"{score:.2f}", fill=OPACITY_COLOUR, font=font)
-    for number, (line, colour) in enumerate(_list_captions(film)):
+    for number, (line, colour) in enumerate(_list_captions(image)):
         draw.text((8 * letter, size[1] + (4 + 18 * number) * letter), line, fill=colour, font=font)
     return np.asarray(canvas)
 
 
-def _list_captions(film: FilmFindings) -> list[tuple[str, tuple[int, int, int]]]:
+def _list_captions(image: ImageFindings) -> list[tuple[str, tuple[int, int, int]]]:
     return [
-        (_describe_classes(film), TEXT_COLOUR),
+        (_describe_classes(image), TEXT_COLOUR),
         ("orange: suspected opacity   blue: seen by the network", REMARK_COLOUR),
         (RESEARCH_USE, REMARK_COLOUR),
     ]
 
 
-def _describe_classes(film: FilmFindings) -> str:
-    return "   ".join(f"{name} {film.probabilities[name]:.2f}" for name in STUDY_CLASSES)
+def _describe_classes(image: ImageFindings) -> str:
+    return "   ".join(f"{name} {image.probabilities[name]:.2f}" for name in STUDY_CLASSES)
 
 
 def _resize(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -78,7 +78,7 @@ def _resize(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 
 
 def _tint(pixels: NDArray[np.float32], mask: NDArray[np.bool_], line: int) -> NDArray[np.uint8]:
-    """Grey film -> RGB with the mask's outline, `line` pixels wide, and a faint wash: the film stays readable."""
+    """Grey image -> RGB with the mask's outline, `line` pixels wide, and a faint wash: the image stays readable."""
     picture = np.repeat(np.clip(pixels, 0, 1)[..., None] * 255, 3, axis=2)
     outline = ndimage.binary_dilation(mask, iterations=line) & ~mask
     picture[mask] = 0.82 * picture[mask] + 0.18 * np.array(OPACITY_COLOUR)

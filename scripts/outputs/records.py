@@ -1,4 +1,4 @@
-"""One film's findings with its ids: what every output is made from."""
+"""One image's findings with its ids: what every output is made from."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 #: What every output that a person may take for a report says.
 RESEARCH_USE = "Research use only. Not a medical device."
 
-#: A person is shown the boxes from this score on: on fold 0 they find 53 % of the opacities, 1.1 wrong ones a film.
+#: A person is shown the boxes from this score on: on fold 0 they find 53 % of the opacities, 1.1 wrong ones an image.
 #: Tables, JSON and submission keep all: an average precision counts the faint ones too.
 MIN_SHOWN_SCORE = 0.5
 
 
 @dataclass(frozen=True)
-class FilmFindings:
-    """What was found on a film.
+class ImageFindings:
+    """What was found on an image.
 
     Args:
         image_id, study_id: ids of the datalist, never a patient's.
-        probabilities: class -> probability of this film alone.
-        boxes: `[xmin, ymin, xmax, ymax]` in film pixels, best first.
+        probabilities: class -> probability of this image alone.
+        boxes: `[xmin, ymin, xmax, ymax]` in image pixels, best first.
         scores: a confidence for each box.
-        none: confidence that the film shows no opacity, by this film alone.
-        crop_box: what the network saw, film pixels.
-        flags: what a reader should know, such as "whole_film".
+        none: confidence that the image shows no opacity, by this image alone.
+        crop_box: what the network saw, image pixels.
+        flags: what a reader should know, such as "whole_image".
         none_weight: weight of the probability of negative in `none`; the rest is 1 - the best score.
     """
 
@@ -39,14 +39,14 @@ class FilmFindings:
     flags: tuple[str, ...] = ()
     none_weight: float = 1.0
 
-    def keep_shown(self) -> FilmFindings:
+    def keep_shown(self) -> ImageFindings:
         """The findings as a person is shown them: without the boxes that are less sure than `MIN_SHOWN_SCORE`."""
-        kept = [place for place, score in enumerate(self.scores) if score >= MIN_SHOWN_SCORE]
-        boxes = tuple(self.boxes[place] for place in kept)
-        return replace(self, boxes=boxes, scores=tuple(self.scores[place] for place in kept))
+        kept = [index for index, score in enumerate(self.scores) if score >= MIN_SHOWN_SCORE]
+        boxes = tuple(self.boxes[index] for index in kept)
+        return replace(self, boxes=boxes, scores=tuple(self.scores[index] for index in kept))
 
     @classmethod
-    def from_result(cls, image_id: str, study_id: str, result: Mapping[str, Any]) -> FilmFindings:
+    def from_result(cls, image_id: str, study_id: str, result: Mapping[str, Any]) -> ImageFindings:
         """From the `result` that `scripts.findings.LogitsToFindingsd` leaves."""
         return cls(
             image_id=image_id,

@@ -1,4 +1,4 @@
-"""Many films on one picture, for the eye: where lungs were found, beside where they were drawn."""
+"""Many images on one picture, for the eye: where lungs were found, beside where they were drawn."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from PIL import Image, ImageDraw, ImageFont
 from scripts.files import replace_file
 from scripts.radiographs import read_radiograph
 
-FOUND_COLOUR, DRAWN_COLOUR = (255, 176, 0), (100, 143, 255)
+DETECTED_COLOUR, ANNOTATED_COLOUR = (255, 176, 0), (100, 143, 255)
 _MARGIN, _CAPTION = 4, 16
 
 
 @dataclass(frozen=True)
 class LungCase:
-    """A film with its lung boxes.
+    """An image with its lung boxes.
 
     Args:
-        path: the film.
-        drawn, found: boxes in film pixels, or None.
+        path: the image.
+        annotated, found: boxes in image pixels, or None.
         caption: a few words.
     """
 
     path: Path
-    drawn: Sequence[float] | None
+    annotated: Sequence[float] | None
     found: Sequence[float] | None
     caption: str
 
 
 def draw_lung_sheet(cases: Sequence[LungCase], path: str | Path, columns: int = 6, size: int = 240) -> None:
-    """Draw films in rows, each as a square of `size` pixels: blue the box that was drawn, orange the one found.
+    """Draw images in rows, each as a square of `size` pixels: blue the box that was drawn, orange the one found.
 
-    A sheet shows the films themselves: of patients' films it is as confidential as they are.
+    A sheet shows the images themselves: of patients' images it is as confidential as they are.
     """
     rows, step = -(-len(cases) // columns), size + _MARGIN
     sheet = Image.new("RGB", (columns * step + _MARGIN, rows * (step + _CAPTION) + _MARGIN))
@@ -52,7 +52,7 @@ def _draw_case(case: LungCase, size: int) -> Image.Image:
     picture = Image.fromarray((pixels * 255).astype("uint8")).resize((size, size)).convert("RGB")
     pen = ImageDraw.Draw(picture)
     across, along = size / pixels.shape[1], size / pixels.shape[0]
-    for box, colour in ((case.drawn, DRAWN_COLOUR), (case.found, FOUND_COLOUR)):
+    for box, colour in ((case.annotated, ANNOTATED_COLOUR), (case.found, DETECTED_COLOUR)):
         if box is not None:
             xmin, ymin, xmax, ymax = box
             pen.rectangle([xmin * across, ymin * along, xmax * across, ymax * along], outline=colour, width=2)

@@ -1,4 +1,4 @@
-"""The challenge's submission: `id,PredictionString`, a row for each study and each film."""
+"""The challenge's submission: `id,PredictionString`, a row for each study and each image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scripts.files import write_csv
 from scripts.labels import IMAGE_SUFFIX, NONE, OPACITY, STUDY_SUFFIX, UNIT_BOX
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 from scripts.outputs.tables import average_studies
 
 Detection = tuple[str, float, Sequence[float]]
@@ -18,15 +18,15 @@ def format_prediction_string(detections: Iterable[Detection]) -> str:
     return " ".join(_format_detection(*detection) for detection in detections)
 
 
-def write_submission(films: Sequence[FilmFindings], path: str | Path) -> None:
-    """Write the submission: every study with all four classes, every film with its boxes and `none`.
+def write_submission(images: Sequence[ImageFindings], path: str | Path) -> None:
+    """Write the submission: every study with all four classes, every image with its boxes and `none`.
 
-    A film's `none` is the probability that its whole study is negative, blended with 1 - its own best box by the
-    film's `none_weight`.
+    An image's `none` is the probability that its whole study is negative, blended with 1 - its own best box by the
+    image's `none_weight`.
     """
-    studies = average_studies(films)
+    studies = average_studies(images)
     rows = [(f"{study}{STUDY_SUFFIX}", _describe_study(probabilities)) for study, probabilities in studies.items()]
-    rows += [(f"{film.image_id}{IMAGE_SUFFIX}", _describe_film(film, studies[film.study_id])) for film in films]
+    rows += [(f"{image.image_id}{IMAGE_SUFFIX}", _describe_image(image, studies[image.study_id])) for image in images]
     write_csv(path, ["id", "PredictionString"], rows)
 
 
@@ -34,10 +34,10 @@ def _describe_study(probabilities: Mapping[str, float]) -> str:
     return format_prediction_string((name, value, UNIT_BOX) for name, value in probabilities.items())
 
 
-def _describe_film(film: FilmFindings, study: Mapping[str, float]) -> str:
-    boxes = [(OPACITY, score, box) for box, score in zip(film.boxes, film.scores, strict=True)]
-    without_boxes = 1 - max(film.scores, default=0.0)
-    none = film.none_weight * study["negative"] + (1 - film.none_weight) * without_boxes
+def _describe_image(image: ImageFindings, study: Mapping[str, float]) -> str:
+    boxes = [(OPACITY, score, box) for box, score in zip(image.boxes, image.scores, strict=True)]
+    without_boxes = 1 - max(image.scores, default=0.0)
+    none = image.none_weight * study["negative"] + (1 - image.none_weight) * without_boxes
     return format_prediction_string([*boxes, (NONE, none, UNIT_BOX)])
 
 

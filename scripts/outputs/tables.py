@@ -1,4 +1,4 @@
-"""Tables for people and programs: one row a film, one row a study, and both as JSON."""
+"""Tables for people and programs: one row an image, one row a study, and both as JSON."""
 
 from __future__ import annotations
 
@@ -13,69 +13,70 @@ import pandas as pd
 from scripts.errors import InputError
 from scripts.files import write_csv, write_text
 from scripts.labels import STUDY_CLASSES
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 
 
-def average_studies(films: Sequence[FilmFindings]) -> dict[str, dict[str, float]]:
-    """Study id -> class -> probability: the mean over the films of the study, in order of first appearance."""
-    rows = pd.DataFrame([{"study_id": film.study_id, **film.probabilities} for film in films])
+def average_studies(images: Sequence[ImageFindings]) -> dict[str, dict[str, float]]:
+    """Study id -> class -> probability: the mean over the images of the study, in order of first appearance."""
+    rows = pd.DataFrame([{"study_id": image.study_id, **image.probabilities} for image in images])
     if rows.empty:
         return {}
     means = rows.groupby("study_id", sort=False)[list(STUDY_CLASSES)].mean()
     return {str(study): {str(name): float(value) for name, value in row.items()} for study, row in means.iterrows()}
 
 
-def write_tables(films: Sequence[FilmFindings], folder: str | Path) -> None:
-    """Write `films.csv`, `studies.csv` and `predictions.json` into a folder; `num_boxes` counts the shown ones."""
-    folder, studies = Path(folder), average_studies(films)
-    counts = pd.Series([film.study_id for film in films]).value_counts()
+def write_tables(images: Sequence[ImageFindings], folder: str | Path) -> None:
+    """Write `images.csv`, `studies.csv` and `predictions.json` into a folder; `num_boxes` counts the shown ones."""
+    folder, studies = Path(folder), average_studies(images)
+    counts = pd.Series([image.study_id for image in images]).value_counts()
     write_csv(
-        folder / "films.csv",
+        folder / "images.csv",
         ["image_id", "study_id", *STUDY_CLASSES, "none", "num_boxes", "flags"],
-        [_list_film(film) for film in films],
+        [_list_image(image) for image in images],
     )
     write_csv(
         folder / "studies.csv",
-        ["study_id", *STUDY_CLASSES, "num_films"],
+        ["study_id", *STUDY_CLASSES, "num_images"],
         [[study, *_pick(row), int(counts[study])] for study, row in studies.items()],
     )
-    content = {"classes": list(STUDY_CLASSES), "studies": studies, "films": [asdict(film) for film in films]}
+    content = {"classes": list(STUDY_CLASSES), "studies": studies, "images": [asdict(image) for image in images]}
     write_text(folder / "predictions.json", json.dumps(content, indent=1) + "\n")
 
 
-def read_predictions(path: str | Path) -> list[FilmFindings]:
-    """The films of a predictions.json that `write_tables` wrote.
+def read_predictions(path: str | Path) -> list[ImageFindings]:
+    """The images of a predictions.json that `write_tables` wrote.
 
     Raises:
-        InputError: where it is absent or something else, or holds a film twice.
+        InputError: where it is absent or something else, or holds an image twice.
     """
     path = Path(path)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["films"]
-        films = [_read_film(row) for row in rows]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = content["images" if "images" in content else "films"]  # "films": before version 0.4.0
+        images = [_read_image(row) for row in rows]
     except OSError as error:
         raise InputError("a predictions.json", f"none at {path} ({error.strerror})", "check the path") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        expected = "films with image_id, probabilities and scores between 0 and 1"
+        expected = "images with image_id, probabilities and scores between 0 and 1"
         raise InputError(expected, f"another content in {path.name}", "write it again by inference") from None
-    num_films = len({film.image_id for film in films})
-    if num_films < len(films) or not films:
-        found = f"{len(films)} rows of {num_films} films in {path.name}"
-        raise InputError("films, each once", found, "write it again by inference")
-    return films
+    num_images = len({image.image_id for image in images})
+    if num_images < len(images) or not images:
+        found = f"{len(images)} rows of {num_images} images in {path.name}"
+        raise InputError("images, each once", found, "write it again by inference")
+    return images
 
 
-def _read_film(row: Mapping[str, Any]) -> FilmFindings:
-    film = FilmFindings.from_result(str(row["image_id"]), str(row["study_id"]), row)
-    confidences = [*(film.probabilities[name] for name in STUDY_CLASSES), *film.scores]
+def _read_image(row: Mapping[str, Any]) -> ImageFindings:
+    image = ImageFindings.from_result(str(row["image_id"]), str(row["study_id"]), row)
+    confidences = [*(image.probabilities[name] for name in STUDY_CLASSES), *image.scores]
     if not all(0 <= value <= 1 for value in confidences):
         raise ValueError(f"expected confidences between 0 and 1, got {confidences}")
-    return film
+    return image
 
 
-def _list_film(film: FilmFindings) -> list[object]:
-    figures = [*_pick(film.probabilities), _round(film.none), len(film.keep_shown().boxes)]
-    return [film.image_id, film.study_id, *figures, " ".join(film.flags)]
+def _list_image(image: ImageFindings) -> list[object]:
+    figures = [*_pick(image.probabilities), _round(image.none), len(image.keep_shown().boxes)]
+    return [image.image_id, image.study_id, *figures, " ".join(image.flags)]
 
 
 def _pick(probabilities: Mapping[str, float]) -> list[float]:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 
-from scripts.errors import REFUSED_COLUMNS, REFUSED_FILE, InputError
+from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
 from scripts.files import add_rows, compute_sha256, write_text
 from scripts.outputs.pictures import draw_overlay, write_mask
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 from scripts.outputs.submission import write_submission
 from scripts.outputs.tables import write_tables
 from scripts.processes import gather_items, is_first_process
@@ -25,16 +25,16 @@ DONE = "done.json"
 
 
 class FindingsWriter:
-    """Writes masks and overlays film by film, then the tables and the submission, and last a record that all is there.
+    """Writes masks and overlays image by image, then the tables and the submission, and last a record that all is there.
 
     Args:
-        output_dir: where everything goes: masks/, overlays/, films.csv, studies.csv, predictions.json, submission.csv,
+        output_dir: where everything goes: masks/, overlays/, images.csv, studies.csv, predictions.json, submission.csv,
             done.json, and with `dicom_results` also dicom/.
-        overlays: how many films get an overlay; -1: all.
+        overlays: how many images get an overlay; -1: all.
         weights: file of the weights that were used, or one for each network by name, for the record; a network that is
             the mean of several has a mapping of its own.
         reader_options: options of `read_radiograph`, as the loading transform has them.
-        dicom_results: also write the findings as DICOM objects, a folder for each film (`scripts.outputs.dicom`);
+        dicom_results: also write the findings as DICOM objects, a folder for each image (`scripts.outputs.dicom`);
             the words true and false stand for themselves, which is how MONAI's command line hands them over.
         version: of the bundle, for those objects.
         operating_point: `{"threshold": ..., "option": ...}` on 1 - the probability of negative, for their report;
@@ -44,9 +44,9 @@ class FindingsWriter:
         InputError: where DICOM results are asked for without weights or version, or the operating point is malformed,
             or `dicom_results` is something else.
 
-    The engine's output is a list of items with "pred", the mask `(W, H)` in the film's frame, x first as MONAI's own
-    writers take it, and "result"; its batch is a list too, of items with `image_id`, `study_id` and `path`. A film that
-    is out of scope by its result gets a row of refused.csv, and no other.
+    The engine's output is a list of items with "pred", the mask `(W, H)` in the image's frame, x first as MONAI's own
+    writers take it, and "result"; its batch is a list too, of items with `image_id`, `study_id` and `path`. An image
+    that is out of scope by its result gets a row of rejected.csv, and no other.
     """
 
     def __init__(
@@ -65,57 +65,57 @@ class FindingsWriter:
         self.reader_options = reader_options or {}
         wanted = _read_switch(dicom_results)
         self.write_dicom = _plan_dicom_results(version, weights, operating_point) if wanted else None
-        self.films: dict[str, FilmFindings] = {}
+        self.images: dict[str, ImageFindings] = {}
         self.paths: dict[str, str] = {}
-        self.refused: dict[str, list[str]] = {}
+        self.rejected: dict[str, list[str]] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_films)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_images)
         engine.add_event_handler(Events.COMPLETED, self._write_tables)
 
     def _start(self, engine: Engine) -> None:
-        self.films, self.paths, self.refused = {}, {}, {}
+        self.images, self.paths, self.rejected = {}, {}, {}
         (self.output_dir / DONE).unlink(missing_ok=True)
 
-    def _write_films(self, engine: Engine) -> None:
+    def _write_images(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
-            film = FilmFindings.from_result(item["image_id"], item["study_id"], output["result"])
-            check_file_name(f"{film.image_id}.png")
+            image = ImageFindings.from_result(item["image_id"], item["study_id"], output["result"])
+            check_file_name(f"{image.image_id}.png")
             if why := output["result"].get("out_of_scope"):
-                self.refused[film.image_id] = [film.image_id, film.study_id, "out_of_scope", str(item["path"]), why]
+                self.rejected[image.image_id] = [image.image_id, image.study_id, "out_of_scope", str(item["path"]), why]
                 continue
-            self.films[film.image_id], self.paths[film.image_id] = film, str(item["path"])
-            self._write_pictures(film, np.asarray(output["pred"]).T, item["path"])
+            self.images[image.image_id], self.paths[image.image_id] = image, str(item["path"])
+            self._write_pictures(image, np.asarray(output["pred"]).T, item["path"])
 
-    def _write_pictures(self, film: FilmFindings, mask: np.ndarray, path: str) -> None:
-        write_mask(mask, self.output_dir / "masks" / f"{film.image_id}.png")
-        if self.overlays < 0 or len(self.films) <= self.overlays:
+    def _write_pictures(self, image: ImageFindings, mask: np.ndarray, path: str) -> None:
+        write_mask(mask, self.output_dir / "masks" / f"{image.image_id}.png")
+        if self.overlays < 0 or len(self.images) <= self.overlays:
             pixels = read_radiograph(path, **self.reader_options).pixels[0]
-            draw_overlay(pixels, mask, film.keep_shown(), self.output_dir / "overlays" / f"{film.image_id}.png")
+            draw_overlay(pixels, mask, image.keep_shown(), self.output_dir / "overlays" / f"{image.image_id}.png")
 
     def _write_tables(self, engine: Engine) -> None:
-        self.films, self.paths = gather_items(self.films), gather_items(self.paths)
-        self.refused = gather_items(self.refused)
+        self.images, self.paths = gather_items(self.images), gather_items(self.paths)
+        self.rejected = gather_items(self.rejected)
         if not is_first_process():
             return
-        films = list(self.films.values())
-        if self.refused:
-            add_rows(self.output_dir / REFUSED_FILE, REFUSED_COLUMNS, self.refused.values())
-        write_tables(films, self.output_dir)
-        write_submission(films, self.output_dir / "submission.csv")
+        images = list(self.images.values())
+        if self.rejected:
+            add_rows(self.output_dir / REJECTED_FILE, REJECTED_COLUMNS, self.rejected.values())
+        write_tables(images, self.output_dir)
+        write_submission(images, self.output_dir / "submission.csv")
         record: dict[str, Any] = {
-            "films": len(films),
-            "refused_out_of_scope": len(self.refused),
-            "studies": len({film.study_id for film in films}),
+            "images": len(images),
+            "rejected_out_of_scope": len(self.rejected),
+            "studies": len({image.study_id for image in images}),
             "weights_sha256": _hash_weights(self.weights),
         }
         if self.write_dicom:
             hashes = record["weights_sha256"]
-            counts = self.write_dicom(films, self.paths, self.output_dir, hashes, self.reader_options)
+            counts = self.write_dicom(images, self.paths, self.output_dir, hashes, self.reader_options)
             record["dicom_results"] = counts
         write_text(self.output_dir / DONE, json.dumps(record, indent=1) + "\n")
-        logging.getLogger(__name__).info("wrote the findings of %d films to %s", len(films), self.output_dir)
+        logging.getLogger(__name__).info("wrote the findings of %d images to %s", len(images), self.output_dir)
 
 
 def _plan_dicom_results(
@@ -151,7 +151,7 @@ def _hash_weights(weights: str | Path | Mapping[str, str | Path] | None) -> Any:
 
 
 def check_file_name(name: str) -> None:
-    """Refuse an image's name that would lead into another folder.
+    """Reject an image's name that would lead into another folder.
 
     Raises:
         InputError: where it does.

@@ -1,17 +1,18 @@
-"""The only reader: one DICOM radiograph -> `(1, H, W)` float32 in [0, 1] and facts that identify nobody.
+"""The only reader: one DICOM radiograph -> `(1, H, W)` float32 in [0, 1] and metadata that identify nobody.
 
 `read_radiograph` reads in the calling process, `read_radiographs` in child processes with memory and time limits,
 `LoadRadiographd` stands at the head of every transform chain. Importing this package loads numpy and pydicom only:
-the children that decode untrusted films start from it, so MONAI and torch come in when `LoadRadiographd` is first used.
+the children that decode untrusted images start from it, so MONAI and torch come in when `LoadRadiographd` is first
+used.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scripts.radiographs.facts import FLAGS, Radiograph, RadiographFacts
 from scripts.radiographs.grayscale import Display, LookupTable, Window
-from scripts.radiographs.reading import read_film_display, read_film_facts, read_radiograph
+from scripts.radiographs.image_metadata import FLAGS, ImageMetadata, Radiograph
+from scripts.radiographs.reading import read_image_display, read_image_metadata, read_radiograph
 from scripts.radiographs.workers import IsolatedReader, read_radiographs
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ __all__ = [
     "LoadRadiographd",
     "LookupTable",
     "Radiograph",
-    "RadiographFacts",
+    "ImageMetadata",
     "Window",
-    "read_film_display",
-    "read_film_facts",
+    "read_image_display",
+    "read_image_metadata",
     "read_radiograph",
     "read_radiographs",
 ]

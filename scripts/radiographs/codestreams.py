@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from importlib.util import find_spec
 
-from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.rejection import Rejection
 from scripts.radiographs.structure import NATIVE_SYNTAXES
 
 _JPEG_BASELINE, _JPEG_EXTENDED = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"
 RLE = "1.2.840.10008.1.2.5"
-#: pydicom's plugins by transfer syntax, and what must be importable for each. One plugin a syntax, so that a film has
+#: pydicom's plugins by transfer syntax, and what must be importable for each. One plugin a syntax, so that an image has
 #: the same pixels wherever it is read: pydicom would go on to another decoder in silence.
 PLUGINS: dict[str, tuple[str, str]] = {
     _JPEG_BASELINE: ("pillow", "PIL"),
@@ -40,26 +40,26 @@ def is_supported(transfer_syntax: str) -> bool:
 
 
 def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns: int) -> None:
-    """Refuse a codestream that would inflate to something else than the header declares.
+    """Reject a codestream that would inflate to something else than the header declares.
 
     Raises:
-        Refusal: bad_geometry, too_large, decode_error, or unsupported_syntax for 12-bit JPEG Extended.
+        Rejection: bad_geometry, too_large, decode_error, or unsupported_syntax for 12-bit JPEG Extended.
     """
     if transfer_syntax == RLE:
         # A run of 128 bytes is 2 bytes of RLE, so what is longer than the picture holds more than the picture.
         if len(codestream) > 64 + 4 * rows * columns:
-            raise Refusal("too_large", "the RLE data is longer than twice the picture")
+            raise Rejection("too_large", "the RLE data is longer than twice the picture")
         return
     measure = _measure_jpeg_2000 if transfer_syntax in _JPEG_2000 else _measure_jpeg
     try:
         height, width, samples, bits = measure(codestream)
     except (struct.error, IndexError):
-        raise Refusal("decode_error", "the compressed picture ends inside its header") from None
+        raise Rejection("decode_error", "the compressed picture ends inside its header") from None
     if (height, width, samples) != (rows, columns, 1):
         found = f"{height} x {width} with {samples} samples"
-        raise Refusal("bad_geometry", f"the compressed picture has {found}, the header {rows} x {columns} with 1")
+        raise Rejection("bad_geometry", f"the compressed picture has {found}, the header {rows} x {columns} with 1")
     if transfer_syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and bits != 8:
-        raise Refusal("unsupported_syntax", f"no decoder reads {bits}-bit JPEG Extended")
+        raise Rejection("unsupported_syntax", f"no decoder reads {bits}-bit JPEG Extended")
 
 
 def _is_installed(module: str) -> bool:
@@ -76,14 +76,14 @@ def _measure_jpeg(codestream: bytes) -> tuple[int, int, int, int]:
             return height, width, samples, bits
         fill = marker == 0xFF
         position += 1 if fill else 2 + struct.unpack_from(">H", codestream, position + 2)[0]
-    raise Refusal("decode_error", "the compressed picture has no frame header")
+    raise Rejection("decode_error", "the compressed picture has no frame header")
 
 
 def _measure_jpeg_2000(codestream: bytes) -> tuple[int, int, int, int]:
     """Height, width, samples and bits of a JPEG 2000 picture (ITU-T T.800 A.5.1), with or without its file format."""
     start = codestream.find(b"\xff\x4f\xff\x51", 0, 4096)
     if start < 0:
-        raise Refusal("decode_error", "the compressed picture has no frame header")
+        raise Rejection("decode_error", "the compressed picture has no frame header")
     right, lower, left, upper = struct.unpack_from(">IIII", codestream, start + 8)
     samples, bits = struct.unpack_from(">HB", codestream, start + 40)
     return lower - upper, right - left, samples, (bits & 0x7F) + 1

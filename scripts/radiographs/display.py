@@ -1,4 +1,4 @@
-"""How a film wants its stored values shown, read from its header."""
+"""How an image wants its stored values shown, read from its header."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from scripts.radiographs.decoding import sign_values
 from scripts.radiographs.gates import Picture
 from scripts.radiographs.grayscale import Display, LookupTable, Window
 from scripts.radiographs.header import Header
-from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.rejection import Rejection
 
 
 def read_display(header: Header, picture: Picture) -> tuple[Display, list[str]]:
-    """The film's display, and flags.
+    """The image's display, and flags.
 
     The photometric interpretation alone decides on the inversion. Presentation LUT Shape repeats it (PS3.3
     C.8.11.3.1.2: INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2), so it never inverts a second time; where it says
-    otherwise, the film is flagged "presentation_lut".
+    otherwise, the image is flagged "presentation_lut".
 
     Raises:
-        Refusal: bad_lookup.
+        Rejection: bad_lookup.
     """
     inverted, shape = picture.photometric == "MONOCHROME1", header.word("PresentationLUTShape")
     slope, intercept = _read_rescale(header)
@@ -37,7 +37,7 @@ def read_display(header: Header, picture: Picture) -> tuple[Display, list[str]]:
 def _read_rescale(header: Header) -> tuple[float, float]:
     slope = _read_number(header, "RescaleSlope", 1.0)
     if slope == 0:
-        raise Refusal("bad_lookup", "the rescale slope is 0")
+        raise Rejection("bad_lookup", "the rescale slope is 0")
     return slope, _read_number(header, "RescaleIntercept", 0.0)
 
 
@@ -46,7 +46,7 @@ def _read_number(header: Header, keyword: str, default: float) -> float:
         return default
     numbers = header.numbers(keyword)
     if not numbers:
-        raise Refusal("bad_lookup", f"{keyword} is not a finite number")
+        raise Rejection("bad_lookup", f"{keyword} is not a finite number")
     return numbers[0]
 
 
@@ -75,11 +75,11 @@ def _read_table(header: Header, keyword: str, signed: bool) -> LookupTable | Non
         return None
     descriptor = item.numbers("LUTDescriptor")
     if len(descriptor) != 3 or not 8 <= descriptor[2] <= 16:
-        raise Refusal("bad_lookup", f"the descriptor of {keyword} is not three numbers with 8 to 16 bits")
+        raise Rejection("bad_lookup", f"the descriptor of {keyword} is not three numbers with 8 to 16 bits")
     count, first = int(descriptor[0]) % 65536 or 65536, int(descriptor[1])
     entries = _read_entries(item, count)
     if len(entries) != count:
-        raise Refusal("bad_lookup", f"{keyword} declares {count} entries and holds {len(entries)}")
+        raise Rejection("bad_lookup", f"{keyword} declares {count} entries and holds {len(entries)}")
     # The VR of the first input, US or SS, is ambiguous, and often wrong.
     first = (first + 32768) % 65536 - 32768 if signed else first % 65536
     return LookupTable(first, entries.astype(np.float64), int(descriptor[2]))

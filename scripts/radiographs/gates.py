@@ -1,7 +1,7 @@
 """The gates between a sound file and its decoder: what object it is, what its picture is like, whom it shows.
 
-Each gate is a plain function that returns nothing or raises a `Refusal`. Details name what this program knows (numbers
-and words of DICOM's lists), never a text of the file.
+Each gate is a plain function that returns nothing or raises a `Rejection`. Details name what this program knows
+(numbers and words of DICOM's lists), never a text of the file.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scripts.radiographs.codestreams import check_codestream, is_supported
-from scripts.radiographs.facts import LATERAL_VIEWS, PROJECTIONS, UNSAID_MODALITIES, RadiographFacts
 from scripts.radiographs.header import Header
-from scripts.radiographs.refusal import Refusal
-from scripts.radiographs.structure import FilmBytes
+from scripts.radiographs.image_metadata import LATERAL_VIEWS, PROJECTIONS, UNSAID_MODALITIES, ImageMetadata
+from scripts.radiographs.rejection import Rejection
+from scripts.radiographs.structure import ImageBytes
 
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -50,91 +50,92 @@ def check_object(header: Header, accept_secondary_capture: bool) -> None:
     """CR or DX for presentation; Secondary Capture by option.
 
     Raises:
-        Refusal: unsupported_sop, or out_of_scope for DX For Processing.
+        Rejection: unsupported_sop, or out_of_scope for DX For Processing.
     """
     sop_class = header.word("SOPClassUID")
     if sop_class == DIGITAL_XRAY_FOR_PROCESSING or header.word("PresentationIntentType") == "FOR PROCESSING":
-        raise Refusal("out_of_scope", "the film is stored for processing, not for presentation")
+        raise Rejection("out_of_scope", "the image is stored for processing, not for presentation")
     if sop_class == SECONDARY_CAPTURE and not accept_secondary_capture:
-        raise Refusal("unsupported_sop", "Secondary Capture is read by option only")
+        raise Rejection("unsupported_sop", "Secondary Capture is read by option only")
     if sop_class not in (COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, SECONDARY_CAPTURE):
-        raise Refusal("unsupported_sop", "another SOP class")
+        raise Rejection("unsupported_sop", "another SOP class")
 
 
-def check_picture(header: Header, film: FilmBytes) -> Picture:
+def check_picture(header: Header, image: ImageBytes) -> Picture:
     """The picture's description, free of contradictions.
 
     Raises:
-        Refusal: no_pixels, not_gray, multiframe or bad_geometry.
+        Rejection: no_pixels, not_gray, multiframe or bad_geometry.
     """
-    if film.pixels is None:
-        raise Refusal("no_pixels", "no Pixel Data element")
+    if image.pixels is None:
+        raise Rejection("no_pixels", "no Pixel Data element")
     photometric = header.word("PhotometricInterpretation")
     if header.integer("SamplesPerPixel") != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise Refusal("not_gray", "another photometric interpretation or number of samples")
+        raise Rejection("not_gray", "another photometric interpretation or number of samples")
     if header.words("NumberOfFrames") and header.integer("NumberOfFrames") != 1:
-        raise Refusal("multiframe", "the number of frames is not 1")
+        raise Rejection("multiframe", "the number of frames is not 1")
     return _check_bits(header, *_check_size(header), photometric)
 
 
 def _check_size(header: Header) -> tuple[int, int]:
     rows, columns = header.integer("Rows") or 0, header.integer("Columns") or 0
     if not (MIN_SIDE <= rows <= MAX_SIDE and MIN_SIDE <= columns <= MAX_SIDE):
-        raise Refusal("bad_geometry", f"{rows} rows and {columns} columns, {MIN_SIDE} to {MAX_SIDE} are read")
+        raise Rejection("bad_geometry", f"{rows} rows and {columns} columns, {MIN_SIDE} to {MAX_SIDE} are read")
     return rows, columns
 
 
 def _check_bits(header: Header, rows: int, columns: int, photometric: str) -> Picture:
     allocated, stored = header.integer("BitsAllocated") or 0, header.integer("BitsStored") or 0
     if allocated not in (8, 16) or not 8 <= stored <= allocated:
-        raise Refusal("bad_geometry", f"{stored} bits stored in {allocated}, 8 to 16 in 8 or 16 are read")
+        raise Rejection("bad_geometry", f"{stored} bits stored in {allocated}, 8 to 16 in 8 or 16 are read")
     if header.integer("HighBit") not in (None, stored - 1):
-        raise Refusal("bad_geometry", f"the high bit is not {stored - 1}")
+        raise Rejection("bad_geometry", f"the high bit is not {stored - 1}")
     representation = header.integer("PixelRepresentation")
     if representation not in (0, 1):
-        raise Refusal("bad_geometry", "the pixel representation is neither 0 nor 1")
+        raise Rejection("bad_geometry", "the pixel representation is neither 0 nor 1")
     return Picture(rows, columns, allocated, stored, representation == 1, photometric)
 
 
-def check_pixel_data(film: FilmBytes, picture: Picture) -> None:
+def check_pixel_data(image: ImageBytes, picture: Picture) -> None:
     """Pixel data of a syntax that is read, as long or as large as the header declares.
 
     Raises:
-        Refusal: unsupported_syntax, truncated, bad_geometry, malformed or decode_error.
+        Rejection: unsupported_syntax, truncated, bad_geometry, malformed or decode_error.
     """
-    if not is_supported(film.transfer_syntax):
-        raise Refusal("unsupported_syntax", f"transfer syntax {film.transfer_syntax}")
-    if film.pixels is None or film.is_native != (film.pixels.stop >= 0):
-        raise Refusal("malformed", "the pixel data is not encapsulated as the transfer syntax says")
-    if film.is_native:
-        _check_length(film.pixels.stop - film.pixels.start, picture.length)
+    if not is_supported(image.transfer_syntax):
+        raise Rejection("unsupported_syntax", f"transfer syntax {image.transfer_syntax}")
+    if image.pixels is None or image.is_native != (image.pixels.stop >= 0):
+        raise Rejection("malformed", "the pixel data is not encapsulated as the transfer syntax says")
+    if image.is_native:
+        _check_length(image.pixels.stop - image.pixels.start, picture.length)
     else:
-        check_codestream(film.transfer_syntax, film.codestream, picture.rows, picture.columns)
+        check_codestream(image.transfer_syntax, image.codestream, picture.rows, picture.columns)
 
 
 def _check_length(actual: int, declared: int) -> None:
     if actual < declared:
-        raise Refusal("truncated", f"{actual} bytes of pixel data, {declared} declared")
+        raise Rejection("truncated", f"{actual} bytes of pixel data, {declared} declared")
     if actual > declared + declared % 2:
-        raise Refusal("bad_geometry", f"{actual} bytes of pixel data, {declared} declared")
+        raise Rejection("bad_geometry", f"{actual} bytes of pixel data, {declared} declared")
 
 
-def check_scope(header: Header, facts: RadiographFacts) -> None:
+def check_scope(header: Header, metadata: ImageMetadata) -> None:
     """An adult's frontal projection, upright and not mirrored.
 
-    What a film does not say does not refuse it, and neither does a body part: portables are often mislabelled.
+    What an image does not say does not reject it, and neither does a body part: portables are often mislabelled.
 
     Raises:
-        Refusal: out_of_scope.
+        Rejection: out_of_scope.
     """
-    if facts.modality not in PROJECTIONS + UNSAID_MODALITIES:
-        raise Refusal("out_of_scope", "the modality is not that of a projection film")
-    if facts.patient_age_years is not None and facts.patient_age_years < ADULT_YEARS:
-        raise Refusal("out_of_scope", f"the patient is under {ADULT_YEARS} years old")
-    if facts.view_position in LATERAL_VIEWS:
-        raise Refusal("out_of_scope", "the view is lateral or oblique")
-    # PS3.3 C.7.6.1.1.1: a frontal film shown as usual runs to the patient's left along rows, to the feet along columns.
+    if metadata.modality not in PROJECTIONS + UNSAID_MODALITIES:
+        raise Rejection("out_of_scope", "the modality is not that of a projection image")
+    if metadata.patient_age_years is not None and metadata.patient_age_years < ADULT_YEARS:
+        raise Rejection("out_of_scope", f"the patient is under {ADULT_YEARS} years old")
+    if metadata.view_position in LATERAL_VIEWS:
+        raise Rejection("out_of_scope", "the view is lateral or oblique")
+    # PS3.3 C.7.6.1.1.1: a frontal image shown as usual runs to the patient's left along rows, to the feet along
+    # columns.
     orientation = [direction[:1] for direction in header.words("PatientOrientation")]
     known = len(orientation) == 2 and all(letter and letter in "LRAPHF" for letter in orientation)
     if known and orientation != ["L", "F"]:
-        raise Refusal("out_of_scope", "by its patient orientation the film is rotated, mirrored or lateral")
+        raise Rejection("out_of_scope", "by its patient orientation the image is rotated, mirrored or lateral")

@@ -1,7 +1,7 @@
 """From stored values to brightness: Modality LUT or rescale, VOI LUT or window, inversion, min-max; padding is black.
 
 Stored values have at most 16 bits, so the whole chain runs once on the list of possible values, in float64, and the
-film is looked up in it. PS3.3 C.11.1 (modality), C.11.2 (VOI), C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2
+image is looked up in it. PS3.3 C.11.1 (modality), C.11.2 (VOI), C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2
 (padding).
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.rejection import Rejection
 
 Values = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Display:
-    """How the film wants its stored values shown.
+    """How the image wants its stored values shown.
 
     Args:
         slope, intercept: the rescale, where there is no `modality`.
@@ -80,11 +80,12 @@ class Display:
 def render_brightness(stored: NDArray[np.integer], display: Display) -> tuple[NDArray[np.float32], list[str]]:
     """Stored values `(H, W)` -> brightness `(H, W)` float32 in [0, 1], and flags.
 
-    The window is left out, with the flag "window", where it shows nothing of the film (it lies beside its values) or
+    The window is left out, with the flag "window", where it shows nothing of the image (it lies beside its values) or
     where its numbers are invalid.
 
     Raises:
-        Refusal: bad_lookup where the rescale gives no finite values, bad_values where the film is constant or padding.
+        Rejection: bad_lookup where the rescale gives no finite values, bad_values where the image is constant or
+            padding.
     """
     low, high = int(stored.min()), int(stored.max())
     possible = np.arange(low, high + 1)
@@ -92,11 +93,11 @@ def render_brightness(stored: NDArray[np.integer], display: Display) -> tuple[ND
     padded = _find_padding(possible, display.padding)
     shown = _find_present(index, possible.size) & ~padded
     if not shown.any():
-        raise Refusal("bad_values", "every pixel is padding")
+        raise Rejection("bad_values", "every pixel is padding")
     brightness, flags = _apply_display(possible.astype(np.float64), shown, display)
     darkest, brightest = brightness[shown].min(), brightness[shown].max()
     if not brightest > darkest:
-        raise Refusal("bad_values", "every pixel has the same brightness")
+        raise Rejection("bad_values", "every pixel has the same brightness")
     table = np.clip((brightness - darkest) / (brightest - darkest), 0, 1)
     table[padded] = 0
     return table.astype(np.float32)[index], flags
@@ -104,7 +105,7 @@ def render_brightness(stored: NDArray[np.integer], display: Display) -> tuple[ND
 
 def _find_present(index: NDArray[np.integer], size: int) -> NDArray[np.bool_]:
     present = np.zeros(size, dtype=bool)
-    for row in index:  # by rows: a whole film of 64-bit indices would be four times its size
+    for row in index:  # by rows: a whole image of 64-bit indices would be four times its size
         present[row] = True
     return present
 
@@ -119,7 +120,7 @@ def _apply_display(values: Values, shown: NDArray[np.bool_], display: Display) -
     with np.errstate(over="ignore", invalid="ignore"):
         modality = display.modality.apply(values) if display.modality else values * display.slope + display.intercept
     if not np.isfinite(modality).all():
-        raise Refusal("bad_lookup", "the rescale gives values that are not finite")
+        raise Rejection("bad_lookup", "the rescale gives values that are not finite")
     brightness, flags = _apply_voi(modality, shown, display)
     return (-brightness if display.inverted else brightness), flags
 

@@ -1,4 +1,4 @@
-"""Typed reading of the few elements that the reader needs; everything else in a film is never looked at."""
+"""Typed reading of the few elements that the reader needs; everything else in an image is never looked at."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 
-from scripts.radiographs.refusal import Refusal
-from scripts.radiographs.structure import ITEM, Coding, Element, FilmBytes, read_header, walk_elements
+from scripts.radiographs.rejection import Rejection
+from scripts.radiographs.structure import ITEM, Coding, Element, ImageBytes, read_header, walk_elements
 
 #: How `struct` spells the numeric value representations.
 _BINARY = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "FL": "f", "FD": "d"}
@@ -25,9 +25,9 @@ class Header:
     elements: dict[int, Element]
 
     @classmethod
-    def of_film(cls, film: FilmBytes) -> Header:
-        """The top level of a film's data set."""
-        return cls(film.data, film.coding, film.elements)
+    def of_image(cls, image: ImageBytes) -> Header:
+        """The top level of an image's data set."""
+        return cls(image.data, image.coding, image.elements)
 
     def value(self, keyword: str) -> bytes:
         """The value as it is stored; b"" where the element is absent."""
@@ -61,7 +61,7 @@ class Header:
         """The first item of a sequence.
 
         Raises:
-            Refusal: where the item is malformed.
+            Rejection: where the item is malformed.
         """
         sequence = self.elements.get(_find_tag(keyword))
         if sequence is None or sequence.stop <= sequence.start:
@@ -69,7 +69,7 @@ class Header:
         coding = sequence.choose_coding(self.coding)
         item = read_header(self.data, sequence.start, sequence.stop, coding)
         if item.tag != ITEM:
-            raise Refusal("malformed", "a sequence holds something else than items")
+            raise Rejection("malformed", "a sequence holds something else than items")
         stop = item.stop if item.stop >= 0 else sequence.stop
         return Header(self.data, coding, walk_elements(self.data, coding, item.start, stop)[0])
 

@@ -14,34 +14,34 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from scripts.errors import RefusedFilm
-from scripts.radiographs.facts import Radiograph
+from scripts.errors import RejectedImage
+from scripts.radiographs.image_metadata import Radiograph
 from scripts.radiographs.reading import read_radiograph
 from scripts.radiographs.workers import IsolatedReader
 
-FILM_FLAGS = "film_flags"
+IMAGE_FLAGS = "image_flags"
 
 #: The reader of each thread of each process: a DataLoader's workers must not share the one that they inherit.
 _READERS: dict[tuple[int, int], IsolatedReader] = {}
 
 
 class LoadRadiographd(MapTransform):
-    """Replace paths by films: `(1, H, W)` float32 MetaTensors in [0, 1], affine identity.
+    """Replace paths by images: `(1, H, W)` float32 MetaTensors in [0, 1], affine identity.
 
     Their meta holds `filename_or_obj` (the path as given), `sop_instance_uid`, `pixel_aspect_ratio` (height of a pixel
-    over its width) and `film_flags` (keys of `scripts.radiographs.FLAGS`, separated by blanks). The flags stand under
-    `film_flags` of the dictionary too, where they outlive a film that becomes a plain tensor.
+    over its width) and `image_flags` (keys of `scripts.radiographs.FLAGS`, separated by blanks). The flags stand under
+    `image_flags` of the dictionary too, where they outlive an image that becomes a plain tensor.
 
     Args:
         keys: keys that hold a path; a folder that holds exactly one file stands for that file (MONAI Label hands it
             over so).
         allow_missing_keys: whether a key may be absent.
-        isolated: decode in a child process with memory and time limits; for films from outside. Without it films are
-            decoded in this process: for a datalist whose films were all read by preparation.
+        isolated: decode in a child process with memory and time limits; for images from outside. Without it images are
+            decoded in this process: for a datalist whose images were all read by preparation.
         accept_secondary_capture, accept_renderings: as for `read_radiograph`.
 
     Raises:
-        RefusedFilm: where a film cannot be read.
+        RejectedImage: where an image cannot be read.
     """
 
     def __init__(
@@ -57,42 +57,42 @@ class LoadRadiographd(MapTransform):
         self.options = {"accept_secondary_capture": accept_secondary_capture, "accept_renderings": accept_renderings}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """The same dictionary with the films in place of their paths."""
+        """The same dictionary with the images in place of their paths."""
         loaded = dict(data)
         for key in self.key_iterator(loaded):
-            loaded[key] = self._load_film(loaded[key])
-            loaded[FILM_FLAGS] = loaded[key].meta[FILM_FLAGS]
+            loaded[key] = self._load_image(loaded[key])
+            loaded[IMAGE_FLAGS] = loaded[key].meta[IMAGE_FLAGS]
         return loaded
 
-    def _load_film(self, path: str | Path) -> MetaTensor:
+    def _load_image(self, path: str | Path) -> MetaTensor:
         read = _find_reader().read if self.isolated else read_radiograph
-        radiograph = read(find_film(path), **self.options)
+        radiograph = read(find_image(path), **self.options)
         return MetaTensor(torch.from_numpy(radiograph.pixels), affine=torch.eye(4), meta=_build_meta(path, radiograph))
 
 
-def find_film(path: str | Path) -> Path:
+def find_image(path: str | Path) -> Path:
     """The path itself, or the only file of a folder.
 
     Raises:
-        RefusedFilm: where a folder holds another number of files.
+        RejectedImage: where a folder holds another number of files.
     """
     path = Path(path)
     if not path.is_dir():
         return path
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     if len(files) != 1:
-        raise RefusedFilm("unreadable", path, f"a folder with {len(files)} files, one film is expected")
+        raise RejectedImage("unreadable", path, f"a folder with {len(files)} files, one image is expected")
     return files[0]
 
 
 def _build_meta(path: str | Path, radiograph: Radiograph) -> dict[str, Any]:
-    facts = radiograph.facts
+    metadata = radiograph.metadata
     return {
         "filename_or_obj": str(path),
         "original_channel_dim": 0,
-        "sop_instance_uid": facts.sop_instance_uid,
-        "pixel_aspect_ratio": facts.pixel_aspect_ratio,
-        FILM_FLAGS: " ".join(facts.flags),
+        "sop_instance_uid": metadata.sop_instance_uid,
+        "pixel_aspect_ratio": metadata.pixel_aspect_ratio,
+        IMAGE_FLAGS: " ".join(metadata.flags),
     }
 
 

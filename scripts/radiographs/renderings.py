@@ -1,4 +1,4 @@
-"""PNG and JPEG pictures of films, by option: annotation tools hand those over."""
+"""PNG and JPEG pictures of images, by option: annotation tools hand those over."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from scripts.radiographs.facts import Radiograph, RadiographFacts
 from scripts.radiographs.gates import MAX_SIDE, MIN_SIDE
 from scripts.radiographs.grayscale import Display, render_brightness
-from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.image_metadata import ImageMetadata, Radiograph
+from scripts.radiographs.rejection import Rejection
 
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 _EXIF_ORIENTATION = 0x0112
@@ -29,7 +29,7 @@ def read_rendering(file: bytes) -> Radiograph:
     """A gray picture of 8 or 16 bits, upright, 64 to 8192 pixels a side, as it is shown: bones bright.
 
     Raises:
-        Refusal: bad_geometry, not_gray, multiframe, out_of_scope, decode_error or bad_values.
+        Rejection: bad_geometry, not_gray, multiframe, out_of_scope, decode_error or bad_values.
     """
     try:
         with warnings.catch_warnings():
@@ -37,32 +37,32 @@ def read_rendering(file: bytes) -> Radiograph:
             image = Image.open(io.BytesIO(file), formats=("PNG", "JPEG"))
             _check_image(image)
             stored = _read_gray(image)
-    except (Refusal, MemoryError):
+    except (Rejection, MemoryError):
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on broken pictures
-        raise Refusal("decode_error", f"the decoder gave up with {type(error).__name__}") from None
+        raise Rejection("decode_error", f"the decoder gave up with {type(error).__name__}") from None
     brightness, _ = render_brightness(stored, Display())
     bits_stored = 16 if image.mode.startswith("I") else 8
-    facts = RadiographFacts(bits_stored=bits_stored, rows=image.height, columns=image.width, rendering=True)
-    return Radiograph(brightness[np.newaxis], facts)
+    metadata = ImageMetadata(bits_stored=bits_stored, rows=image.height, columns=image.width, rendering=True)
+    return Radiograph(brightness[np.newaxis], metadata)
 
 
 def _check_image(image: Image.Image) -> None:
     width, height = image.size
     if min(width, height) < MIN_SIDE or max(width, height) > MAX_SIDE:
-        raise Refusal("bad_geometry", f"{height} rows and {width} columns, {MIN_SIDE} to {MAX_SIDE} are read")
+        raise Rejection("bad_geometry", f"{height} rows and {width} columns, {MIN_SIDE} to {MAX_SIDE} are read")
     if getattr(image, "n_frames", 1) != 1:
-        raise Refusal("multiframe", "the picture is animated")
+        raise Rejection("multiframe", "the picture is animated")
     if image.getexif().get(_EXIF_ORIENTATION, 1) != 1:
-        raise Refusal("out_of_scope", "the picture is to be rotated or mirrored, says its Exif orientation")
+        raise Rejection("out_of_scope", "the picture is to be rotated or mirrored, says its Exif orientation")
 
 
 def _read_gray(image: Image.Image) -> NDArray[np.int32]:
     if image.mode == "L" or image.mode.startswith("I"):
         return np.asarray(image).astype(np.int32)
     if image.mode not in ("RGB", "RGBA", "LA", "P"):
-        raise Refusal("not_gray", "the picture is not gray with 8 or 16 bits")
+        raise Rejection("not_gray", "the picture is not gray with 8 or 16 bits")
     channels = np.asarray(image.convert("RGB")).astype(np.int32)
     if np.ptp(channels, axis=2).max() > _COLOUR_TOLERANCE:
-        raise Refusal("not_gray", "the picture is coloured")
+        raise Rejection("not_gray", "the picture is coloured")
     return channels[..., 1]

@@ -13,11 +13,11 @@ import zlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from scripts.radiographs.refusal import Refusal
+from scripts.radiographs.rejection import Rejection
 
 #: 8192 x 8192 pixels of 16 bits, and half as much again for everything else.
 MAX_BYTES = 192 * 2**20
-#: A film has some hundred elements, and sequences in sequences about four levels deep; every level counts twice.
+#: An image has some hundred elements, and sequences in sequences about four levels deep; every level counts twice.
 MAX_ELEMENTS = 20_000
 MAX_OPEN = 32
 
@@ -60,7 +60,7 @@ class Element:
 
 
 @dataclass(frozen=True)
-class FilmBytes:
+class ImageBytes:
     """A data set whose structure is sound.
 
     Args:
@@ -90,27 +90,27 @@ class FilmBytes:
         return b"".join(self.data[start:stop] for start, stop in self.fragments)
 
 
-def open_film_bytes(file: bytes) -> FilmBytes:
+def open_image_bytes(file: bytes) -> ImageBytes:
     """The sound structure of a DICOM file.
 
     Raises:
-        Refusal: not_dicom, too_large, truncated or malformed.
+        Rejection: not_dicom, too_large, truncated or malformed.
     """
     check_size(len(file))
     if len(file) < 132 or file[128:132] != b"DICM":
-        raise Refusal("not_dicom", "no DICM after a preamble of 128 bytes")
+        raise Rejection("not_dicom", "no DICM after a preamble of 128 bytes")
     syntax, start = _read_file_meta(file)
     data = _inflate(file[start:]) if syntax == _DEFLATED else file[start:]
     coding = Coding(implicit=syntax == _IMPLICIT, little=syntax != _BIG_ENDIAN)
     elements, pixels = walk_elements(data, coding)
     fragments = _walk_fragments(data, pixels.start, coding)[0] if pixels and pixels.stop < 0 else ()
-    return FilmBytes(data, coding, syntax, elements, pixels, fragments)
+    return ImageBytes(data, coding, syntax, elements, pixels, fragments)
 
 
 def check_size(size: int) -> None:
-    """Refuse what is larger than any film."""
+    """Reject what is larger than any image."""
     if size > MAX_BYTES:
-        raise Refusal("too_large", f"{size} bytes, at most {MAX_BYTES} are read")
+        raise Rejection("too_large", f"{size} bytes, at most {MAX_BYTES} are read")
 
 
 def walk_elements(
@@ -119,7 +119,7 @@ def walk_elements(
     """The elements of a data set, or of an item from `start`, by tag, and its pixel data, where the walk ends.
 
     Raises:
-        Refusal: truncated or malformed.
+        Rejection: truncated or malformed.
     """
     walk = _Walk(data, coding, len(data) if stop is None else stop, start)
     while walk.step():
@@ -144,7 +144,7 @@ class _Walk:
             return False
         self.count += 1
         if self.count > MAX_ELEMENTS or len(self.open_levels) > MAX_OPEN:
-            raise Refusal("malformed", f"over {MAX_ELEMENTS} elements or {MAX_OPEN // 2} levels of sequences")
+            raise Rejection("malformed", f"over {MAX_ELEMENTS} elements or {MAX_OPEN // 2} levels of sequences")
         coding = self.open_levels[-1][1] if self.open_levels else self.coding
         element = read_header(self.data, self.position, self.stop, coding)
         if element.tag in (_ITEM_END, _SEQUENCE_END):
@@ -160,16 +160,16 @@ class _Walk:
     def _close_finished(self) -> None:
         while self.open_levels and 0 <= self.open_levels[-1][0].stop <= self.position:
             if self.position > self.open_levels.pop()[0].stop:
-                raise Refusal("malformed", "an element is longer than the sequence around it")
+                raise Rejection("malformed", "an element is longer than the sequence around it")
 
     def _close_delimited(self, delimiter: Element) -> bool:
         if not self.open_levels:
             if delimiter.tag == _ITEM_END:  # of the item that this walk started in
                 return False
-            raise Refusal("malformed", "a delimiter without the sequence that it ends")
+            raise Rejection("malformed", "a delimiter without the sequence that it ends")
         element = self.open_levels.pop()[0]
         if element.stop >= 0:
-            raise Refusal("malformed", "a delimiter without the sequence that it ends")
+            raise Rejection("malformed", "a delimiter without the sequence that it ends")
         if not self.open_levels:
             self.found[element.tag] = replace(element, stop=self.position)
         self.position = delimiter.start
@@ -177,7 +177,7 @@ class _Walk:
 
     def _keep_once(self, element: Element) -> None:
         if element.tag in self.found:
-            raise Refusal("malformed", "an element stands twice in the data set")
+            raise Rejection("malformed", "an element stands twice in the data set")
         self.found[element.tag] = element
 
     def _enter_or_skip(self, element: Element, coding: Coding) -> None:
@@ -195,7 +195,7 @@ def read_header(data: bytes, position: int, stop: int, coding: Coding) -> Elemen
     """The element at `position`, which ends by `stop`.
 
     Raises:
-        Refusal: truncated or malformed.
+        Rejection: truncated or malformed.
     """
     try:
         group, number = struct.unpack_from(f"{coding.order}HH", data, position)
@@ -206,11 +206,11 @@ def read_header(data: bytes, position: int, stop: int, coding: Coding) -> Elemen
             vr = data[position + 4 : position + 6]
             length, start = _read_explicit_length(data, position, vr, coding.order)
     except struct.error:
-        raise Refusal("truncated", "the file ends inside an element's header") from None
+        raise Rejection("truncated", "the file ends inside an element's header") from None
     if length == _UNDEFINED:
         return Element(tag, vr, start, -1)
     if start + length > stop:
-        raise Refusal("truncated", f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than what is left")
+        raise Rejection("truncated", f"element ({tag >> 16:04x},{tag & 0xFFFF:04x}) is longer than what is left")
     return Element(tag, vr, start, start + length)
 
 
@@ -220,8 +220,8 @@ def _read_explicit_length(data: bytes, position: int, vr: bytes, order: str) -> 
     if vr in _LONG_VRS:
         return struct.unpack_from(f"{order}I", data, position + 8)[0], position + 12
     if len(vr) < 2:
-        raise Refusal("truncated", "the file ends inside an element's header")
-    raise Refusal("malformed", "an element has no value representation of DICOM")
+        raise Rejection("truncated", "the file ends inside an element's header")
+    raise Rejection("malformed", "an element has no value representation of DICOM")
 
 
 def _walk_fragments(data: bytes, position: int, coding: Coding) -> tuple[tuple[tuple[int, int], ...], int]:
@@ -232,10 +232,10 @@ def _walk_fragments(data: bytes, position: int, coding: Coding) -> tuple[tuple[t
         if item.tag == _SEQUENCE_END:
             return tuple(fragments[1:]), item.start
         if item.tag != ITEM or item.stop < 0:
-            raise Refusal("malformed", "encapsulated pixel data holds something else than fragments")
+            raise Rejection("malformed", "encapsulated pixel data holds something else than fragments")
         fragments.append((item.start, item.stop))
         position = item.stop
-    raise Refusal("malformed", f"over {MAX_ELEMENTS} fragments")
+    raise Rejection("malformed", f"over {MAX_ELEMENTS} fragments")
 
 
 def _read_file_meta(file: bytes) -> tuple[str, int]:
@@ -244,12 +244,12 @@ def _read_file_meta(file: bytes) -> tuple[str, int]:
     while file[position : position + 2] == b"\x02\x00":
         element = read_header(file, position, len(file), coding)
         if element.stop < 0:
-            raise Refusal("malformed", "the file meta information holds a sequence")
+            raise Rejection("malformed", "the file meta information holds a sequence")
         if element.tag == 0x00020010:
             syntax = file[element.start : element.stop].rstrip(b"\0 ")
         position = element.stop
     if not re.fullmatch(rb"[0-9.]{1,64}", syntax):
-        raise Refusal("malformed", "the file meta information names no transfer syntax")
+        raise Rejection("malformed", "the file meta information names no transfer syntax")
     return syntax.decode(), position
 
 
@@ -259,8 +259,8 @@ def _inflate(deflated: bytes) -> bytes:
     try:
         data = inflater.decompress(deflated, MAX_BYTES + 1)
     except zlib.error:
-        raise Refusal("malformed", "the deflated data set does not inflate") from None
+        raise Rejection("malformed", "the deflated data set does not inflate") from None
     check_size(len(data))
     if not inflater.eof:
-        raise Refusal("truncated", "the deflated data set ends too early")
+        raise Rejection("truncated", "the deflated data set ends too early")
     return data

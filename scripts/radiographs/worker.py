@@ -1,6 +1,6 @@
-"""The child process that reads films: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
+"""The child process that reads images: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
 
-It speaks JSON and raw pixels over one socket, never pickle, so that a decoder taken over by a film gains nothing from
+It speaks JSON and raw pixels over one socket, never pickle, so that a decoder taken over by an image gains nothing from
 what it answers.
 """
 
@@ -15,24 +15,24 @@ from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
-from scripts.errors import RefusedFilm
-from scripts.radiographs.facts import Radiograph
+from scripts.errors import RejectedImage
+from scripts.radiographs.image_metadata import Radiograph
 from scripts.radiographs.reading import read_radiograph
 
 READY = b"ready"
 
 
-def serve_films(descriptor: int, read: Callable[..., Radiograph] = read_radiograph) -> None:
+def serve_images(descriptor: int, read: Callable[..., Radiograph] = read_radiograph) -> None:
     """Answer requests until the parent closes the socket.
 
-    A request is JSON: path, options, and the seconds of computing that this film may cost. An answer is JSON, either
-    reason and detail, or facts, and then the pixels as bytes.
+    A request is JSON: path, options, and the seconds of computing that this image may cost. An answer is JSON, either
+    reason and detail, or metadata, and then the pixels as bytes.
     """
     connection = Connection(descriptor)
     connection.send_bytes(READY)
     with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            _answer_request(connection, json.loads(connection.recv_bytes()), read)
+            _response_request(connection, json.loads(connection.recv_bytes()), read)
 
 
 def limit_memory(memory_bytes: int) -> None:
@@ -50,17 +50,17 @@ def _limit_computing(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def _answer_request(connection: Connection, request: dict, read: Callable[..., Radiograph]) -> None:
+def _response_request(connection: Connection, request: dict, read: Callable[..., Radiograph]) -> None:
     _limit_computing(request["seconds"])
     try:
         radiograph = read(request["path"], **request["options"])
-    except RefusedFilm as refusal:
-        connection.send_bytes(json.dumps({"reason": refusal.reason, "detail": refusal.detail}).encode())
+    except RejectedImage as rejection:
+        connection.send_bytes(json.dumps({"reason": rejection.reason, "detail": rejection.detail}).encode())
         return
-    connection.send_bytes(json.dumps({"facts": asdict(radiograph.facts)}).encode())
+    connection.send_bytes(json.dumps({"metadata": asdict(radiograph.metadata)}).encode())
     connection.send_bytes(radiograph.pixels.tobytes())
 
 
 if __name__ == "__main__":
     limit_memory(int(sys.argv[2]))
-    serve_films(int(sys.argv[1]))
+    serve_images(int(sys.argv[1]))

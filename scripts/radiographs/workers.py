@@ -1,4 +1,4 @@
-"""Films read in child processes with memory and time limits: a child's death costs one film, no batch."""
+"""Images read in child processes with memory and time limits: a child's death costs one image, no batch."""
 
 from __future__ import annotations
 
@@ -22,58 +22,58 @@ from typing import Any
 
 import numpy as np
 
-from scripts.errors import RefusedFilm
-from scripts.radiographs.facts import Radiograph, RadiographFacts
+from scripts.errors import RejectedImage
 from scripts.radiographs.gates import MAX_SIDE
+from scripts.radiographs.image_metadata import ImageMetadata, Radiograph
 from scripts.radiographs.worker import READY
 
 #: The module that the child runs.
 WORKER = "scripts.radiographs.worker"
-#: The largest film, 8192 x 8192 of 16 bits, was measured to need 1.2 GiB, the interpreter with its libraries 0.2.
+#: The largest image, 8192 x 8192 of 16 bits, was measured to need 1.2 GiB, the interpreter with its libraries 0.2.
 MEMORY_BYTES = 3 * 2**30
-#: A film takes milliseconds of computing, the largest some ten seconds.
-SECONDS_PER_FILM = 60.0
-#: By the clock a film may take longer, so that a busy machine refuses nothing that an idle one reads.
+#: An image takes milliseconds of computing, the largest some ten seconds.
+SECONDS_PER_IMAGE = 60.0
+#: By the clock an image may take longer, so that a busy machine rejects nothing that an idle one reads.
 _CLOCK_FACTOR = 5
 _SECONDS_TO_START = 120.0
 _SECONDS_TO_DIE = 1.0
-_MAX_ANSWER = 2**16
+_MAX_RESPONSE = 2**16
 
 
 @dataclass
 class IsolatedReader:
-    """Reads films in one child process, which lives on from film to film and is replaced when it dies.
+    """Reads images in one child process, which lives on from image to image and is replaced when it dies.
 
     Args:
         memory_bytes: bound on the child's address space.
-        seconds_per_film: of computing; after them, or after five times as many by the clock, the child is killed and
-            its film refused.
+        seconds_per_image: of computing; after them, or after five times as many by the clock, the child is killed and
+            its image rejected.
 
     One thread at a time may use it.
     """
 
     memory_bytes: int = MEMORY_BYTES
-    seconds_per_film: float = SECONDS_PER_FILM
+    seconds_per_image: float = SECONDS_PER_IMAGE
     _child: _Child | None = field(default=None, repr=False)
 
     def read(self, path: str | Path, **options: Any) -> Radiograph:
-        """One film; `options` as for `read_radiograph`.
+        """One image; `options` as for `read_radiograph`.
 
         Raises:
-            RefusedFilm: also where the child died or took too long: decode_error.
-            RuntimeError: where no child can be started, whatever the film.
+            RejectedImage: also where the child died or took too long: decode_error.
+            RuntimeError: where no child can be started, whatever the image.
         """
         child = self._find_child()
-        request = {"path": os.fspath(path), "options": options, "seconds": self.seconds_per_film}
+        request = {"path": os.fspath(path), "options": options, "seconds": self.seconds_per_image}
         try:
-            with _Deadline(child.process, _CLOCK_FACTOR * self.seconds_per_film) as deadline:
-                answer, pixels = child.exchange_messages(json.dumps(request).encode())
-            return _open_answer(answer, pixels, path)
+            with _Deadline(child.process, _CLOCK_FACTOR * self.seconds_per_image) as deadline:
+                response, pixels = child.exchange_messages(json.dumps(request).encode())
+            return _open_response(response, pixels, path)
         except (EOFError, OSError, ValueError, KeyError, TypeError):
             too_long = self.close() == -signal.SIGXCPU or deadline.passed
-            why = f"it took over {self.seconds_per_film:g} s" if too_long else "its process died"
-            refused = RefusedFilm("decode_error", path, f"the decoder failed: {why}")
-        raise refused
+            why = f"it took over {self.seconds_per_image:g} s" if too_long else "its process died"
+            rejected = RejectedImage("decode_error", path, f"the decoder failed: {why}")
+        raise rejected
 
     def close(self) -> int | None:
         """End the child; its exit status, the negative of a signal's number."""
@@ -115,13 +115,13 @@ class _Child:
         raise RuntimeError(f"the decoding process does not start: see what `python -c 'import {WORKER}'` says")
 
     def exchange_messages(self, request: bytes) -> tuple[dict[str, Any], bytes]:
-        """The answer to a request, and the pixels where it is a film."""
+        """The answer to a request, and the pixels where it is an image."""
         self.connection.send_bytes(request)
-        answer = json.loads(self.connection.recv_bytes(_MAX_ANSWER))
-        return answer, b"" if "reason" in answer else self.connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)
+        response = json.loads(self.connection.recv_bytes(_MAX_RESPONSE))
+        return response, b"" if "reason" in response else self.connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)
 
     def end(self) -> int:
-        """Exit status of the child, which had a second to tell what it died of."""
+        """Exit status of the child, which had a second to report what it died of."""
         with contextlib.suppress(OSError):  # the garbage collector may have closed the socket of an abandoned batch
             self.connection.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -156,26 +156,26 @@ def read_radiographs(
     workers: int = 2,
     *,
     memory_bytes: int = MEMORY_BYTES,
-    seconds_per_film: float = SECONDS_PER_FILM,
+    seconds_per_image: float = SECONDS_PER_IMAGE,
     **options: Any,
-) -> Iterator[tuple[str | Path, Radiograph | RefusedFilm]]:
-    """Films in the order of `paths`, each with its path, read by `workers` child processes.
+) -> Iterator[tuple[str | Path, Radiograph | RejectedImage]]:
+    """Images in the order of `paths`, each with its path, read by `workers` child processes.
 
-    A film that cannot be read, or that kills or outlasts its child, is a `RefusedFilm`, and the next ones are read.
+    An image that cannot be read, or that kills or outlasts its child, is a `RejectedImage`, and the next ones are read.
 
     Args:
         paths: DICOM files; they are taken a few ahead of what is asked for.
         workers: child processes, at least 1.
-        memory_bytes, seconds_per_film: limits, as for `IsolatedReader`.
+        memory_bytes, seconds_per_image: limits, as for `IsolatedReader`.
         options: as for `read_radiograph`.
     """
     if workers < 1:
         raise ValueError(f"expected at least 1 worker, got {workers}")
     readers: SimpleQueue[IsolatedReader] = SimpleQueue()
-    everyone = [IsolatedReader(memory_bytes, seconds_per_film) for _ in range(workers)]
+    everyone = [IsolatedReader(memory_bytes, seconds_per_image) for _ in range(workers)]
     for reader in everyone:
         readers.put(reader)
-    threads = ThreadPoolExecutor(workers, thread_name_prefix="film")
+    threads = ThreadPoolExecutor(workers, thread_name_prefix="image")
     try:
         yield from _read_ahead(iter(paths), threads, readers, options, ahead=2 * workers)
     finally:
@@ -190,17 +190,17 @@ def _read_ahead(
     readers: SimpleQueue[IsolatedReader],
     options: dict[str, Any],
     ahead: int,
-) -> Iterator[tuple[str | Path, Radiograph | RefusedFilm]]:
-    def read_next(path: str | Path) -> Radiograph | RefusedFilm:
+) -> Iterator[tuple[str | Path, Radiograph | RejectedImage]]:
+    def read_next(path: str | Path) -> Radiograph | RejectedImage:
         reader = readers.get()
         try:
             return reader.read(path, **options)
-        except RefusedFilm as refusal:
-            return refusal
+        except RejectedImage as rejection:
+            return rejection
         finally:
             readers.put(reader)
 
-    pending: deque[tuple[str | Path, Future[Radiograph | RefusedFilm]]] = deque()
+    pending: deque[tuple[str | Path, Future[Radiograph | RejectedImage]]] = deque()
     for path in islice(paths, ahead):
         pending.append((path, threads.submit(read_next, path)))
     while pending:
@@ -218,13 +218,13 @@ def _build_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _open_answer(answer: dict[str, Any], pixels: bytes, path: str | Path) -> Radiograph:
-    """What a child answered; it may have been taken over, so whatever is not a film raises."""
-    if "reason" in answer:
-        raise RefusedFilm(str(answer["reason"]), path, str(answer["detail"]))
-    given = dict(answer["facts"])
+def _open_response(response: dict[str, Any], pixels: bytes, path: str | Path) -> Radiograph:
+    """What a child answered; it may have been taken over, so whatever is not an image raises."""
+    if "reason" in response:
+        raise RejectedImage(str(response["reason"]), path, str(response["detail"]))
+    given = dict(response["metadata"])
     given["flags"] = tuple(map(str, given["flags"]))
     given["spacing_mm"] = given["spacing_mm"] and tuple(map(float, given["spacing_mm"]))
-    facts = RadiographFacts(**given)
-    array = np.frombuffer(bytearray(pixels), dtype=np.float32).reshape(1, facts.rows, facts.columns)
-    return Radiograph(array, facts)
+    metadata = ImageMetadata(**given)
+    array = np.frombuffer(bytearray(pixels), dtype=np.float32).reshape(1, metadata.rows, metadata.columns)
+    return Radiograph(array, metadata)

@@ -35,7 +35,7 @@ LARGE_FILES = "large_files.yml"
 #: In the repository one works from its root, in a packed bundle from the bundle's own folder.
 SOURCE_ROOT, PACKED_ROOT = '"bundle_root": "bundle"', '"bundle_root": "."'
 
-_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can tell
+_FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can report
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,12 @@ def check_weights(root: Path, files: dict[str, Path]) -> None:
     weights = {name: path for name, path in files.items() if path.suffix == ".pt"}
     for name, path in weights.items():
         hash_file = path.with_name(f"{path.name}.sha256")
-        told = hash_file.read_text(encoding="utf-8").split()[:1] if hash_file.is_file() else []
-        if told != [compute_sha256(path)]:
-            found = "none" if not told else f"{told[0][:12]}..., which is another file's"
-            raise InputError(f"the SHA-256 of {name} beside it", found, "write it with python -m scripts ship")
+        reported = hash_file.read_text(encoding="utf-8").split()[:1] if hash_file.is_file() else []
+        if reported != [compute_sha256(path)]:
+            found = "none" if not reported else f"{reported[0][:12]}..., which is another file's"
+            raise InputError(
+                f"the SHA-256 of {name} beside it", found, "write it with python -m scripts export-weights"
+            )
     config = (root / "bundle/configs/inference.json").read_text(encoding="utf-8")
     missing = sorted(set(re.findall(r"/(models/[\w.-]+\.pt)", config)) - set(weights))
     if missing:

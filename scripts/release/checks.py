@@ -18,8 +18,8 @@ from scripts.files import compute_sha256
 from scripts.release.assembly import LARGE_FILES, Release
 from scripts.release.workplace import Options, Workplace, unpack_release
 
-#: Small enough for a minute in all: one epoch of timm's test network on drawn films.
-NUM_FILMS = {"num_studies": 24, "num_test_studies": 3, "size": 96, "workers": 1}
+#: Small enough for a minute in all: one epoch of timm's test network on synthetic images.
+NUM_IMAGES = {"num_studies": 24, "num_test_studies": 3, "size": 96, "workers": 1}
 TINY = {"encoder": "test_efficientnet", "encoder_options": "{}", "image_size": 64, "batch_size": 8}
 
 REQUIRED_METADATA = (
@@ -54,8 +54,8 @@ def run_checks(release: Release, root: str | Path, log: str | Path, checks: Sequ
                 note = check.run(place)
             except Exception as error:
                 file.write(f"{check.name:<28} FAILED {time.monotonic() - begin:6.1f} s  {error}\n")
-                said = place.folder / "said.txt"
-                file.write(said.read_text(encoding="utf-8") if said.is_file() else "")
+                reported = place.folder / "reported.txt"
+                file.write(reported.read_text(encoding="utf-8") if reported.is_file() else "")
                 raise InputError(f"the check '{check.name}' to pass", str(error), f"see {log}") from error
             file.write(f"{check.name:<28} passed {time.monotonic() - begin:6.1f} s  {note}\n")
             lines += 1
@@ -85,9 +85,9 @@ def _count_large(place: Workplace) -> int:
 
 def check_place_of_code(place: Workplace) -> str:
     """The code that is imported is the packed one, from the bundle's folder."""
-    said = place.run_python("-c", "import scripts; print(scripts.__file__)").strip()
-    if Path(said).resolve() != place.bundle / "scripts" / "__init__.py":
-        raise InputError("scripts in the packed folder", said, "see what else is installed under this name")
+    reported = place.run_python("-c", "import scripts; print(scripts.__file__)").strip()
+    if Path(reported).resolve() != place.bundle / "scripts" / "__init__.py":
+        raise InputError("scripts in the packed folder", reported, "see what else is installed under this name")
     return "scripts.__file__ lies in the packed folder"
 
 
@@ -125,18 +125,18 @@ def _is_kind(key: str, value: object) -> bool:
     return isinstance(value, kinds.get(key, str))
 
 
-def check_drawing(place: Workplace) -> str:
-    """Films of its own drawing, and their datalist: the packed door works."""
-    drawing = [text for key, value in NUM_FILMS.items() for text in (f"--{key}", str(value))]
-    place.run_python("-m", "scripts", "draw", "--out", str(place.out("films")), *drawing)
-    folders = ["--tree", str(place.out("films")), "--out", str(place.out("prepared"))]
-    said = place.run_python("-m", "scripts", "prepare", *folders, "--num_folds", "3", "--workers", "1")
-    return said.strip().partition(":")[0].rpartition("\n")[2]
+def check_synthetic_images(place: Workplace) -> str:
+    """Images of its own drawing, and their datalist: the packed entry point works."""
+    drawing = [text for key, value in NUM_IMAGES.items() for text in (f"--{key}", str(value))]
+    place.run_python("-m", "scripts", "generate-synthetic", "--out", str(place.out("images")), *drawing)
+    folders = ["--tree", str(place.out("images")), "--out", str(place.out("prepared"))]
+    reported = place.run_python("-m", "scripts", "prepare", *folders, "--num_folds", "3", "--workers", "1")
+    return reported.strip().partition(":")[0].rpartition("\n")[2]
 
 
 def place_data(place: Workplace) -> Options:
-    """Options that lead to the drawn films."""
-    return {"dataset_dir": place.out("films"), "datalist_file": place.out("prepared") / "datalist.json"}
+    """Options that lead to the synthetic images."""
+    return {"dataset_dir": place.out("images"), "datalist_file": place.out("prepared") / "datalist.json"}
 
 
 def check_training(place: Workplace) -> str:
@@ -144,7 +144,7 @@ def check_training(place: Workplace) -> str:
     options = {**place_data(place), **TINY, "epochs": 1, "val_interval": 1, "output_dir": place.out("training")}
     place.run_bundle("training", "configs/train.json", options)
     (row,) = json.loads((place.out("training") / "history.json").read_text(encoding="utf-8"))
-    return f"one epoch, study mAP {row['study_map']:.2f} of drawn films; no socket, nothing written elsewhere"
+    return f"one epoch, study mAP {row['study_map']:.2f} of synthetic images; no socket, nothing written elsewhere"
 
 
 def check_evaluation(place: Workplace) -> str:
@@ -152,40 +152,40 @@ def check_evaluation(place: Workplace) -> str:
     out, weights = place.out("evaluation"), place.out("training") / "last.pt"
     options = {**place_data(place), **TINY, "weights": weights, "output_dir": out, "overlays": 1}
     place.run_bundle("evaluating", "['configs/train.json','configs/evaluate.json']", options)
-    return _tell_findings(out)
+    return _format_findings(out)
 
 
 def check_inference(place: Workplace) -> str:
-    """A folder of films, by the shipped weights, as the zoo, Label and Deploy find them."""
+    """A folder of images, by the shipped weights, as the zoo, Label and Deploy find them."""
     out = place.out("inference")
-    options: Options = {"dataset_dir": place.out("films") / "test", "output_dir": out}
+    options: Options = {"dataset_dir": place.out("images") / "test", "output_dir": out}
     place.run_bundle("inferring", "configs/inference.json", options)
-    return f"{_tell_findings(out)} by the shipped weights; no socket, nothing written elsewhere"
+    return f"{_format_findings(out)} by the shipped weights; no socket, nothing written elsewhere"
 
 
 def check_inference_elsewhere(place: Workplace) -> str:
     """The same from another working directory gives the same."""
-    out, elsewhere = place.out("inference_elsewhere"), place.out("elsewhere")
-    elsewhere.mkdir(parents=True)
-    options: Options = {"bundle_root": place.bundle, "dataset_dir": place.out("films") / "test", "output_dir": out}
-    place.run_bundle("run", str(place.bundle / "configs" / "inference.json"), options, cwd=elsewhere)
-    names = ("films.csv", "submission.csv", "predictions.json")
+    out, external = place.out("inference_elsewhere"), place.out("external")
+    external.mkdir(parents=True)
+    options: Options = {"bundle_root": place.bundle, "dataset_dir": place.out("images") / "test", "output_dir": out}
+    place.run_bundle("run", str(place.bundle / "configs" / "inference.json"), options, cwd=external)
+    names = ("images.csv", "submission.csv", "predictions.json")
     different = [n for n in names if (out / n).read_bytes() != (place.out("inference") / n).read_bytes()]
     if different:
         raise InputError("the same results from another folder", f"another {different[0]}", "look for relative paths")
     return "the same three tables"
 
 
-def _tell_findings(out: Path) -> str:
+def _format_findings(out: Path) -> str:
     record = json.loads((out / "done.json").read_text(encoding="utf-8"))
-    return f"{record['films']} films of {record['studies']} studies"
+    return f"{record['images']} images of {record['studies']} studies"
 
 
 _PROPERTIES = """
 import sys
 from monai.bundle import ConfigWorkflow
-config, kind, out, films, datalist = sys.argv[1:]
-places = {"output_dir": out, "dataset_dir": films, **({"datalist_file": datalist} if kind == "train" else {})}
+config, kind, out, images, datalist = sys.argv[1:]
+places = {"output_dir": out, "dataset_dir": images, **({"datalist_file": datalist} if kind == "train" else {})}
 workflow = ConfigWorkflow(config, logging_file=False, workflow_type=kind, **places)
 workflow.initialize()
 missing = workflow.check_properties()
@@ -195,8 +195,8 @@ assert missing == [], missing
 
 def check_properties(place: Workplace) -> str:
     """`ConfigWorkflow.check_properties` misses nothing in the two whole configs."""
-    films, datalist = place_data(place).values()
-    for kind, tree in (("train", films), ("infer", place.out("films") / "test")):
+    images, datalist = place_data(place).values()
+    for kind, tree in (("train", images), ("infer", place.out("images") / "test")):
         name = {"train": "train", "infer": "inference"}[kind]
         out = place.out(f"properties_{kind}")
         place.run_python("-c", _PROPERTIES, f"configs/{name}.json", kind, str(out), str(tree), str(datalist))
@@ -220,9 +220,9 @@ parser.read_config("configs/inference.json")
 parser.read_meta("configs/metadata.json")
 parser["device"] = "cpu"
 eager = parser.get_parsed_content("network").eval()
-film = torch.rand(2, 1, 160, 160)
+image = torch.rand(2, 1, 160, 160)
 with torch.no_grad():
-    scripted, expected = torch.jit.load(sys.argv[1]).eval()(film), eager(film)
+    scripted, expected = torch.jit.load(sys.argv[1]).eval()(image), eager(image)
 print("difference", max(float((scripted[name] - value).abs().max()) for name, value in expected.items()))
 """
 
@@ -234,8 +234,8 @@ def check_checkpoint_export(place: Workplace) -> str:
     files = ["--ckpt_file", "models/model.pt", "--meta_file", "configs/metadata.json", "--filepath", str(target)]
     export = ["ckpt_export", "network_def", "--config_file", "configs/inference.json", *files]
     place.run_python("-m", "monai.bundle", *export)
-    said = re.search(r"^difference (\S+)$", place.run_python("-c", _COMPARISON, str(target)), flags=re.MULTILINE)
-    difference = float(said[1]) if said else float("nan")
+    reported = re.search(r"^difference (\S+)$", place.run_python("-c", _COMPARISON, str(target)), flags=re.MULTILINE)
+    difference = float(reported[1]) if reported else float("nan")
     if not difference <= TOLERANCE:
         raise InputError(f"the eager answers within {TOLERANCE}", f"{difference:.2g} apart", "see MONAI's ckpt_export")
     return f"differs from eager by {difference:.1g}"
@@ -244,14 +244,14 @@ def check_checkpoint_export(place: Workplace) -> str:
 def check_exports(place: Workplace) -> str:
     """TorchScript and ONNX of all three networks, each compared with the eager one."""
     out = place.out("exports")
-    place.run_python("-m", "scripts", "export", "--out", str(out), "--config", "configs/inference.json")
+    place.run_python("-m", "scripts", "export-networks", "--out", str(out), "--config", "configs/inference.json")
     measured = json.loads((out / "exports.json").read_text(encoding="utf-8"))
-    told = [
+    printed = [
         f"{name} {kind} {'not compared' if difference is None else format(difference, '.1g')}"
         for name, kinds in measured.items()
         for kind, difference in kinds.items()
     ]
-    return ", ".join(told)
+    return ", ".join(printed)
 
 
 def check_syntax_of_code(place: Workplace) -> str:
@@ -274,14 +274,14 @@ def check_zoo_tests(place: Workplace) -> str:
         return "not run: no tests/zoo in this repository"
     folder = place.out("unit_tests")
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    told = []
+    printed = []
     for test in sorted(folder.glob("test_*.py")):
-        said = place.run_python(str(test), cwd=place.folder, watched=False)
-        found = re.search(r"Ran (\d+) tests? in [\d.]+s\s+OK", said)
+        reported = place.run_python(str(test), cwd=place.folder, watched=False)
+        found = re.search(r"Ran (\d+) tests? in [\d.]+s\s+OK", reported)
         if found is None:
             raise InputError("tests that ran", f"none in {test.name}", "see what unittest said")
-        told.append(f"{found[1]} in {test.name}")
-    return ", ".join(told)
+        printed.append(f"{found[1]} in {test.name}")
+    return ", ".join(printed)
 
 
 #: In the order in which they build on one another; the cheapest of those that may fail stand first.
@@ -290,7 +290,7 @@ CHECKS: tuple[Check, ...] = (
     Check("text", check_syntax_of_code),
     Check("metadata", check_metadata),
     Check("place of the code", check_place_of_code),
-    Check("drawing and preparation", check_drawing),
+    Check("drawing and preparation", check_synthetic_images),
     Check("properties", check_properties),
     Check("verify_net_in_out", check_network),
     Check("training", check_training),

@@ -74,14 +74,14 @@ class Workplace:
             )
         except subprocess.TimeoutExpired as error:
             raise InputError("an end", f"none after {MAX_SECONDS} s", "see what it waits for") from error
-        said = done.stdout + done.stderr
-        (self.folder / "said.txt").write_text(f"$ {' '.join(command)}\n{said}", encoding="utf-8")
+        reported = done.stdout + done.stderr
+        (self.folder / "reported.txt").write_text(f"$ {' '.join(command)}\n{reported}", encoding="utf-8")
         if done.returncode != 0:
-            last = said.strip().rpartition("\n")[2][-300:]
+            last = reported.strip().rpartition("\n")[2][-300:]
             raise InputError("exit status 0", f"{done.returncode}: {last}", "run it in the packed folder")
         if watched:
             self._check_traces(before)
-        return said
+        return reported
 
     def run_bundle(self, run_id: str, config_file: str, options: Options, cwd: Path | None = None) -> str:
         """`python -m monai.bundle run`, watched."""
@@ -112,7 +112,7 @@ class Workplace:
 
     def _hash_files(self) -> dict[str, str]:
         """What may not change: everything but the outputs and the log of the last command."""
-        spared = {self.folder / "out", self.folder / "said.txt"}
+        spared = {self.folder / "out", self.folder / "reported.txt"}
         return {
             path.relative_to(self.folder).as_posix(): compute_sha256(path)
             for path in self.folder.rglob("*")

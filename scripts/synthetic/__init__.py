@@ -1,26 +1,26 @@
-"""Drawn chest films in the challenge's layout: for the demo, the tests and the runs at scale. No real film is in them.
+"""Synthetic chest images in the challenge's layout: for the demo, the tests and the runs at scale. No real image is in them.
 
-draw_tree            a tree of films with its tables
+generate_tree            a tree of images with its tables
 draw_contact_sheet   a picture of a tree
-draw_chest           one film as an array, with its boxes
-write_film           any array as a DICOM film, in any of nine transfer syntaxes
-write_broken_film    a film that a reader must refuse
+draw_chest           one image as an array, with its boxes
+write_image           any array as a DICOM image, in any of nine transfer syntaxes
+write_broken_image    an image that a reader must reject
 """
 
-from scripts.synthetic.anatomy import Drawing, Look, draw_chest
-from scripts.synthetic.broken import BREAKAGES, write_broken_film
+from scripts.synthetic.anatomy import Look, SyntheticImage, draw_chest
+from scripts.synthetic.broken import BREAKAGES, write_broken_image
 from scripts.synthetic.dicom import (
     LOSSLESS_SYNTAXES,
     SOP_CLASSES,
     TRANSFER_SYNTAXES,
-    FilmStyle,
+    ImageStyle,
     derive_uid,
-    make_film,
-    write_film,
+    make_image,
+    write_image,
 )
 from scripts.synthetic.sheet import draw_contact_sheet
 from scripts.synthetic.storage import DISPLAYS, store_picture
-from scripts.synthetic.tree import draw_tree
+from scripts.synthetic.tree import generate_tree
 
 __all__ = [
     "BREAKAGES",
@@ -28,15 +28,15 @@ __all__ = [
     "LOSSLESS_SYNTAXES",
     "SOP_CLASSES",
     "TRANSFER_SYNTAXES",
-    "Drawing",
-    "FilmStyle",
+    "SyntheticImage",
+    "ImageStyle",
     "Look",
     "derive_uid",
     "draw_chest",
     "draw_contact_sheet",
-    "draw_tree",
-    "make_film",
+    "generate_tree",
+    "make_image",
     "store_picture",
-    "write_broken_film",
-    "write_film",
+    "write_broken_image",
+    "write_image",
 ]

@@ -1,4 +1,4 @@
-"""A frontal chest film as one picture: body, findings and exposure brought together."""
+"""A frontal chest radiograph as one picture: body, findings and exposure brought together."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from scripts.synthetic.tissue import AIR, draw_layers
 
 @dataclass(frozen=True)
 class Look:
-    """What a film's header tells and its picture shows.
+    """What an image's header reports and its picture shows.
 
     Args:
         sex: "F", "M" or "" (drawn as "M").
-        view: "PA", or "AP" for a portable film: arms down, less contrast, devices.
+        view: "PA", or "AP" for a portable image: arms down, less contrast, devices.
         tone: index into `TONES`, the maker's post-processing.
         aspect: height of a pixel by its width.
     """
@@ -35,13 +35,13 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Drawing:
-    """One drawn film.
+class SyntheticImage:
+    """One synthetic image.
 
     Args:
         pixels: `(H, W)` float32 in [0, 1]; dense is bright, as in MONOCHROME2.
-        boxes: `(N, 4)` opacity boxes in film pixels.
-        lung_box: `(4,)` one box round both lungs in film pixels.
+        boxes: `(N, 4)` opacity boxes in image pixels.
+        lung_box: `(4,)` one box round both lungs in image pixels.
     """
 
     pixels: NDArray[np.float32]
@@ -51,18 +51,18 @@ class Drawing:
 
 def draw_chest(
     height: int, width: int, study_class: str, seeds: tuple[int, int, int], look: Look | None = None
-) -> Drawing:
-    """One film of `height` x `width` pixels.
+) -> SyntheticImage:
+    """One image of `height` x `width` pixels.
 
     Args:
         study_class: one of `STUDY_CLASSES`; it decides the opacities.
-        seeds: of the patient's body, of the study's findings and of the exposure: films of one patient share the
-            first, films of one study the first two.
-        look: what the film's header tells too.
+        seeds: of the patient's body, of the study's findings and of the exposure: images of one patient share the
+            first, images of one study the first two.
+        look: what the image's header reports too.
     """
     look = look or Look()
     portable, exposure = look.view == "AP", np.random.default_rng(seeds[2])
-    # How deep a breath was taken belongs to the study, so that its films agree.
+    # How deep a breath was taken belongs to the study, so that its images agree.
     breath = float(np.random.default_rng([seeds[1], 3]).uniform(0.03, 0.28 if portable else 0.1))
     body = draw_body(np.random.default_rng(seeds[0]), look.sex, breath)
     frame = draw_frame(exposure, height, width, look.aspect, 2.2 if portable else 1.2)
@@ -71,7 +71,7 @@ def draw_chest(
     greys = develop(absorption, TONES[look.tone], frame, portable, exposure)
     greys = burn_letters(collimate(greys, lung_box, exposure), look.view, exposure)
     boxes = np.clip(boxes, np.tile(lung_box[:2], 2), np.tile(lung_box[2:], 2))
-    return Drawing(greys.astype(np.float32), boxes[compute_areas(boxes) > 0], lung_box)
+    return SyntheticImage(greys.astype(np.float32), boxes[compute_areas(boxes) > 0], lung_box)
 
 
 def _draw_absorption(body: Body, frame: Frame, study_class: str, seed: int, portable: bool) -> tuple[Field, Boxes]:
@@ -92,6 +92,6 @@ def _draw_absorption(body: Body, frame: Frame, study_class: str, seed: int, port
 
 
 def _bound_lungs(body: Body, frame: Frame) -> NDArray[np.float64]:
-    points = frame.to_film(np.concatenate([body.outline(side) for side in SIDES]))
+    points = frame.to_image(np.concatenate([body.outline(side) for side in SIDES]))
     box = np.concatenate([points.min(axis=0), points.max(axis=0)])
     return clip_boxes([box], frame.height, frame.width)[0]

@@ -1,7 +1,7 @@
-"""The body of one patient as numbers and curves, and the frame that puts it on a film.
+"""The body of one patient as numbers and curves, and the frame that puts it on an image.
 
 Body coordinates: the inner half width of the rib cage is 1; x grows towards the patient's left, which is the right of
-the film; y grows downwards; (0, 0) lies near the hila. Lungs reach from about y = -1.1 to y = 1.
+the image; y grows downwards; (0, 0) lies near the hila. Lungs reach from about y = -1.1 to y = 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Points = NDArray[np.float64]
 # What the curves of a body are asked for: one number or an array of any shape.
 Heights = float | NDArray[np.floating]
 
-#: The two sides: the patient's right lung has negative x and stands on the left of the film.
+#: The two sides: the patient's right lung has negative x and stands on the left of the image.
 SIDES = (-1, 1)
 
 _SAMPLES = 160
@@ -67,9 +67,9 @@ class Body:
     @cached_property
     def _dome_edges(self) -> dict[int, tuple[Points, Points]]:
         across = np.array([0.0, 0.14, 0.28, 0.45, 0.62, 0.78, 0.9, 0.97, 1.05])
-        share = np.array([0.30, 0.22, 0.06, 0.0, 0.07, 0.28, 0.62, 0.95, 1.25])
+        fraction = np.array([0.30, 0.22, 0.06, 0.0, 0.07, 0.28, 0.62, 0.95, 1.25])
         return {
-            side: sample_curve(across, top + share * (self.base - top))
+            side: sample_curve(across, top + fraction * (self.base - top))
             for side, top in zip(SIDES, self.domes, strict=True)
         }
 
@@ -99,14 +99,14 @@ class Body:
             np.column_stack([across, self.dome(side, across)])[::-1],
         ]
         points = np.concatenate(pieces)
-        return np.column_stack([side * points[:, 0] + self.lean * share_lean(points[:, 0]), points[:, 1]])
+        return np.column_stack([side * points[:, 0] + self.lean * lean_fraction(points[:, 0]), points[:, 1]])
 
     def place(self, side: int, across: float, down: float) -> tuple[float, float]:
         """A point in a lung: `across` 0 (mediastinum) to 1 (chest wall), `down` 0 (apex) to 1 (diaphragm)."""
         y = self.apex + 0.06 + down * (float(self.dome(side, 0.3 + 0.5 * across)) - self.apex - 0.06)
         medial, lateral = float(self.medial_edge(y)), float(self.lateral_edge(y))
         x = medial + across * (lateral - medial)
-        return side * x + self.lean * float(share_lean(x)), y
+        return side * x + self.lean * float(lean_fraction(x)), y
 
 
 def draw_body(rng: np.random.Generator, sex: str = "M", breath: float = 0.0) -> Body:
@@ -134,7 +134,7 @@ def draw_body(rng: np.random.Generator, sex: str = "M", breath: float = 0.0) -> 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the body lies on a film of `height` x `width` pixels: film = matrix @ body + offset, both as (x, y)."""
+    """Where the body lies on an image of `height` x `width` pixels: image = matrix @ body + offset, both as (x, y)."""
 
     height: int
     width: int
@@ -146,8 +146,8 @@ class Frame:
         """Pixels per body unit, the mean of both directions."""
         return float(np.sqrt(abs(np.linalg.det(self.matrix))))
 
-    def to_film(self, points: ArrayLike) -> Points:
-        """Body points `(N, 2)` -> film pixels `(N, 2)`."""
+    def to_image(self, points: ArrayLike) -> Points:
+        """Body points `(N, 2)` -> image pixels `(N, 2)`."""
         return np.asarray(points) @ self.matrix.T + self.offset
 
     def body_grid(self, step: int) -> tuple[Field, Field]:
@@ -165,7 +165,7 @@ def draw_frame(rng: np.random.Generator, height: int, width: int, aspect: float,
     """A frame that holds the lungs, turned by about `tilt` degrees.
 
     Args:
-        aspect: height of a pixel by its width; other than 1 in films that were squeezed into a square.
+        aspect: height of a pixel by its width; other than 1 in images that were squeezed into a square.
     """
     angle = np.deg2rad(np.clip(rng.normal(0, tilt), -2.5 * tilt, 2.5 * tilt))
     scale = min(width / 2.6, height * aspect / 2.42) * rng.uniform(0.86, 1.06)
@@ -182,7 +182,7 @@ def sample_curve(knots: ArrayLike, values: ArrayLike) -> tuple[Points, Points]:
     return dense, PchipInterpolator(knots, np.asarray(values, dtype=float))(dense)
 
 
-def share_lean(distance: ArrayLike) -> NDArray[np.float64]:
+def lean_fraction(distance: ArrayLike) -> NDArray[np.float64]:
     """The mediastinum moves by all of `lean`, the chest wall by nothing."""
     return np.clip(1 - np.asarray(distance, dtype=float), 0, 1)
 

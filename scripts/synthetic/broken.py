@@ -1,4 +1,4 @@
-"""Films that a reader must refuse, each made from a good one, with the reason code that it must give."""
+"""Images that a reader must reject, each made from a good one, with the reason code that it must give."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pydicom import uid
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
 
-from scripts.synthetic.dicom import FilmStyle, make_film
+from scripts.synthetic.dicom import ImageStyle, make_image
 
-#: How a film is broken -> the reason code (a key of `errors.REASONS`) with which it must be refused.
+#: How an image is broken -> the reason code (a key of `errors.REASONS`) with which it must be rejected.
 BREAKAGES: dict[str, str] = {
     "text_file": "not_dicom",
     "no_preamble": "not_dicom",
@@ -47,13 +47,13 @@ BREAKAGES: dict[str, str] = {
 _INFLATED = 256 * 2**20
 
 
-def write_broken_film(path: str | Path, pixels: NDArray[np.uint16], style: FilmStyle, breakage: str) -> Path:
-    """Write one film that must be refused with the reason `BREAKAGES[breakage]`.
+def write_broken_image(path: str | Path, pixels: NDArray[np.uint16], style: ImageStyle, breakage: str) -> Path:
+    """Write one image that must be rejected with the reason `BREAKAGES[breakage]`.
 
     Args:
         path: the file; its folder is made where it is missing.
-        pixels: `(H, W)` stored values of a good film.
-        style: of the good film; its patient and UIDs are kept.
+        pixels: `(H, W)` stored values of a good image.
+        style: of the good image; its patient and UIDs are kept.
         breakage: a key of `BREAKAGES`.
 
     Raises:
@@ -67,16 +67,16 @@ def write_broken_film(path: str | Path, pixels: NDArray[np.uint16], style: FilmS
     return path
 
 
-def _write(path: Path, pixels: NDArray[np.uint16], style: FilmStyle, breakage: str) -> None:
+def _write(path: Path, pixels: NDArray[np.uint16], style: ImageStyle, breakage: str) -> None:
     if breakage == "text_file":
-        path.write_text("This file bears the name of a film, and is a text.\n")
+        path.write_text("This file bears the name of an image, and is a text.\n")
         return
     changes = _STYLES.get(breakage, {})
     if breakage == "constant":
         pixels = np.full_like(pixels, 100)
-    film = make_film(pixels, style, **{"syntax": "explicit", **changes})
-    _CHANGES.get(breakage, _leave)(film)
-    film.save_as(path, enforce_file_format=True)
+    image = make_image(pixels, style, **{"syntax": "explicit", **changes})
+    _CHANGES.get(breakage, _leave)(image)
+    image.save_as(path, enforce_file_format=True)
     data = path.read_bytes()
     if breakage == "inflating":
         path.write_bytes(_append_zeros(data))
@@ -87,7 +87,7 @@ def _write(path: Path, pixels: NDArray[np.uint16], style: FilmStyle, breakage: s
 
 
 def _append_zeros(data: bytes) -> bytes:
-    """A deflated film with one more, private element of `_INFLATED` zeros, which cost a thousandth of that.
+    """A deflated image with one more, private element of `_INFLATED` zeros, which cost a thousandth of that.
 
     A block that ends in a full flush depends on nothing before it, so that it need not be deflated again and again.
     """
@@ -111,79 +111,79 @@ _STYLES: dict[str, dict[str, object]] = {
 }
 
 
-def _leave(film: FileDataset) -> None:
+def _leave(image: FileDataset) -> None:
     """The style did it, or the file is broken after it was written."""
 
 
-def _make_ct(film: FileDataset) -> None:
-    film.SOPClassUID = film.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
-    film.Modality = "CT"
+def _make_ct(image: FileDataset) -> None:
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = uid.CTImageStorage
+    image.Modality = "CT"
 
 
-def _drop_pixels(film: FileDataset) -> None:
-    del film.PixelData
+def _drop_pixels(image: FileDataset) -> None:
+    del image.PixelData
 
 
-def _shorten_pixels(film: FileDataset) -> None:
-    film["PixelData"].value = film.PixelData[: len(film.PixelData) // 4 * 2]
+def _shorten_pixels(image: FileDataset) -> None:
+    image["PixelData"].value = image.PixelData[: len(image.PixelData) // 4 * 2]
 
 
-def _lengthen_pixels(film: FileDataset) -> None:
-    film["PixelData"].value = film.PixelData + bytes(64)
+def _lengthen_pixels(image: FileDataset) -> None:
+    image["PixelData"].value = image.PixelData + bytes(64)
 
 
-def _pretend_extended(film: FileDataset) -> None:
+def _pretend_extended(image: FileDataset) -> None:
     """A frame header of 12-bit JPEG Extended (process 4), for which there is no decoder, and nothing to decode."""
-    film.file_meta.TransferSyntaxUID = uid.JPEGExtended12Bit
-    size = film.Rows.to_bytes(2, "big") + film.Columns.to_bytes(2, "big")
+    image.file_meta.TransferSyntaxUID = uid.JPEGExtended12Bit
+    size = image.Rows.to_bytes(2, "big") + image.Columns.to_bytes(2, "big")
     frame = (
         b"\xff\xd8\xff\xc1\x00\x0b\x0c" + size + b"\x01\x01\x11\x00\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00" + bytes(64)
     )
-    _encapsulate(film, frame + b"\xff\xd9")
-    film.BitsAllocated, film.BitsStored, film.HighBit = 16, 12, 11
+    _encapsulate(image, frame + b"\xff\xd9")
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 12, 11
 
 
-def _name_unknown_syntax(film: FileDataset) -> None:
-    film.file_meta.TransferSyntaxUID = uid.MPEG2MPML
-    _encapsulate(film, bytes(128))
+def _name_unknown_syntax(image: FileDataset) -> None:
+    image.file_meta.TransferSyntaxUID = uid.MPEG2MPML
+    _encapsulate(image, bytes(128))
 
 
-def _make_colour(film: FileDataset) -> None:
-    film.SamplesPerPixel, film.PhotometricInterpretation, film.PlanarConfiguration = 3, "RGB", 0
-    film["PixelData"].value = film.PixelData * 3
+def _make_colour(image: FileDataset) -> None:
+    image.SamplesPerPixel, image.PhotometricInterpretation, image.PlanarConfiguration = 3, "RGB", 0
+    image["PixelData"].value = image.PixelData * 3
 
 
-def _make_palette(film: FileDataset) -> None:
-    film.PhotometricInterpretation = "PALETTE COLOR"
+def _make_palette(image: FileDataset) -> None:
+    image.PhotometricInterpretation = "PALETTE COLOR"
     for colour in ("Red", "Green", "Blue"):
-        film.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
-        film.add_new(f"{colour}PaletteColorLookupTableData", "OW", bytes(512))
+        image.add_new(f"{colour}PaletteColorLookupTableDescriptor", "US", [256, 0, 16])
+        image.add_new(f"{colour}PaletteColorLookupTableData", "OW", bytes(512))
 
 
-def _double_frames(film: FileDataset) -> None:
-    film.NumberOfFrames = 2
-    film["PixelData"].value = film.PixelData * 2
+def _double_frames(image: FileDataset) -> None:
+    image.NumberOfFrames = 2
+    image["PixelData"].value = image.PixelData * 2
 
 
-def _flatten_rows(film: FileDataset) -> None:
-    film.Rows = 0
+def _flatten_rows(image: FileDataset) -> None:
+    image.Rows = 0
 
 
-def _raise_bits(film: FileDataset) -> None:
-    film.BitsStored, film.HighBit = film.BitsAllocated + 4, film.BitsAllocated + 3
+def _raise_bits(image: FileDataset) -> None:
+    image.BitsStored, image.HighBit = image.BitsAllocated + 4, image.BitsAllocated + 3
 
 
-def _garble(film: FileDataset) -> None:
+def _garble(image: FileDataset) -> None:
     """The header of the codestream stays, so that only the decoder finds out."""
-    frame = bytearray(next(pydicom.encaps.generate_frames(film.PixelData, number_of_frames=1)))
+    frame = bytearray(next(pydicom.encaps.generate_frames(image.PixelData, number_of_frames=1)))
     quantization = frame.index(b"\xff\x5c")
     frame[quantization + 2 :] = np.random.default_rng(0).bytes(len(frame) - quantization - 2)
-    _encapsulate(film, bytes(frame))
+    _encapsulate(image, bytes(frame))
 
 
-def _encapsulate(film: FileDataset, frame: bytes) -> None:
-    film.add_new("PixelData", "OB", encapsulate([frame]))
-    film["PixelData"].is_undefined_length = True
+def _encapsulate(image: FileDataset, frame: bytes) -> None:
+    image.add_new("PixelData", "OB", encapsulate([frame]))
+    image["PixelData"].is_undefined_length = True
 
 
 _CHANGES: dict[str, Callable[[FileDataset], None]] = {

@@ -13,11 +13,11 @@ from scripts.synthetic.body import Field, Frame, Points
 
 
 class Canvas:
-    """One layer of a film, drawn at twice its resolution where that is cheap; values 0 to 1.
+    """One layer of an image, drawn at twice its resolution where that is cheap; values 0 to 1.
 
     Args:
         frame: where body points lie.
-        step: the layer's pixels are blocks of `step` film pixels.
+        step: the layer's pixels are blocks of `step` image pixels.
     """
 
     def __init__(self, frame: Frame, step: int = 1) -> None:
@@ -42,7 +42,7 @@ class Canvas:
 
     def stroke_all(self, lines: ArrayLike, widths: Sequence[float], values: Sequence[float]) -> None:
         """Many lines of the same number of points, `(N, K, 2)`, each with its width and value."""
-        pixels = (self._frame.to_film(lines) * self._zoom).reshape(len(widths), -1).tolist()
+        pixels = (self._frame.to_image(lines) * self._zoom).reshape(len(widths), -1).tolist()
         zoom = self._frame.scale * self._zoom
         for line, width, value in zip(pixels, widths, values, strict=True):
             self._pen.line(line, fill=round(255 * value), width=max(1, round(width * zoom)))
@@ -58,7 +58,7 @@ class Canvas:
         return np.asarray(image, dtype=np.float32) / np.float32(255)
 
     def _flatten(self, points: ArrayLike) -> list[float]:
-        pixels: list[float] = (self._frame.to_film(points) * self._zoom).ravel().tolist()
+        pixels: list[float] = (self._frame.to_image(points) * self._zoom).ravel().tolist()
         return pixels
 
 
@@ -94,7 +94,7 @@ def widen(curve: Points, widths: ArrayLike) -> Points:
 
 
 def enlarge(field: Field, frame: Frame, step: int) -> Field:
-    """A layer of blocks of `step` pixels brought to the film's size, bicubic."""
+    """A layer of blocks of `step` pixels brought to the image's size, bicubic."""
     if step == 1:
         return field
     size, box = (frame.width, frame.height), (0, 0, frame.width / step, frame.height / step)

@@ -1,4 +1,4 @@
-"""What lies on or in a patient whose film is taken in bed: electrodes with wires, tubes, lines, a pacemaker."""
+"""What lies on or in a patient whose image is taken in bed: electrodes with wires, tubes, lines, a pacemaker."""
 
 from __future__ import annotations
 

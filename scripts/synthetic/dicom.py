@@ -1,4 +1,4 @@
-"""One array -> one DICOM film that keeps to the standard's CR, DX or Secondary Capture module tables.
+"""One array -> one DICOM image that keeps to the standard's CR, DX or Secondary Capture module tables.
 
 Sources: DICOM PS3.3 A.2 (CR), A.26 (DX), A.8 (Secondary Capture), C.7.6.3 (Image Pixel), C.11.1 and C.11.2 (Modality
 and VOI LUT); PS3.5 8.2 and A.4 (encapsulated transfer syntaxes).
@@ -24,7 +24,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
-#: SOP class of each kind of object that `write_film` writes.
+#: SOP class of each kind of object that `write_image` writes.
 SOP_CLASSES: dict[str, uid.UID] = {
     "CR": uid.ComputedRadiographyImageStorage,
     "DX": uid.DigitalXRayImageStorageForPresentation,
@@ -55,17 +55,17 @@ _IMPLEMENTATION_UID = "2.25.190146791183187905110838377026302914377"
 
 
 @dataclass(frozen=True)
-class FilmStyle:
-    """How one film is stored, and the facts in its header; None or "" leaves an element out (or empty, for type 2).
+class ImageStyle:
+    """How one image is stored, and the metadata in its header; None or "" leaves an element out (or empty, for type 2).
 
     Args:
         kind: a key of `SOP_CLASSES`.
-        modality: Modality; by default that of the kind (a Secondary Capture says "CR" or "DX" if told so).
+        modality: Modality; by default that of the kind (a Secondary Capture says "CR" or "DX" if reported so).
         photometric: MONOCHROME1 (a low value is bright) or MONOCHROME2.
         bits_stored: 8 to 16; up to 8 they are stored in a byte each, else in two.
         syntax: a key of `TRANSFER_SYNTAXES`.
         rescale: slope and intercept (C.11.1).
-        window: centre and width in rescaled values, or several such pairs: the first is the film's main one (C.11.2).
+        window: centre and width in rescaled values, or several such pairs: the first is the image's main one (C.11.2).
         window_function: LINEAR, LINEAR_EXACT or SIGMOID; "" writes no VOI LUT Function, which means LINEAR.
         voi_lut: first stored value mapped, then the table `(N,)` of 16-bit outputs.
         pixel_spacing, imager_pixel_spacing: row and column distance, mm.
@@ -75,7 +75,7 @@ class FilmStyle:
         character_set: Specific Character Set.
         patient_orientation: direction of the rows and of the columns, such as ("L", "F").
         study_id, sop_uid, series_uid, study_uid: identifiers; by default derived from the content, so that the same
-            film has the same UIDs.
+            image has the same UIDs.
     """
 
     kind: str = "CR"
@@ -91,8 +91,8 @@ class FilmStyle:
     imager_pixel_spacing: tuple[float, float] | None = None
     aspect_ratio: tuple[int, int] | None = None
     padding: int | None = None
-    patient_name: str = "Drawn^Film"
-    patient_id: str = "DRAWN"
+    patient_name: str = "Drawn^Image"
+    patient_id: str = "SYNTHETIC"
     patient_sex: str = ""
     patient_age: str = ""
     manufacturer: str = ""
@@ -111,19 +111,19 @@ def derive_uid(*parts: object) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, chr(31).join(map(str, parts))).int}"
 
 
-def write_film(path: str | Path, pixels: ArrayLike, style: FilmStyle | None = None, **changes: Any) -> Path:
-    """Write one single-frame grey film; the file appears whole or not at all.
+def write_image(path: str | Path, pixels: ArrayLike, style: ImageStyle | None = None, **changes: Any) -> Path:
+    """Write one single-frame grey image; the file appears whole or not at all.
 
     Args:
         path: the file; its folder is made where it is missing.
         pixels: `(H, W)` integers, the stored values as they are: for MONOCHROME1 the caller inverts.
-        style: how the film is stored; `changes` are fields of `FilmStyle` that differ from it.
+        style: how the image is stored; `changes` are fields of `ImageStyle` that differ from it.
 
     Raises:
         ValueError: where the pixels do not fit the style.
     """
     path = Path(path)
-    dataset = make_film(pixels, style, **changes)
+    dataset = make_image(pixels, style, **changes)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     os.close(handle)
@@ -135,13 +135,13 @@ def write_film(path: str | Path, pixels: ArrayLike, style: FilmStyle | None = No
     return path
 
 
-def make_film(pixels: ArrayLike, style: FilmStyle | None = None, **changes: Any) -> FileDataset:
-    """The data set that `write_film` saves, with its file meta information.
+def make_image(pixels: ArrayLike, style: ImageStyle | None = None, **changes: Any) -> FileDataset:
+    """The data set that `write_image` saves, with its file meta information.
 
     Raises:
         ValueError: where the pixels do not fit the style.
     """
-    style = replace(style or FilmStyle(), **changes)
+    style = replace(style or ImageStyle(), **changes)
     array = _check_pixels(pixels, style)
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = TRANSFER_SYNTAXES[style.syntax]
@@ -150,14 +150,14 @@ def make_film(pixels: ArrayLike, style: FilmStyle | None = None, **changes: Any)
     dataset = FileDataset("", {}, file_meta=meta, preamble=bytes(128), **order)
     dataset.SpecificCharacterSet = style.character_set
     _add_identity(dataset, array, style)
-    _add_image_facts(dataset, style)
+    _add_image_attributes(dataset, style)
     _add_display(dataset, style)
     _add_pixels(dataset, array, style)
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
     return dataset
 
 
-def _check_pixels(pixels: ArrayLike, style: FilmStyle) -> NDArray[np.integer[Any]]:
+def _check_pixels(pixels: ArrayLike, style: ImageStyle) -> NDArray[np.integer[Any]]:
     array = np.asarray(pixels)
     if array.ndim != 2 or array.dtype.kind not in "ui":
         raise ValueError(f"expected integers of shape (H, W), got {array.dtype} of shape {array.shape}")
@@ -170,11 +170,11 @@ def _check_pixels(pixels: ArrayLike, style: FilmStyle) -> NDArray[np.integer[Any
     return array.astype(np.uint8 if style.bits_stored <= 8 else np.uint16)
 
 
-def _add_identity(dataset: Dataset, array: NDArray[np.integer[Any]], style: FilmStyle) -> None:
+def _add_identity(dataset: Dataset, array: NDArray[np.integer[Any]], style: ImageStyle) -> None:
     """Patient, General Study and General Series modules, C.7.1 to C.7.3."""
     content = hashlib.sha256(array.tobytes() + repr(style).encode()).hexdigest()
     dataset.SOPClassUID = SOP_CLASSES[style.kind]
-    dataset.SOPInstanceUID = style.sop_uid or derive_uid("film", content)
+    dataset.SOPInstanceUID = style.sop_uid or derive_uid("image", content)
     dataset.SeriesInstanceUID = style.series_uid or derive_uid("series", content)
     dataset.StudyInstanceUID = style.study_uid or derive_uid("study", content)
     dataset.PatientName, dataset.PatientID = style.patient_name, style.patient_id
@@ -188,7 +188,7 @@ def _add_identity(dataset: Dataset, array: NDArray[np.integer[Any]], style: Film
     dataset.Manufacturer = style.manufacturer
 
 
-def _add_image_facts(dataset: Dataset, style: FilmStyle) -> None:
+def _add_image_attributes(dataset: Dataset, style: ImageStyle) -> None:
     """General Image, CR Series, DX Image, DX Anatomy Imaged and SC Equipment modules, as the kind demands."""
     dataset.ImageType = ["DERIVED", "SECONDARY"] if style.kind == "SC" else ["ORIGINAL", "PRIMARY"]
     dataset.PatientOrientation = list(style.patient_orientation or ()) or ""
@@ -202,11 +202,11 @@ def _add_image_facts(dataset: Dataset, style: FilmStyle) -> None:
     if style.kind == "SC":
         dataset.ConversionType = "WSD"
     if style.kind.startswith("DX"):
-        _add_dx_facts(dataset, style)
+        _add_dx_attributes(dataset, style)
 
 
-def _add_dx_facts(dataset: Dataset, style: FilmStyle) -> None:
-    """C.8.11.1 to C.8.11.4: what a DX film must say beyond a CR one."""
+def _add_dx_attributes(dataset: Dataset, style: ImageStyle) -> None:
+    """C.8.11.1 to C.8.11.4: what a DX image must say beyond a CR one."""
     processing = style.kind == "DX_FOR_PROCESSING"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", ""]
     dataset.PresentationIntentType = "FOR PROCESSING" if processing else "FOR PRESENTATION"
@@ -222,7 +222,7 @@ def _add_dx_facts(dataset: Dataset, style: FilmStyle) -> None:
     dataset.AnatomicRegionSequence = [region]
 
 
-def _add_display(dataset: Dataset, style: FilmStyle) -> None:
+def _add_display(dataset: Dataset, style: ImageStyle) -> None:
     """Modality LUT and VOI LUT modules, C.11.1 and C.11.2."""
     if style.rescale:
         dataset.RescaleSlope, dataset.RescaleIntercept = (f"{number:.10g}" for number in style.rescale)
@@ -240,11 +240,11 @@ def _add_display(dataset: Dataset, style: FilmStyle) -> None:
         # 65,536 entries are written as 0 (C.11.2.1.1).
         item.add_new("LUTDescriptor", "US", [table.size % 65536, first, 16])
         item.add_new("LUTData", "OW", table.tobytes())
-        item.LUTExplanation = "drawn"
+        item.LUTExplanation = "synthetic"
         dataset.VOILUTSequence = [item]
 
 
-def _add_pixels(dataset: Dataset, array: NDArray[np.integer[Any]], style: FilmStyle) -> None:
+def _add_pixels(dataset: Dataset, array: NDArray[np.integer[Any]], style: ImageStyle) -> None:
     """Image Pixel module, C.7.6.3, in the wanted transfer syntax."""
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, style.photometric
     dataset.Rows, dataset.Columns = array.shape
@@ -257,7 +257,7 @@ def _add_pixels(dataset: Dataset, array: NDArray[np.integer[Any]], style: FilmSt
         _set_native(dataset, array, style.syntax)
     elif style.syntax == "jpeg_baseline":
         _set_encapsulated(dataset, _encode_baseline(array))
-        _tell_loss(dataset, array.nbytes)
+        _format_loss(dataset, array.nbytes)
     elif style.syntax == "jpeg_lossless":
         _set_encapsulated(dataset, _encode_jpeg_lossless(array, style))
     else:
@@ -276,7 +276,7 @@ def _set_encapsulated(dataset: Dataset, frame: bytes) -> None:
     dataset["PixelData"].is_undefined_length = True
 
 
-def _tell_loss(dataset: Dataset, size: int) -> None:
+def _format_loss(dataset: Dataset, size: int) -> None:
     dataset.LossyImageCompression, dataset.LossyImageCompressionMethod = "01", "ISO_10918_1"
     dataset.LossyImageCompressionRatio = f"{size / len(dataset.PixelData):.4g}"
 
@@ -287,12 +287,12 @@ def _encode_baseline(array: NDArray[np.integer[Any]]) -> bytes:
     return stream.getvalue()
 
 
-def _encode_jpeg_lossless(array: NDArray[np.integer[Any]], style: FilmStyle) -> bytes:
+def _encode_jpeg_lossless(array: NDArray[np.integer[Any]], style: ImageStyle) -> bytes:
     """Process 14, selection value 1, by GDCM: the only encoder at hand that has it; it works from file to file."""
     import gdcm
 
     with tempfile.TemporaryDirectory() as folder:
-        source = write_film(Path(folder) / "native.dcm", array, FilmStyle(bits_stored=style.bits_stored))
+        source = write_image(Path(folder) / "native.dcm", array, ImageStyle(bits_stored=style.bits_stored))
         reader = gdcm.ImageReader()
         reader.SetFileName(str(source))
         reader.Read()

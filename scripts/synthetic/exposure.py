@@ -22,7 +22,7 @@ class Tone:
         slope: contrast round the middle.
         middle: absorption that becomes middle grey.
         detail: how much local contrast is raised.
-        low, high: the greys of nothing and of everything; flat films use a part of the scale.
+        low, high: the greys of nothing and of everything; flat images use a part of the scale.
     """
 
     slope: float
@@ -65,7 +65,7 @@ def collimate(greys: Field, keep: NDArray[np.float64], rng: np.random.Generator)
 
     Args:
         greys: `(H, W)`.
-        keep: `(4,)` the lung box in film pixels.
+        keep: `(4,)` the lung box in image pixels.
     """
     mode = rng.choice(["none", "strips", "turned", "cut"], p=[0.42, 0.28, 0.18, 0.12])
     if mode == "none":
@@ -98,13 +98,15 @@ def _cut_corners(corners: list[tuple[float, float]], cut: float) -> list[tuple[f
     for index, corner in enumerate(corners):
         for other in (corners[index - 1], corners[(index + 1) % 4]):
             length = max(float(np.hypot(other[0] - corner[0], other[1] - corner[1])), 1.0)
-            share = cut / length
-            points.append((corner[0] + share * (other[0] - corner[0]), corner[1] + share * (other[1] - corner[1])))
+            fraction = cut / length
+            points.append(
+                (corner[0] + fraction * (other[0] - corner[0]), corner[1] + fraction * (other[1] - corner[1]))
+            )
     return points
 
 
 def burn_letters(greys: Field, view: str, rng: np.random.Generator) -> Field:
-    """Side markers and words, as radiographers leave them on the film; at times none, at times in a box."""
+    """Side markers and words, as radiographers leave them on the image; at times none, at times in a box."""
     height, width = greys.shape
     image = Image.new("L", (width, height))
     pen, size = ImageDraw.Draw(image), max(6, round(height * rng.uniform(0.03, 0.055)))
@@ -119,7 +121,7 @@ def burn_letters(greys: Field, view: str, rng: np.random.Generator) -> Field:
 
 
 def _write_marker(pen: ImageDraw.ImageDraw, rng: np.random.Generator, size: int, height: int, width: int) -> None:
-    """R stands on the left of a frontal film, L on its right."""
+    """R stands on the left of a frontal image, L on its right."""
     letter = "RL"[int(rng.random() < 0.4)]
     x = width * (rng.uniform(0.02, 0.09) if letter == "R" else rng.uniform(0.86, 0.92))
     y = height * rng.uniform(0.03, 0.3)

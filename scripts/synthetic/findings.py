@@ -17,7 +17,7 @@ from scripts.boxes import Boxes, as_boxes
 from scripts.synthetic.body import SIDES, Body, Field, Frame
 from scripts.synthetic.tissue import Layers
 
-# A finding ends, for its box, where it takes away less than this share of what its densest point does.
+# A finding ends, for its box, where it takes away less than this fraction of what its densest point does.
 _EDGE = 0.3
 
 
@@ -29,7 +29,7 @@ class Opacity:
         kind: "ground_glass", "consolidation", "nodule", "cavity" or "effusion".
         side: -1 the patient's right, 1 the left.
         centre, radii: (x, y) in body units; an effusion reads only the centre's y, its level.
-        density: share of the air that it takes away in its middle.
+        density: fraction of the air that it takes away in its middle.
         box: patches with one number share a box.
         fissure: y at which a lobe ends, and on which side the patch lies of it (-1 above, 1 below); 0 for none.
     """
@@ -147,7 +147,7 @@ def _plan_cavity(body: Body, rng: np.random.Generator) -> list[Opacity]:
 def fill_lungs(
     opacities: Sequence[Opacity], body: Body, frame: Frame, step: int, layers: Layers, rng: np.random.Generator
 ) -> tuple[Field, Boxes]:
-    """What is left of the air, `(h, w)` in [0, 1], and the opacity boxes `(N, 4)` in film pixels."""
+    """What is left of the air, `(h, w)` in [0, 1], and the opacity boxes `(N, 4)` in image pixels."""
     x, y = frame.body_grid(step)
     clear = np.ones_like(x)
     if not opacities:
@@ -155,9 +155,9 @@ def fill_lungs(
     cloud, grain = _draw_cloud(x, y, rng, 8.0), _draw_cloud(x, y, rng, 30.0)
     taken: dict[int, Field] = {}
     for patch in opacities:
-        share = patch.density * _draw_shape(patch, body, x, y, cloud, grain)
-        clear *= 1 - share
-        visible = share * layers.air * (np.sign(x) == patch.side)
+        fraction = patch.density * _draw_shape(patch, body, x, y, cloud, grain)
+        clear *= 1 - fraction
+        visible = fraction * layers.air * (np.sign(x) == patch.side)
         taken[patch.box] = np.maximum(taken.get(patch.box, 0), visible)
     return clear, as_boxes([_bound(taken[box], step, frame) for box in sorted(taken)])
 
@@ -186,12 +186,12 @@ def _draw_fluid(patch: Opacity, body: Body, x: Field, y: Field, cloud: Field) ->
 
 def _fall(distance: Field, steepness: float) -> Field:
     """1 well inside 1, 0 well outside, half at 1."""
-    share: Field = 1 / (1 + np.exp(np.clip(steepness * (distance - 1), -30, 30)))
-    return share
+    fraction: Field = 1 / (1 + np.exp(np.clip(steepness * (distance - 1), -30, 30)))
+    return fraction
 
 
 def _draw_cloud(x: Field, y: Field, rng: np.random.Generator, frequency: float) -> Field:
-    """Smooth noise of about unit spread that is fixed to the body, so that a second film of the study has the same."""
+    """Smooth noise of about unit spread that is fixed to the body, so that a second image of the study has the same."""
     total = np.zeros_like(x)
     for _ in range(5):
         rate, angle, phase = rng.uniform([0.6 * frequency, 0, 0], [1.5 * frequency, 2 * np.pi, 2 * np.pi])

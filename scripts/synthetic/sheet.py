@@ -1,4 +1,4 @@
-"""A contact sheet of a tree: films in rows by study class, with their opacity boxes."""
+"""A contact sheet of a tree: images in rows by study class, with their opacity boxes."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from scripts.labels import IMAGE_SUFFIX, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, T
 
 _MARGIN, _TITLE = 3, 18
 _BOX_COLOUR = (255, 110, 40)
-# So few greys that a sheet of two dozen films stays well below a megabyte.
+# So few greys that a sheet of two dozen images stays well below a megabyte.
 _GREYS = 48
 
 
 def draw_contact_sheet(tree: str | Path, out_png: str | Path, columns: int = 6, size: int = 200) -> None:
-    """Draw one row of films for each study class, one film of each study, with class names and boxes.
+    """Draw one row of images for each study class, one image of each study, with class names and boxes.
 
     Args:
         tree: a folder in the challenge's layout.
         out_png: the PNG to write.
-        columns: films in a row.
-        size: longer side of a film on the sheet, in pixels.
+        columns: images in a row.
+        size: longer side of an image on the sheet, in pixels.
 
     Raises:
-        InputError: where the tree lacks a table or has no films.
+        InputError: where the tree lacks a table or has no images.
     """
     tree, out_png = Path(tree), Path(out_png)
-    films = _choose_films(tree, columns)
+    images = _choose_images(tree, columns)
     step = size + _MARGIN
     sheet = Image.new("RGB", (columns * step + _MARGIN, len(STUDY_CLASSES) * (step + _TITLE) + _MARGIN))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
     for row, name in enumerate(STUDY_CLASSES):
         top = row * (step + _TITLE) + _MARGIN
         pen.text((_MARGIN + 2, top), name, fill=(235, 235, 235), font=font)
-        for column, (path, boxes) in enumerate(films[name]):
-            sheet.paste(_render_film(path, boxes, size), (_MARGIN + column * step, top + _TITLE))
+        for column, (path, boxes) in enumerate(images[name]):
+            sheet.paste(_render_image(path, boxes, size), (_MARGIN + column * step, top + _TITLE))
     out_png.parent.mkdir(parents=True, exist_ok=True)
     temporary = out_png.with_suffix(".part")
     sheet.quantize(palette=_make_palette(), dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
@@ -51,28 +51,28 @@ def draw_contact_sheet(tree: str | Path, out_png: str | Path, columns: int = 6, 
 
 
 def _make_palette() -> Image.Image:
-    """The greys of the films and the colour of the boxes."""
+    """The greys of the images and the colour of the boxes."""
     greys = [round(255 * number / (_GREYS - 1)) for number in range(_GREYS) for _ in range(3)]
     palette = Image.new("P", (1, 1))
     palette.putpalette([*greys, *_BOX_COLOUR])
     return palette
 
 
-def _choose_films(tree: Path, number: int) -> dict[str, list[tuple[Path, Boxes]]]:
-    """For each class the first studies' films with their boxes; of several films of a study, the one with boxes."""
+def _choose_images(tree: Path, number: int) -> dict[str, list[tuple[Path, Boxes]]]:
+    """For each class the first studies' images with their boxes; of several images of a study, the one with boxes."""
     images: dict[str, list[tuple[str, Boxes]]] = {}
     for row in _read_rows(tree / "train_image_level.csv"):
         image = row["id"].removesuffix(IMAGE_SUFFIX), _parse_boxes(row["label"])
         images.setdefault(row["StudyInstanceUID"], []).append(image)
-    films: dict[str, list[tuple[Path, Boxes]]] = {name: [] for name in STUDY_CLASSES}
+    chosen: dict[str, list[tuple[Path, Boxes]]] = {name: [] for name in STUDY_CLASSES}
     for row in _read_rows(tree / "train_study_level.csv"):
         study = row["id"].removesuffix(STUDY_SUFFIX)
         name = next(name for name in STUDY_CLASSES if row[TABLE_COLUMNS[name]] == "1")
         image_id, boxes = max(images[study], key=lambda image: len(image[1]))
         found = sorted(tree.glob(f"train/{study}/*/{image_id}.dcm"))
-        if found and len(films[name]) < number:
-            films[name].append((found[0], boxes))
-    return films
+        if found and len(chosen[name]) < number:
+            chosen[name].append((found[0], boxes))
+    return chosen
 
 
 def _read_rows(table: Path) -> Iterable[dict[str, str]]:
@@ -89,21 +89,21 @@ def _parse_boxes(label: str) -> Boxes:
     )
 
 
-def _render_film(path: Path, boxes: Boxes, size: int) -> Image.Image:
-    """One film as it is meant to be shown, at its true shape, `size` pixels on the longer side.
+def _render_image(path: Path, boxes: Boxes, size: int) -> Image.Image:
+    """One image as it is meant to be shown, at its true shape, `size` pixels on the longer side.
 
-    The films are the project's own drawings, so that pydicom may show them; a film from outside has to go through the
-    reader's gates.
+    The images are the project's own drawings, so that pydicom may show them; an image from outside has to go through
+    the reader's gates.
     """
-    film = pydicom.dcmread(path)
-    stored = film.pixel_array
-    # No drawn film has a lookup table behind a rescale that changes anything.
-    values = stored if "VOILUTSequence" in film else apply_modality_lut(stored, film)
-    shown = apply_voi_lut(values, film).astype(np.float64)
+    image = pydicom.dcmread(path)
+    stored = image.pixel_array
+    # No synthetic image has a lookup table behind a rescale that changes anything.
+    values = stored if "VOILUTSequence" in image else apply_modality_lut(stored, image)
+    shown = apply_voi_lut(values, image).astype(np.float64)
     shown = (shown - shown.min()) / max(float(np.ptp(shown)), 1e-9)
-    if film.PhotometricInterpretation == "MONOCHROME1":
+    if image.PhotometricInterpretation == "MONOCHROME1":
         shown = 1 - shown
-    down, across = (float(part) for part in film.get("PixelAspectRatio") or film.get("ImagerPixelSpacing") or (1, 1))
+    down, across = (float(part) for part in image.get("PixelAspectRatio") or image.get("ImagerPixelSpacing") or (1, 1))
     height, width = shown.shape[0] * down / across, float(shown.shape[1])
     zoom = size / max(height, width)
     picture = Image.fromarray(np.round(255 * shown).astype(np.uint8)).convert("RGB")

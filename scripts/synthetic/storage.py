@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from scripts.synthetic.dicom import FilmStyle
+from scripts.synthetic.dicom import ImageStyle
 
 #: The ways in which stored values become the picture; "rescale" is for CR only (PS3.3 C.8.11.3 fixes it for DX).
 DISPLAYS: tuple[str, ...] = ("full", "linear", "sigmoid", "lut", "rescale", "padded")
@@ -16,7 +16,9 @@ DISPLAYS: tuple[str, ...] = ("full", "linear", "sigmoid", "lut", "rescale", "pad
 _GAMMA = 1.6
 
 
-def store_picture(picture: NDArray[np.float32], style: FilmStyle, display: str) -> tuple[NDArray[np.uint16], FilmStyle]:
+def store_picture(
+    picture: NDArray[np.float32], style: ImageStyle, display: str
+) -> tuple[NDArray[np.uint16], ImageStyle]:
     """Stored values `(H, W)` and the style with what shows them as the picture again.
 
     Args:
@@ -57,13 +59,13 @@ def store_picture(picture: NDArray[np.float32], style: FilmStyle, display: str) 
 
 
 def _invert_sigmoid(
-    shown: NDArray[np.float32], low: int, high: int, style: FilmStyle
-) -> tuple[NDArray[np.uint16], FilmStyle]:
+    shown: NDArray[np.float32], low: int, high: int, style: ImageStyle
+) -> tuple[NDArray[np.uint16], ImageStyle]:
     """PS3.3 C.11.2.1.3.1: 1 / (1 + exp(-4 (x - centre) / width)), solved for x; its ends would lie at infinity."""
     centre, end = (low + high) / 2, 0.98
     width = 2 * (high - low) / float(np.log(end / (1 - end)))
-    share = 1 - end + (2 * end - 1) * shown
-    values = centre + width / 4 * np.log(share / (1 - share))
+    fraction = 1 - end + (2 * end - 1) * shown
+    values = centre + width / 4 * np.log(fraction / (1 - fraction))
     return _round(values), replace(style, window=(centre, width), window_function="SIGMOID")
 
 

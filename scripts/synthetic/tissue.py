@@ -1,7 +1,7 @@
-"""What is smooth in a chest film: soft tissue, air in the lungs, heart and mediastinum, abdomen.
+"""What is smooth in a chest radiograph: soft tissue, air in the lungs, heart and mediastinum, abdomen.
 
 All layers are line integrals along the beam, in units in which the middle of the chest, without its air, absorbs 1:
-a film shows about the logarithm of what comes through, so that layers add up.
+an image shows about the logarithm of what comes through, so that layers add up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from scripts.synthetic.body import SIDES, Body, Field, Frame, sample_curve, share_lean
+from scripts.synthetic.body import SIDES, Body, Field, Frame, lean_fraction, sample_curve
 from scripts.synthetic.canvas import Canvas, bend
 
 #: How much of the chest's thickness full inspiration takes away in the middle of a lung.
@@ -20,7 +20,7 @@ AIR = 0.66
 
 @dataclass(frozen=True)
 class Layers:
-    """Smooth layers of one film, each `(h, w)`.
+    """Smooth layers of one image, each `(h, w)`.
 
     Args:
         tissue: soft tissue without the lungs.
@@ -83,7 +83,7 @@ def _draw_heart(body: Body, frame: Frame, step: int) -> Field:
     ]  # fmt: skip
     canvas = Canvas(frame, step)
     curve = bend(points, 120, closed=True)
-    canvas.fill(curve + np.column_stack([body.lean * share_lean(np.abs(curve[:, 0])), np.zeros(len(curve))]), 1)
+    canvas.fill(curve + np.column_stack([body.lean * lean_fraction(np.abs(curve[:, 0])), np.zeros(len(curve))]), 1)
     return canvas.finish()
 
 
@@ -95,8 +95,8 @@ def _draw_torso(body: Body, x: Field, y: Field, arms_down: bool) -> Field:
     grown = np.array(half) + fat * np.array([0.25, 0.25, 0.35, 0.5, 0.7, 0.85, 0.95, 1.0, 1.1, 1.25, 1.4])
     depths = np.array([0.62, 0.62, 0.6, 0.58, 0.66, 0.82, 0.94, 1.0, 1.04, 1.08, 1.1]) * (0.92 + 0.5 * fat)
     table, depth = sample_curve(knots, grown), sample_curve(knots, depths)
-    share = np.abs(x) / np.interp(y, *table).astype(np.float32)
-    torso = np.clip(1 - share**2.4, 0, 1) ** 0.55 * np.interp(y, *depth).astype(np.float32)
+    fraction = np.abs(x) / np.interp(y, *table).astype(np.float32)
+    torso = np.clip(1 - fraction**2.4, 0, 1) ** 0.55 * np.interp(y, *depth).astype(np.float32)
     radius = 0.19 + 0.3 * fat
     elbow = (1.62 + fat, 1.5) if arms_down else (2.15, 0.1)
     arms = np.zeros_like(x)
@@ -111,9 +111,9 @@ def _draw_torso(body: Body, x: Field, y: Field, arms_down: bool) -> Field:
 def _draw_capsule(x: Field, y: Field, start: tuple[float, float], end: tuple[float, float], radius: float) -> Field:
     """Thickness of a round limb from start to end, at most 1."""
     along_x, along_y = end[0] - start[0], end[1] - start[1]
-    share = ((x - start[0]) * along_x + (y - start[1]) * along_y) / (along_x**2 + along_y**2)
-    share = np.clip(share, 0, 1)
-    square = (x - start[0] - share * along_x) ** 2 + (y - start[1] - share * along_y) ** 2
+    fraction = ((x - start[0]) * along_x + (y - start[1]) * along_y) / (along_x**2 + along_y**2)
+    fraction = np.clip(fraction, 0, 1)
+    square = (x - start[0] - fraction * along_x) ** 2 + (y - start[1] - fraction * along_y) ** 2
     return np.sqrt(np.clip(1 - square / radius**2, 0, 1))
 
 
@@ -178,7 +178,7 @@ def _bar(distance: Field, half: float) -> Field:
     return np.exp(-square * square)
 
 
-def _smooth(share: Field) -> Field:
+def _smooth(fraction: Field) -> Field:
     """0 below 0, 1 above 1, smooth between."""
-    share = np.clip(share, 0, 1)
-    return share * share * (3 - 2 * share)
+    fraction = np.clip(fraction, 0, 1)
+    return fraction * fraction * (3 - 2 * fraction)

@@ -1,4 +1,4 @@
-"""A challenge-shaped tree of drawn films with its tables, on disk."""
+"""A challenge-shaped tree of synthetic images with its tables, on disk."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from scripts.boxes import Boxes
 from scripts.errors import InputError
 from scripts.labels import IMAGE_SUFFIX, NONE, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, TABLE_COLUMNS
 from scripts.synthetic.anatomy import draw_chest
-from scripts.synthetic.broken import BREAKAGES, write_broken_film
-from scripts.synthetic.cohort import PlannedFilm, plan_cohort
-from scripts.synthetic.dicom import write_film
+from scripts.synthetic.broken import BREAKAGES, write_broken_image
+from scripts.synthetic.cohort import PlannedImage, plan_cohort
+from scripts.synthetic.dicom import write_image
 from scripts.synthetic.storage import store_picture
 
 _UNIT = "1 0 0 1 1"
@@ -30,15 +30,15 @@ _BOX_COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax")
 
 
 @dataclass(frozen=True)
-class DrawnFilm:
-    """What the tables tell of one written film: its boxes `(N, 4)` and lung box `(4,)`, in film pixels."""
+class WrittenImage:
+    """What the tables report of one written image: its boxes `(N, 4)` and lung box `(4,)`, in image pixels."""
 
-    plan: PlannedFilm
+    plan: PlannedImage
     boxes: Boxes
     lung_box: NDArray[np.float64]
 
 
-def draw_tree(
+def generate_tree(
     out: str | Path,
     num_studies: int = 60,
     num_test_studies: int = 12,
@@ -53,13 +53,13 @@ def draw_tree(
 
     Args:
         out: a new or empty folder.
-        num_studies: studies under train, about a quarter more films; patients have one to three studies.
+        num_studies: studies under train, about a quarter more images; patients have one to three studies.
         num_test_studies: studies under test; they have no labels, only lung boxes and rows in sample_submission.csv.
-        size: the longer side of a film in pixels.
+        size: the longer side of an image in pixels.
         seed: same seed, same bytes (on the same machine and library versions).
         workers: processes that draw.
-        broken: also draw films that must be refused, each in a study of its own that the tables name as any other;
-            broken_films.csv says how each is broken, and with which reason code it must be refused.
+        broken: also draw images that must be rejected, each in a study of its own that the tables name as any other;
+            broken_images.csv says how each is broken, and with which reason code it must be rejected.
 
     Raises:
         InputError: where `out` holds something already, or a number is out of range.
@@ -80,55 +80,55 @@ def draw_tree(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _draw_into(folder: Path, plans: Sequence[PlannedFilm], size: int, workers: int) -> None:
-    draw = partial(_draw_one, folder=folder, size=size)
+def _draw_into(folder: Path, plans: Sequence[PlannedImage], size: int, workers: int) -> None:
+    draw = partial(_generate_image, folder=folder, size=size)
     if workers == 1:
-        drawn = [draw(plan) for plan in tqdm(plans, "drawing films", disable=None)]
+        written = [draw(plan) for plan in tqdm(plans, "drawing images", disable=None)]
     else:
         with multiprocessing.Pool(workers) as pool:
-            films = pool.imap(draw, plans, chunksize=4)
-            drawn = list(tqdm(films, "drawing films", total=len(plans), disable=None))
-    _write_tables(folder, drawn)
+            images = pool.imap(draw, plans, chunksize=4)
+            written = list(tqdm(images, "drawing images", total=len(plans), disable=None))
+    _write_tables(folder, written)
 
 
-def _draw_one(plan: PlannedFilm, folder: Path, size: int) -> DrawnFilm:
+def _generate_image(plan: PlannedImage, folder: Path, size: int) -> WrittenImage:
     # An even number of columns, because GDCM's encoder wants an even number of bytes.
-    height, width = (2 * round(size * share / 2) for share in plan.shape)
+    height, width = (2 * round(size * fraction / 2) for fraction in plan.shape)
     drawing = draw_chest(height, width, plan.study_class, plan.seeds, plan.look)
     values, style = store_picture(drawing.pixels, plan.style, plan.display)
     path = folder / _locate(plan)
     if plan.breakage:
-        write_broken_film(path, values, style, plan.breakage)
+        write_broken_image(path, values, style, plan.breakage)
     else:
-        write_film(path, values, style)
-    return DrawnFilm(plan, drawing.boxes, drawing.lung_box)
+        write_image(path, values, style)
+    return WrittenImage(plan, drawing.boxes, drawing.lung_box)
 
 
-def _locate(plan: PlannedFilm) -> Path:
+def _locate(plan: PlannedImage) -> Path:
     return Path(plan.part, plan.study_id, plan.series_id, f"{plan.image_id}.dcm")
 
 
-def _write_tables(folder: Path, drawn: Sequence[DrawnFilm]) -> None:
-    drawn = sorted(drawn, key=lambda film: film.plan.image_id)
-    parts = {part: [film for film in drawn if film.plan.part == part] for part in ("train", "test")}
-    classes = sorted({film.plan.study_id: film.plan.study_class for film in parts["train"]}.items())
+def _write_tables(folder: Path, written: Sequence[WrittenImage]) -> None:
+    written = sorted(written, key=lambda image: image.plan.image_id)
+    parts = {part: [image for image in written if image.plan.part == part] for part in ("train", "test")}
+    classes = sorted({image.plan.study_id: image.plan.study_class for image in parts["train"]}.items())
     header = ["id", *(TABLE_COLUMNS[name] for name in STUDY_CLASSES)]
     one_hot = [[f"{study}{STUDY_SUFFIX}", *(int(name == found) for name in STUDY_CLASSES)] for study, found in classes]
     _write_csv(folder / "train_study_level.csv", header, one_hot)
     header = ["id", "boxes", "label", "StudyInstanceUID"]
-    _write_csv(folder / "train_image_level.csv", header, map(_tell_image, parts["train"]))
-    for part, films in parts.items():
-        rows = [[film.plan.image_id, *_round(film.lung_box)] for film in films]
+    _write_csv(folder / "train_image_level.csv", header, map(_format_image, parts["train"]))
+    for part, images in parts.items():
+        rows = [[image.plan.image_id, *_round(image.lung_box)] for image in images]
         _write_csv(folder / f"{part}_lung_boxes.csv", _BOX_COLUMNS, rows)
     _write_csv(folder / "sample_submission.csv", ["id", "PredictionString"], _list_sample(parts["test"]))
-    breakages = [_tell_breakage(film.plan) for film in drawn if film.plan.breakage]
+    breakages = [_format_breakage(image.plan) for image in written if image.plan.breakage]
     if breakages:
-        _write_csv(folder / "broken_films.csv", ["image", "path", "breakage", "reason"], breakages)
+        _write_csv(folder / "broken_images.csv", ["image", "path", "breakage", "reason"], breakages)
 
 
-def _tell_image(film: DrawnFilm) -> list[str]:
+def _format_image(image: WrittenImage) -> list[str]:
     """A row of the image table: the boxes as a list of dictionaries, and again as a prediction string."""
-    plan, boxes = film.plan, [_round(box) for box in film.boxes] if film.plan.boxes_in_table else []
+    plan, boxes = image.plan, [_round(box) for box in image.boxes] if image.plan.boxes_in_table else []
     entries = [
         {"x": xmin, "y": ymin, "width": round(xmax - xmin, 3), "height": round(ymax - ymin, 3)}
         for xmin, ymin, xmax, ymax in boxes
@@ -137,15 +137,15 @@ def _tell_image(film: DrawnFilm) -> list[str]:
     return [f"{plan.image_id}{IMAGE_SUFFIX}", str(entries) if boxes else "", label or f"{NONE} {_UNIT}", plan.study_id]
 
 
-def _tell_breakage(plan: PlannedFilm) -> list[str]:
+def _format_breakage(plan: PlannedImage) -> list[str]:
     return [plan.image_id, _locate(plan).as_posix(), plan.breakage, BREAKAGES[plan.breakage]]
 
 
-def _list_sample(films: Sequence[DrawnFilm]) -> list[list[str]]:
+def _list_sample(images: Sequence[WrittenImage]) -> list[list[str]]:
     """The challenge's sample submission: every study negative, every image without finding."""
-    studies = sorted({film.plan.study_id for film in films})
+    studies = sorted({image.plan.study_id for image in images})
     rows = [[f"{study}{STUDY_SUFFIX}", f"{STUDY_CLASSES[0]} {_UNIT}"] for study in studies]
-    return rows + [[f"{film.plan.image_id}{IMAGE_SUFFIX}", f"{NONE} {_UNIT}"] for film in films]
+    return rows + [[f"{image.plan.image_id}{IMAGE_SUFFIX}", f"{NONE} {_UNIT}"] for image in images]
 
 
 def _round(box: Iterable[float]) -> list[float]:

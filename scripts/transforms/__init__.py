@@ -1,26 +1,26 @@
-"""The dictionary transforms that MONAI lacks: regions of a film, targets in their frame, augmentation with boxes."""
+"""The dictionary transforms that MONAI lacks: regions of an image, targets in their frame, augmentation with boxes."""
 
-from scripts.transforms.article import ArticleAugmentation
-from scripts.transforms.augmentation import RandHideLungsd, RandWarpd
-from scripts.transforms.intensity import RandBrightnessContrastd, RandEqualizeTilesd, RandInvertd, RandKernelBlurd
-from scripts.transforms.regions import BlackOutLungsd, CropToLungsd, KeepWholeFilmd, find_crop
+from scripts.transforms.augmentation import RandAffineWithBoxesd, RandHideLungsd
+from scripts.transforms.crops import BlackOutLungsd, CropToLungsd, KeepWholeImaged, find_crop
+from scripts.transforms.intensity import RandBrightnessContrastd, RandCLAHEd, RandInvertd, RandKernelBlurd
+from scripts.transforms.seventeenth_place import SeventeenthPlaceAugmentation
 from scripts.transforms.soft_targets import AttachTargets, WeighByStudy, WeighMistakes
-from scripts.transforms.targets import BoxesToMaskd, MoveBoxesToRegiond
+from scripts.transforms.targets import BoxesToCropd, BoxesToMaskd
 
 __all__ = [
-    "ArticleAugmentation",
+    "SeventeenthPlaceAugmentation",
     "AttachTargets",
     "BlackOutLungsd",
     "BoxesToMaskd",
     "CropToLungsd",
-    "KeepWholeFilmd",
-    "MoveBoxesToRegiond",
+    "KeepWholeImaged",
+    "BoxesToCropd",
     "RandBrightnessContrastd",
-    "RandEqualizeTilesd",
+    "RandCLAHEd",
     "RandHideLungsd",
     "RandInvertd",
     "RandKernelBlurd",
-    "RandWarpd",
+    "RandAffineWithBoxesd",
     "WeighByStudy",
     "WeighMistakes",
     "find_crop",

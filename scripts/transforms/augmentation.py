@@ -1,4 +1,4 @@
-"""Augmentations that MONAI lacks: boxes that follow their picture, films without lungs.
+"""Augmentations that MONAI lacks: boxes that follow their picture, images without lungs.
 
 Each draws its random parameters in `randomize` and applies them apart from it.
 """
@@ -17,10 +17,10 @@ from torch.nn import functional
 from scripts.transforms.targets import BOXES
 
 #: How many counter-clockwise quarter turns a picture was given.
-TURN = "turn"
+ROTATION = "rotation"
 
 
-class RandWarpd(RandomizableTransform, MapTransform):
+class RandAffineWithBoxesd(RandomizableTransform, MapTransform):
     """Mirror, turn, stretch, rotate and shift a picture together with its boxes, in one resampling.
 
     A box stands for the ellipse inside it: the box of a rotated ellipse is much nearer to a rotated opacity, or lung,
@@ -30,12 +30,13 @@ class RandWarpd(RandomizableTransform, MapTransform):
         keys: pictures `(C, H, W)`; `boxes` `(N, 4)` in their pixels goes with them.
         prob: chance that a picture is stretched, rotated and shifted.
         flip_prob: chance that left and right are swapped.
-        turn_prob: chance of one to three quarter turns; their number, counter-clockwise, is left under `turn`.
+        quarter_rotation_prob: chance of one to three quarter turns; their number, counter-clockwise, is left under
+            `rotation`.
         rotate: largest angle either way, degrees.
         scale: smallest and largest size, drawn for both axes together, with `stretch` between the axes.
         stretch: largest ratio of the axes' scales.
-        shift: largest shift either way, as a share of the picture.
-        min_visible: a box of which less than this share stays inside is left out.
+        shift: largest shift either way, as a fraction of the picture.
+        min_visible: a box of which less than this fraction stays inside is left out.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class RandWarpd(RandomizableTransform, MapTransform):
         keys: KeysCollection,
         prob: float = 0.8,
         flip_prob: float = 0.5,
-        turn_prob: float = 0.0,
+        quarter_rotation_prob: float = 0.0,
         rotate: float = 8.0,
         scale: Sequence[float] = (0.85, 1.15),
         stretch: float = 1.1,
@@ -53,14 +54,14 @@ class RandWarpd(RandomizableTransform, MapTransform):
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
         RandomizableTransform.__init__(self, prob)
-        self.flip_prob, self.turn_prob, self.rotate = flip_prob, turn_prob, rotate
+        self.flip_prob, self.quarter_rotation_prob, self.rotate = flip_prob, quarter_rotation_prob, rotate
         self.scale, self.stretch, self.shift, self.min_visible = tuple(scale), stretch, shift, min_visible
 
     def randomize(self, data: Any = None) -> None:
         """Draw the matrix `(2, 3)`, from places before to places after, both in [-1, 1] with x along columns."""
         super().randomize(None)
         mirror = -1.0 if self.R.random() < self.flip_prob else 1.0
-        self.turn = int(self.R.randint(1, 4)) if self.R.random() < self.turn_prob else 0
+        self.rotation = int(self.R.randint(1, 4)) if self.R.random() < self.quarter_rotation_prob else 0
         angle, size, ratio, shift = 0.0, 1.0, 1.0, torch.zeros(2, 1)
         if self._do_transform:
             angle = math.radians(self.R.uniform(-self.rotate, self.rotate))
@@ -69,9 +70,9 @@ class RandWarpd(RandomizableTransform, MapTransform):
             shift = torch.tensor(self.R.uniform(-2 * self.shift, 2 * self.shift, size=(2, 1)), dtype=torch.float32)
         scaled = torch.diag(torch.tensor([mirror * size * ratio, size / ratio]))
         # exact for whole quarters, so that what is only turned keeps its pixels
-        turned = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).matrix_power(self.turn)
+        rotated = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).matrix_power(self.rotation)
         cosine, sine = math.cos(angle), math.sin(angle)
-        self.matrix = torch.cat([torch.tensor([[cosine, sine], [-sine, cosine]]) @ turned @ scaled, shift], dim=1)
+        self.matrix = torch.cat([torch.tensor([[cosine, sine], [-sine, cosine]]) @ rotated @ scaled, shift], dim=1)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         out = dict(data)
@@ -79,7 +80,7 @@ class RandWarpd(RandomizableTransform, MapTransform):
         for key in self.key_iterator(out):
             height, width = out[key].shape[1:]
             boxes = warp_boxes(torch.as_tensor(data[BOXES]).float(), self.matrix, height, width, self.min_visible)
-            out[key], out[BOXES], out[TURN] = warp_picture(out[key], self.matrix), boxes, self.turn
+            out[key], out[BOXES], out[ROTATION] = warp_picture(out[key], self.matrix), boxes, self.rotation
         return out
 
 
@@ -110,13 +111,13 @@ def _measure_areas(boxes: torch.Tensor) -> torch.Tensor:
 
 
 class RandHideLungsd(RandomizableTransform, MapTransform):
-    """Make pictures without lungs of a film, so that a lung detector learns to find none; `boxes` becomes empty.
+    """Make pictures without lungs of an image, so that a lung detector learns to find none; `boxes` becomes empty.
 
-    One of three, equally often: the film's tiles in another order; the widest part of the film outside of the lungs
+    One of three, equally often: the image's tiles in another order; the widest part of the image outside of the lungs
     (neck and shoulders, abdomen, or a side); a smooth random field.
 
     Args:
-        keys: pictures `(C, H, W)`, whole films with `boxes` `(1, 4)`, the box round both lungs.
+        keys: pictures `(C, H, W)`, whole images with `boxes` `(1, 4)`, the box round both lungs.
         prob: chance.
     """
 
@@ -166,7 +167,7 @@ def cut_beside(picture: torch.Tensor, box: Sequence[float]) -> torch.Tensor:
     xmin, ymin, xmax, ymax = (round(edge) for edge in box)
     strips = [picture[:, :ymin], picture[:, ymax:], picture[:, :, :xmin], picture[:, :, xmax:]]
     widest = max(strips, key=lambda strip: min(strip.shape[1:]))
-    # where lungs fill the film nothing is left: an empty exposure shows no lungs either
+    # where lungs fill the image nothing is left: an empty exposure shows no lungs either
     return _resize(widest, height, width) if min(widest.shape[1:]) > 1 else torch.zeros_like(picture)
 
 

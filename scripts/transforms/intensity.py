@@ -1,4 +1,4 @@
-"""Augmentations of grey values that MONAI lacks: films inverted, brightness, tiles equalised, motion and box blur.
+"""Augmentations of grey values that MONAI lacks: images inverted, brightness, tiles equalised, motion and box blur.
 
 Each draws its random parameters in `randomize` and applies them apart from it; what goes in and comes out is in [0, 1].
 """
@@ -48,7 +48,7 @@ class _RandIntensityd(RandomizableTransform, MapTransform):
 
 
 class RandInvertd(_RandIntensityd):
-    """Swap black and white, as in a film whose photometric interpretation is wrong: [0, 1] -> [1, 0]."""
+    """Swap black and white, as in an image whose photometric interpretation is wrong: [0, 1] -> [1, 0]."""
 
     def __init__(self, keys: KeysCollection, prob: float = 0.1, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, prob, allow_missing_keys)
@@ -62,7 +62,7 @@ class RandBrightnessContrastd(_RandIntensityd):
 
     Args:
         keys: pictures `(C, H, W)`.
-        brightness, contrast: the largest changes either way, as shares of white.
+        brightness, contrast: the largest changes either way, as fractions of white.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class RandBrightnessContrastd(_RandIntensityd):
         return (picture * self.stretch + self.shift).clamp(0, 1)
 
 
-class RandEqualizeTilesd(_RandIntensityd):
+class RandCLAHEd(_RandIntensityd):
     """CLAHE, contrast-limited adaptive histogram equalisation: see `equalize_tiles`.
 
     Args:
@@ -173,5 +173,5 @@ def _find_neighbours(length: int, size: int, tiles: int) -> list[tuple[torch.Ten
     """Along one side: the tile before each pixel with its share, and the tile after it; the outermost at the border."""
     place = (torch.arange(length) + 0.5) / size - 0.5
     before = place.floor()
-    share = place - before
-    return [(before.long().clamp(0, tiles - 1), 1 - share), ((before.long() + 1).clamp(0, tiles - 1), share)]
+    fraction = place - before
+    return [(before.long().clamp(0, tiles - 1), 1 - fraction), ((before.long() + 1).clamp(0, tiles - 1), fraction)]

@@ -32,7 +32,10 @@ TRAININGS = [
 ]
 INFERENCES = [
     ("shipped weights", {"num_workers": 0, "device": "$torch.device('cpu')", "precision": "float32"}),
-    ("one view", {"num_workers": 0, "device": "$torch.device('cpu')", "precision": "float32", "views": ["identity"]}),
+    (
+        "one view",
+        {"num_workers": 0, "device": "$torch.device('cpu')", "precision": "float32", "tta_flips": ["identity"]},
+    ),
 ]
 
 
@@ -45,10 +48,10 @@ class TestChestXrayCovid19(unittest.TestCase):
     def setUpClass(cls):
         sys.path.insert(0, BUNDLE)
         cls.folder = tempfile.mkdtemp()
-        cls.films = os.path.join(cls.folder, "films")
+        cls.images = os.path.join(cls.folder, "images")
         prepared = os.path.join(cls.folder, "prepared")
-        importlib.import_module("scripts.synthetic").draw_tree(cls.films, 12, 2, size=96, workers=1)
-        importlib.import_module("scripts.datalist").prepare(cls.films, prepared, num_folds=3, workers=1)
+        importlib.import_module("scripts.synthetic").generate_tree(cls.images, 12, 2, size=96, workers=1)
+        importlib.import_module("scripts.datalist").prepare(cls.images, prepared, num_folds=3, workers=1)
         cls.datalist = os.path.join(prepared, "datalist.json")
 
     @classmethod
@@ -57,7 +60,7 @@ class TestChestXrayCovid19(unittest.TestCase):
         sys.path.remove(BUNDLE)
 
     def setUp(self):
-        hook = sys.excepthook  # the bundle tells bad input in one line
+        hook = sys.excepthook  # the bundle reports bad input in one line
         self.addCleanup(setattr, sys, "excepthook", hook)
 
     def check_workflow(self, workflow):
@@ -69,7 +72,7 @@ class TestChestXrayCovid19(unittest.TestCase):
     @parameterized.expand(TRAININGS)
     def test_training(self, name, files, changes):
         output_dir = os.path.join(self.folder, "training", name)
-        places = {"dataset_dir": self.films, "datalist_file": self.datalist, "output_dir": output_dir}
+        places = {"dataset_dir": self.images, "datalist_file": self.datalist, "output_dir": output_dir}
         changes = {**TINY, "epochs": 1, "val_interval": 1, **places, **changes}
         self.check_workflow(ConfigWorkflow(list_configs(files), workflow_type="train", logging_file=False, **changes))
         self.assertTrue(os.path.isfile(os.path.join(output_dir, "last.pt")))
@@ -77,7 +80,7 @@ class TestChestXrayCovid19(unittest.TestCase):
     @parameterized.expand(INFERENCES)
     def test_inference(self, name, changes):
         output_dir = os.path.join(self.folder, "inference", name)
-        places = {"bundle_root": BUNDLE, "dataset_dir": os.path.join(self.films, "test"), "output_dir": output_dir}
+        places = {"bundle_root": BUNDLE, "dataset_dir": os.path.join(self.images, "test"), "output_dir": output_dir}
         self.check_workflow(
             ConfigWorkflow(
                 list_configs(["inference.json"]), workflow_type="infer", logging_file=False, **places, **changes

@@ -35,10 +35,10 @@ class TestChestXrayCovid19Dist(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp()
-        cls.films, prepared = os.path.join(cls.folder, "films"), os.path.join(cls.folder, "prepared")
-        drawing = ["--out", cls.films, "--num_studies", "24", "--num_test_studies", "2", "--size", "96"]
+        cls.images, prepared = os.path.join(cls.folder, "images"), os.path.join(cls.folder, "prepared")
+        drawing = ["--out", cls.images, "--num_studies", "24", "--num_test_studies", "2", "--size", "96"]
         cls.run_scripts("draw", *drawing)
-        cls.run_scripts("prepare", "--tree", cls.films, "--out", prepared, "--num_folds", "3")
+        cls.run_scripts("prepare", "--tree", cls.images, "--out", prepared, "--num_folds", "3")
         cls.datalist = os.path.join(prepared, "datalist.json")
 
     @classmethod
@@ -52,7 +52,7 @@ class TestChestXrayCovid19Dist(unittest.TestCase):
     @parameterized.expand(WORKFLOWS)  # in this order: the second takes the weights of the first
     def test_workflow(self, name, files, changes, expected):
         output_dir = os.path.join(self.folder, name)
-        places = {"dataset_dir": self.films, "datalist_file": self.datalist, "output_dir": output_dir}
+        places = {"dataset_dir": self.images, "datalist_file": self.datalist, "output_dir": output_dir}
         options = {**TINY, **places, **{key: str(value).format(folder=self.folder) for key, value in changes.items()}}
         processes = max(2, torch.cuda.device_count()) if torch.cuda.device_count() != 1 else 1
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]

@@ -1,6 +1,6 @@
-"""Findings as DICOM objects beside the film: a report, a presentation state, a segmentation and a picture.
+"""Findings as DICOM objects beside the image: a report, a presentation state, a segmentation and a picture.
 
-Every film gets a folder of its own with `report.dcm`, `presentation.dcm`, `segmentation.dcm` and `capture.dcm`; see
+Every image gets a folder of its own with `report.dcm`, `presentation.dcm`, `segmentation.dcm` and `capture.dcm`; see
 `bundle/docs/dicom_results.md`. highdicom is imported here and nowhere else, so a run without DICOM results needs none.
 """
 
@@ -28,13 +28,13 @@ from scripts.outputs.dicom.report import build_report
 from scripts.outputs.dicom.segmentation import build_segmentation
 from scripts.outputs.dicom.source import read_source
 from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 
 __all__ = ["Algorithm", "OperatingPoint", "StudyFindings", "write_dicom_results"]
 
 
 def write_dicom_results(
-    film: FilmFindings,
+    image: ImageFindings,
     mask: NDArray[np.uint8],
     study: StudyFindings,
     path: str | Path,
@@ -44,39 +44,39 @@ def write_dicom_results(
     created: datetime | None = None,
     reader_options: dict[str, Any] | None = None,
 ) -> list[Path]:
-    """Write the objects of one film into `<folder>/<image_id>/`, each as a whole; they are built before one is written.
+    """Write the objects of one image into `<folder>/<image_id>/`, each as a whole; they are built before one is written.
 
     Args:
-        film: its findings.
-        mask: `(H, W)` of zeros and ones, in the film's pixels; where it is empty, no segmentation is written.
+        image: its findings.
+        mask: `(H, W)` of zeros and ones, in the image's pixels; where it is empty, no segmentation is written.
         study: what was found on the whole study.
-        path: the film.
-        folder: where the folder of this film goes.
+        path: the image.
+        folder: where the folder of this image goes.
         algorithm: version and weights.
         point: where a study is called positive, if it is called.
         created: the moment of the run; by default now.
-        reader_options: options of `read_radiograph`, as the film was read with.
+        reader_options: options of `read_radiograph`, as the image was read with.
 
     Returns:
-        The files; none for a film that came as PNG or JPEG, which has no header to derive an object from.
+        The files; none for an image that came as PNG or JPEG, which has no header to derive an object from.
 
     Raises:
-        RefusedFilm: where the reader refuses the film.
+        RejectedImage: where the reader rejects the image.
         InputError: where it lacks UIDs, or its id cannot be a folder's name.
     """
-    target = Path(folder) / _check_folder_name(film.image_id)
+    target = Path(folder) / _check_folder_name(image.image_id)
     with _keep_quiet():
         source = read_source(path, **(reader_options or {}))
         if source is None:
-            logging.getLogger(__name__).info("no DICOM results for %s: it is a rendering, not DICOM", film.image_id)
+            logging.getLogger(__name__).info("no DICOM results for %s: it is a rendering, not DICOM", image.image_id)
             return []
         created = (created or datetime.now()).replace(microsecond=0)
         derivation = Derivation(source, algorithm, created, _find_number(path, study))
         objects = {
-            "report": build_report(derivation, film, study, point),
-            "presentation": build_presentation(derivation, film),
+            "report": build_report(derivation, image, study, point),
+            "presentation": build_presentation(derivation, image),
             "segmentation": build_segmentation(derivation, mask),
-            "capture": build_capture(derivation, film, mask),
+            "capture": build_capture(derivation, image, mask),
         }
         written = [_write_object(target / f"{kind}.dcm", objects[kind]) for kind in SERIES_NUMBERS]
     return [file for file in written if file]
@@ -92,7 +92,7 @@ def _write_object(path: Path, dataset: Dataset | None) -> Path | None:
 
 
 def _find_number(path: str | Path, study: StudyFindings) -> int:
-    """The film's number among those of its study, from 1."""
+    """The image's number among those of its study, from 1."""
     paths = [str(each) for each in study.paths]
     return paths.index(str(path)) + 1 if str(path) in paths else 1
 

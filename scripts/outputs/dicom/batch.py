@@ -1,4 +1,4 @@
-"""DICOM results of a whole run, written at its end: a study's probabilities are known when its last film is."""
+"""DICOM results of a whole run, written at its end: a study's probabilities are known when its last image is."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import numpy as np
 from PIL import Image
 from pydicom import dcmread
 
-from scripts.errors import REFUSED_FILE, InputError
+from scripts.errors import REJECTED_FILE, InputError
 from scripts.files import escape_cell
 from scripts.outputs.dicom import write_dicom_results
 from scripts.outputs.dicom.identifiers import SERIES_NUMBERS, Algorithm
 from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
-from scripts.outputs.records import FilmFindings
+from scripts.outputs.records import ImageFindings
 from scripts.outputs.tables import average_studies
 
-#: Refused files that are no films: a report in a study's folder does not make the answer on its films a partial one.
-_NO_FILMS = ("not_dicom", "unsupported_sop", "no_pixels")
+#: Rejected files that are no images: a report in a study's folder does not make the answer on its images a partial one.
+_NO_IMAGES = ("not_dicom", "unsupported_sop", "no_pixels")
 
 
 def write_run(
-    films: Sequence[FilmFindings],
+    images: Sequence[ImageFindings],
     paths: Mapping[str, str],
     output_dir: Path,
     weights_sha256: Mapping[str, str] | str,
@@ -36,73 +36,73 @@ def write_run(
     version: str,
     point: OperatingPoint | None,
 ) -> dict[str, int]:
-    """Write the objects of all films into `<output_dir>/dicom/`, from the masks and refused.csv that stand there.
+    """Write the objects of all images into `<output_dir>/dicom/`, from the masks and rejected.csv that stand there.
 
-    A film that cannot have them is told in the log and left out; the others go on. Objects that an earlier run wrote of
-    a film that is refused or left out now are taken away: they must not stand as today's answer.
+    An image that cannot have them is reported in the log and left out; the others go on. Objects that an earlier run
+    wrote of an image that is rejected or left out now are taken away: they must not stand as today's answer.
 
     Args:
-        films: findings in order.
-        paths: image id -> film.
+        images: findings in order.
+        paths: image id -> image.
         output_dir: the run's folder.
         weights_sha256: hash of the weights, or one for each network by name.
         reader_options, point: as for `write_dicom_results`.
         version: of the bundle.
 
     Returns:
-        How many films have objects, and how many were left out.
+        How many images have objects, and how many were left out.
     """
     named = {"network": weights_sha256} if isinstance(weights_sha256, str) else weights_sha256
     algorithm = Algorithm(version, named)
-    refused = _read_refused(output_dir / REFUSED_FILE)
-    for row in refused:
+    rejected = _read_rejected(output_dir / REJECTED_FILE)
+    for row in rejected:
         _remove_results(output_dir / "dicom", row["image_id"])
-    studies, created = _gather_studies(films, paths, refused), datetime.now()
-    counts = {"films": 0, "left_out": 0}
-    for film in films:
-        mask = _read_mask(output_dir / "masks" / f"{film.image_id}.png")
+    studies, created = _gather_studies(images, paths, rejected), datetime.now()
+    counts = {"images": 0, "left_out": 0}
+    for image in images:
+        mask = _read_mask(output_dir / "masks" / f"{image.image_id}.png")
         try:
             written = write_dicom_results(
-                film.keep_shown(), mask, studies[film.study_id], paths[film.image_id], output_dir / "dicom", algorithm,
+                image.keep_shown(), mask, studies[image.study_id], paths[image.image_id], output_dir / "dicom", algorithm,
                 point, created, dict(reader_options),
             )  # fmt: skip
         except InputError as error:
-            logging.getLogger(__name__).error("no DICOM results for %s: %s", film.image_id, error)
+            logging.getLogger(__name__).error("no DICOM results for %s: %s", image.image_id, error)
             written = []
         if not written:
-            _remove_results(output_dir / "dicom", film.image_id)
-        counts["films" if written else "left_out"] += 1
-    _report_twins(output_dir / "dicom", films)
+            _remove_results(output_dir / "dicom", image.image_id)
+        counts["images" if written else "left_out"] += 1
+    _report_twins(output_dir / "dicom", images)
     return counts
 
 
-def _report_twins(folder: Path, films: Sequence[FilmFindings]) -> None:
-    """Two films of one SOP Instance UID give objects of one UID: neither is lost here, but an archive keeps one."""
+def _report_twins(folder: Path, images: Sequence[ImageFindings]) -> None:
+    """Two images of one SOP Instance UID give objects of one UID: neither is lost here, but an archive keeps one."""
     seen: dict[str, str] = {}
-    for film in films:
-        path = folder / film.image_id / "presentation.dcm"  # its UID depends on the film alone
-        uid = str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) if path.is_file() else film.image_id
+    for image in images:
+        path = folder / image.image_id / "presentation.dcm"  # its UID depends on the image alone
+        uid = str(dcmread(path, specific_tags=["SOPInstanceUID"]).SOPInstanceUID) if path.is_file() else image.image_id
         if uid in seen:
             message = "%s and %s have one SOP Instance UID, and so have their DICOM results: send those of one only"
-            logging.getLogger(__name__).warning(message, seen[uid], film.image_id)
-        seen.setdefault(uid, film.image_id)
+            logging.getLogger(__name__).warning(message, seen[uid], image.image_id)
+        seen.setdefault(uid, image.image_id)
 
 
 def _gather_studies(
-    films: Sequence[FilmFindings], paths: Mapping[str, str], refused: Sequence[Mapping[str, str]]
+    images: Sequence[ImageFindings], paths: Mapping[str, str], rejected: Sequence[Mapping[str, str]]
 ) -> dict[str, StudyFindings]:
-    counts = Counter(row["study_id"] for row in refused if row["reason"] not in _NO_FILMS)
+    counts = Counter(row["study_id"] for row in rejected if row["reason"] not in _NO_IMAGES)
     return {
         study: StudyFindings(
             probabilities,
-            tuple(paths[film.image_id] for film in films if film.study_id == study),
+            tuple(paths[image.image_id] for image in images if image.study_id == study),
             counts[str(escape_cell(study))],  # as the table has it
         )
-        for study, probabilities in average_studies(films).items()
+        for study, probabilities in average_studies(images).items()
     }
 
 
-def _read_refused(path: Path) -> list[dict[str, str]]:
+def _read_rejected(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as file:

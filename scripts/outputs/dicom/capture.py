@@ -10,23 +10,23 @@ from pydicom.dataset import Dataset
 from scripts.outputs.dicom.codes import SOURCE_IMAGE
 from scripts.outputs.dicom.derivation import Derivation
 from scripts.outputs.pictures import paint_overlay
-from scripts.outputs.records import RESEARCH_USE, FilmFindings
+from scripts.outputs.records import RESEARCH_USE, ImageFindings
 
 _DERIVATION = (
-    "Film as its window shows it, enlarged where it is small, with the suspected region, opacity boxes and their"
-    " confidence, what the network saw, and the class probabilities of this film alone drawn on it. "
+    "Image as its window shows it, enlarged where it is small, with the suspected region, opacity boxes and their"
+    " confidence, what the network saw, and the class probabilities of this image alone drawn on it. "
 )
 
 
-def build_capture(derivation: Derivation, film: FilmFindings, mask: NDArray[np.uint8]) -> Dataset:
+def build_capture(derivation: Derivation, image: ImageFindings, mask: NDArray[np.uint8]) -> Dataset:
     """The picture of `paint_overlay` as an object.
 
     Args:
-        derivation: the film.
-        film: its findings.
+        derivation: the image.
+        image: its findings.
         mask: `(H, W)` of zeros and ones.
     """
-    picture = paint_overlay(derivation.source.radiograph.pixels[0], mask, film)
+    picture = paint_overlay(derivation.source.radiograph.pixels[0], mask, image)
     stand_in = derivation.source.stand_in
     capture = hd.sc.SCImage(
         picture,
@@ -47,9 +47,9 @@ def build_capture(derivation: Derivation, film: FilmFindings, mask: NDArray[np.u
     return derivation.finish(capture)
 
 
-def _refer_to(film: Dataset) -> Dataset:
+def _refer_to(image: Dataset) -> Dataset:
     """C.12.4, Source Image Sequence."""
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
     item.PurposeOfReferenceCodeSequence = [SOURCE_IMAGE]
     return item

@@ -2,8 +2,8 @@
 
 Private codes (scheme 99COVIDCXR, PS3.16 8.2) stand for what neither DICOM nor the parts of SNOMED CT, LOINC and RadLex
 that DICOM uses have a code for: the probability of each of the four reporting categories (Litmanovich et al. 2020,
-doi:10.1097/RTI.0000000000000541), the decision between the first of them and the others, and remarks on a film. A code
-for the disease would say more than the labels do: they are appearances on a film, not laboratory results.
+doi:10.1097/RTI.0000000000000541), the decision between the first of them and the others, and remarks on an image. A
+code for the disease would say more than the labels do: they are appearances on an image, not laboratory results.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ PROBABILITIES: dict[str, CodedConcept] = {
 }
 THRESHOLD = CodedConcept("THRESHOLD", SCHEME, "Threshold on 1 - probability of negative")
 DECISION = CodedConcept("DECISION", SCHEME, "Any appearance of pneumonia, at threshold")
-NUM_FILMS = CodedConcept("NUM_FILMS", SCHEME, "Number of films in the mean")
-FILM_FLAG = CodedConcept("FILM_FLAG", SCHEME, "Remark on the film")
+NUM_IMAGES = CodedConcept("NUM_IMAGES", SCHEME, "Number of images in the mean")
+IMAGE_FLAG = CodedConcept("IMAGE_FLAG", SCHEME, "Remark on the image")
 
 
 def identify_scheme() -> CodingSchemeIdentificationItem:
-    """What a reader is told of the private scheme (PS3.3 C.12.1, Coding Scheme Identification Sequence)."""
+    """What a reader is reported of the private scheme (PS3.3 C.12.1, Coding Scheme Identification Sequence)."""
     return CodingSchemeIdentificationItem(
         SCHEME,
         name="chest_xray_covid19 private codes",

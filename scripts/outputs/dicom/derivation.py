@@ -1,4 +1,4 @@
-"""What all objects that are derived from a film have in common, before they are built and after."""
+"""What all objects that are derived from an image have in common, before they are built and after."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _OF_PICTURES = (
 
 @dataclass(frozen=True)
 class Derivation:
-    """A film on its way to objects.
+    """An image on its way to objects.
 
     Args:
-        source: the film.
+        source: the image.
         algorithm: what computed the findings.
         created: the moment of the run, the same in all its objects.
-        instance_number: the film's number in its study, from 1.
+        instance_number: the image's number in its study, from 1.
     """
 
     source: Source
@@ -37,12 +37,12 @@ class Derivation:
     instance_number: int = 1
 
     def make_uid(self, kind: str, *settings: object) -> str:
-        """A UID of something that belongs to this film."""
-        return make_uid(kind, [self.source.facts.sop_instance_uid], self.algorithm, settings)
+        """A UID of something that belongs to this image."""
+        return make_uid(kind, [self.source.metadata.sop_instance_uid], self.algorithm, settings)
 
     def identify(self, kind: str, *settings: object) -> dict[str, Any]:
         """Series, equipment and instance of an object, as arguments of highdicom (PS3.3 C.7.3.1, C.7.5, C.12.1)."""
-        study_uid = self.source.facts.study_instance_uid
+        study_uid = self.source.metadata.study_instance_uid
         return {
             "series_instance_uid": make_series_uid(kind, study_uid, self.algorithm),
             "series_number": SERIES_NUMBERS[kind],
@@ -53,9 +53,9 @@ class Derivation:
         }
 
     def finish(self, dataset: Dataset) -> Dataset:
-        """The object with the film's patient and study, its contributors, and the moment of the run.
+        """The object with the image's patient and study, its contributors, and the moment of the run.
 
-        Patient and study come byte for byte, in the film's character set (PS3.3 C.12.1.1.2); what is written here is
+        Patient and study come byte for byte, in the image's character set (PS3.3 C.12.1.1.2); what is written here is
         ASCII, which stands in all of them.
         """
         copy_elements(self.source.header, dataset, IDENTITY)
@@ -67,11 +67,11 @@ class Derivation:
         return dataset
 
     def _place(self, dataset: Dataset) -> None:
-        """What was examined and, for a picture, how it lies and whether the film lost something (C.7.3.1, C.7.6.1)."""
+        """What was examined and, for a picture, how it lies and whether the image lost something (C.7.3.1, C.7.6.1)."""
         if dataset.Modality != "SR":
-            dataset.BodyPartExamined = "CHEST"  # what the network takes it for, whatever a mislabelled film says
+            dataset.BodyPartExamined = "CHEST"  # what the network takes it for, whatever a mislabelled image says
         if "Rows" in dataset:
-            dataset.PatientOrientation = None  # empty where the film does not say
+            dataset.PatientOrientation = None  # empty where the image does not say
             copy_elements(self.source.header, dataset, _OF_PICTURES)
 
     def stamp(self, dataset: Dataset, date: str, time: str) -> None:

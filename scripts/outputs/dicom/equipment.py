@@ -1,4 +1,4 @@
-"""What made an object, as each part of the standard wants it told: equipment, algorithm, observer, contributors."""
+"""What made an object, as each part of the standard wants it reported: equipment, algorithm, observer, contributors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def observe(algorithm: Algorithm) -> hd.sr.ObservationContext:
 
 
 def list_contributors(header: Dataset, algorithm: Algorithm) -> list[Dataset]:
-    """Contributing Equipment Sequence (PS3.3 C.12.1): what took the film, if it says so, and this software."""
+    """Contributing Equipment Sequence (PS3.3 C.12.1): what took the image, if it says so, and this software."""
     processing = hd.ContributingEquipment(
         purpose_of_reference=codes.DCM.ProcessingEquipment,
         contribution_description=f"Findings of a neural network. {RESEARCH_USE}",

@@ -41,7 +41,7 @@ def make_uid(kind: str, sources: Sequence[str], algorithm: Algorithm, settings: 
 
     Args:
         kind: what the UID names.
-        sources: SOP Instance UIDs of the films, or the Study Instance UID for a series; their order does not count.
+        sources: SOP Instance UIDs of the images, or the Study Instance UID for a series; their order does not count.
         algorithm: version and weights.
         settings: what else changes the object's content.
     """

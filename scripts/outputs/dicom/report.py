@@ -1,7 +1,7 @@
-"""Structured Report of a film and its study: TID 1500 Measurement Report (PS3.16) as a Comprehensive SR (PS3.3 A.35.3).
+"""Structured Report of an image and its study: TID 1500 Measurement Report (PS3.16) as a Comprehensive SR (PS3.3 A.35.3).
 
-Comprehensive, not Comprehensive 3D: a film has no frame of reference, so its boxes are SCOORD, points in the pixels of
-the very image they refer to (PS3.3 C.18.6).
+Comprehensive, not Comprehensive 3D: an image has no frame of reference, so its boxes are SCOORD, points in the pixels
+of the very image they refer to (PS3.3 C.18.6).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scripts.outputs.dicom.equipment import identify_algorithm_in_report, observ
 from scripts.outputs.dicom.outlines import Outline, outline_boxes
 from scripts.outputs.dicom.source import read_references
 from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
-from scripts.outputs.records import RESEARCH_USE, FilmFindings
+from scripts.outputs.records import RESEARCH_USE, ImageFindings
 from scripts.radiographs import FLAGS
 
 #: Six digits behind the point, as in the tables.
@@ -28,35 +28,38 @@ _DIGITS = 6
 
 
 def build_report(
-    derivation: Derivation, film: FilmFindings, study: StudyFindings, point: OperatingPoint | None = None
+    derivation: Derivation, image: ImageFindings, study: StudyFindings, point: OperatingPoint | None = None
 ) -> Dataset:
     """The report.
 
-    Its UID depends on all films that the study's probabilities are the mean of, on the operating point and on how many
-    films were refused. It is complete where none was (PS3.3 C.17.2, Completion Flag), and never verified.
+    Its UID depends on all images that the study's probabilities are the mean of, on the operating point and on how many
+    images were rejected. It is complete where none was (PS3.3 C.17.2, Completion Flag), and never verified.
 
     Args:
-        derivation: the film.
-        film: its findings; boxes in the pixels of its matrix as stored.
+        derivation: the image.
+        image: its findings; boxes in the pixels of its matrix as stored.
         study: what was found on its study.
         point: where the study is called positive; without one it is not called.
     """
     source = derivation.source
-    others = read_references(study.paths, source.facts.study_instance_uid)
-    references = [source.stand_in, *(each for each in others if each.SOPInstanceUID != source.facts.sop_instance_uid)]
-    settings = (*sorted(str(each.SOPInstanceUID) for each in references), point, study.num_refused)
-    groups: list[Any] = [_describe_study(derivation, references, study, point), *_describe_boxes(derivation, film)]
+    others = read_references(study.paths, source.metadata.study_instance_uid)
+    references = [
+        source.stand_in,
+        *(each for each in others if each.SOPInstanceUID != source.metadata.sop_instance_uid),
+    ]
+    settings = (*sorted(str(each.SOPInstanceUID) for each in references), point, study.num_rejected)
+    groups: list[Any] = [_describe_study(derivation, references, study, point), *_describe_boxes(derivation, image)]
     content = hd.sr.MeasurementReport(observe(derivation.algorithm), codes.RADIOGRAPHY, groups)
-    content[0].ContentSequence.append(_remark(film, study, point))
+    content[0].ContentSequence.append(_remark(image, study, point))
     report = hd.sr.ComprehensiveSR(
         references,
         content,
         **derivation.identify("report", *settings),
-        is_complete=not study.num_refused,
+        is_complete=not study.num_rejected,
         coding_schemes=[codes.identify_scheme()],
     )
-    if study.num_refused:
-        report.CompletionFlagDescription = f"films of the study that were not scored: {study.num_refused}"
+    if study.num_rejected:
+        report.CompletionFlagDescription = f"images of the study that were not scored: {study.num_rejected}"
     return derivation.finish(report)
 
 
@@ -65,7 +68,7 @@ def _describe_study(
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     """TID 1501: the four probabilities of the study and, at an operating point, what it is called."""
     figures = [_measure(codes.PROBABILITIES[name], study.probabilities[name]) for name in STUDY_CLASSES]
-    figures.append(_measure(codes.NUM_FILMS, len(study.paths) or 1))
+    figures.append(_measure(codes.NUM_IMAGES, len(study.paths) or 1))
     evaluations = []
     if point:
         figures.append(_measure(codes.THRESHOLD, point.threshold))
@@ -84,11 +87,11 @@ def _describe_study(
 
 
 def _describe_boxes(
-    derivation: Derivation, film: FilmFindings
+    derivation: Derivation, image: ImageFindings
 ) -> list[hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations]:
     """TID 1410, once for each box: a closed polyline of its corners, and its confidence."""
-    facts = derivation.source.facts
-    outlines = outline_boxes(film, facts.rows, facts.columns)
+    metadata = derivation.source.metadata
+    outlines = outline_boxes(image, metadata.rows, metadata.columns)
     return [
         hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
             TrackingIdentifier(derivation.make_uid("opacity", number), f"opacity {number}"),
@@ -98,7 +101,7 @@ def _describe_boxes(
             finding_sites=[hd.sr.FindingSite(codes.CHEST)],
             measurements=[_measure(codes.CERTAINTY_OF_FINDING, 100 * score, codes.PERCENT)],
         )
-        for number, (outline, score) in enumerate(zip(outlines, film.scores, strict=True), start=1)
+        for number, (outline, score) in enumerate(zip(outlines, image.scores, strict=True), start=1)
     ]
 
 
@@ -109,13 +112,13 @@ def _refer_to_region(derivation: Derivation, outline: Outline) -> hd.sr.ImageReg
     return hd.sr.ImageRegion(GraphicTypeValues.POLYLINE, outline, image)
 
 
-def _remark(film: FilmFindings, study: StudyFindings, point: OperatingPoint | None) -> Dataset:
+def _remark(image: ImageFindings, study: StudyFindings, point: OperatingPoint | None) -> Dataset:
     """TID 1500 row 12, Qualitative Evaluations: texts for a person to read, the intended use first."""
     texts = [(codes.COMMENT, RESEARCH_USE), (codes.COMMENT, _explain(study))]
     if point:
         rule = f"positive where 1 - p(negative) >= {point.threshold:.4g}; threshold: {point.option}"
         texts.append((codes.OPERATING_POINT, rule))
-    texts += [(codes.FILM_FLAG, _tell_flag(flag)) for flag in film.flags]
+    texts += [(codes.IMAGE_FLAG, _format_flag(flag)) for flag in image.flags]
     container = hd.sr.ContainerContentItem(
         codes.QUALITATIVE_EVALUATIONS, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
     )
@@ -126,16 +129,16 @@ def _remark(film: FilmFindings, study: StudyFindings, point: OperatingPoint | No
 
 
 def _explain(study: StudyFindings) -> str:
-    refused = (
-        f" Films of it that were refused and are not in the mean: {study.num_refused}." if study.num_refused else ""
+    rejected = (
+        f" Images of it that were rejected and are not in the mean: {study.num_rejected}." if study.num_rejected else ""
     )
     return (
-        "Classes are appearances on films, not laboratory results; probabilities are the mean over the films of the"
-        f" study.{refused} Boxes are suspected opacities of this film; their certainty is a ranking score."
+        "Classes are appearances on images, not laboratory results; probabilities are the mean over the images of the"
+        f" study.{rejected} Boxes are suspected opacities of this image; their certainty is a ranking score."
     )
 
 
-def _tell_flag(flag: str) -> str:
+def _format_flag(flag: str) -> str:
     return f"{flag}: {FLAGS[flag]}" if flag in FLAGS else flag.replace("_", " ")
 
 

@@ -1,4 +1,4 @@
-"""Segmentation of a film (PS3.3 A.51): the mask as one binary segment, in the film's own pixels."""
+"""Segmentation of an image (PS3.3 A.51): the mask as one binary segment, in the image's own pixels."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def build_segmentation(derivation: Derivation, mask: NDArray[np.uint8]) -> Datas
     """The segmentation, or None where the mask is empty: a segment of no pixel is not written.
 
     Args:
-        derivation: the film; a film has no frame of reference, and its spacing is not passed on: the segment is placed
-            by its source image's pixels alone (PS3.3 C.7.6.16.2.6, Derivation Image).
+        derivation: the image; an image has no frame of reference, and its spacing is not passed on: the segment is
+            placed by its source image's pixels alone (PS3.3 C.7.6.16.2.6, Derivation Image).
         mask: `(H, W)` of zeros and ones.
 
     Raises:
-        ValueError: where the mask has another size than the film.
+        ValueError: where the mask has another size than the image.
     """
-    facts = derivation.source.facts
-    if mask.shape != (facts.rows, facts.columns):
-        raise ValueError(f"expected a mask of shape {(facts.rows, facts.columns)}, got {mask.shape}")
+    metadata = derivation.source.metadata
+    if mask.shape != (metadata.rows, metadata.columns):
+        raise ValueError(f"expected a mask of shape {(metadata.rows, metadata.columns)}, got {mask.shape}")
     if not mask.any():
         return None
     segmentation = hd.seg.Segmentation(

@@ -1,4 +1,4 @@
-"""From stored values to what is shown, as a presentation state tells it: the way of our reader, in DICOM's words."""
+"""From stored values to what is shown, as a presentation state reports it: the way of our reader, in DICOM's words."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from scripts.radiographs import LookupTable, Window
 def add_shades(state: Dataset, source: Source) -> None:
     """Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT modules (PS3.3 C.11.1, C.11.8, C.11.6).
 
-    A presentation state replaces what the film says: what is left out here is not applied by a viewer. A window that
-    the reader left out, because it shows nothing of the film, is left out here too.
+    A presentation state replaces what the image says: what is left out here is not applied by a viewer. A window that
+    the reader left out, because it shows nothing of the image, is left out here too.
     """
     display = source.display
     if display.modality:
@@ -25,7 +25,7 @@ def add_shades(state: Dataset, source: Source) -> None:
     if display.voi:
         state.SoftcopyVOILUTSequence = [Dataset()]
         state.SoftcopyVOILUTSequence[0].VOILUTSequence = [_make_table(display.voi)]
-    elif display.window and "window" not in source.facts.flags:
+    elif display.window and "window" not in source.metadata.flags:
         state.SoftcopyVOILUTSequence = [_make_window(display.window)]
     # C.11.6.1: INVERSE shows the smallest value as white, which is what MONOCHROME1 means.
     state.PresentationLUTShape = "INVERSE" if display.inverted else "IDENTITY"

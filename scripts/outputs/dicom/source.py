@@ -1,7 +1,7 @@
-"""The film that an object is derived from: its header, and what of it is passed on.
+"""The image that an object is derived from: its header, and what of it is passed on.
 
 Two views of one header. The stand-in is what highdicom builds from: checked UIDs, size, and nothing of the patient, so
-that no library sees, judges or logs a name. The patient's elements are passed on byte for byte afterwards, with the
+that no library sees, evaluates or logs a name. The patient's elements are passed on byte for byte afterwards, with the
 character set that they are written in, whether or not they keep to the standard.
 """
 
@@ -18,7 +18,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 
 from scripts.errors import InputError
-from scripts.radiographs import Display, Radiograph, RadiographFacts, read_film_display, read_radiograph
+from scripts.radiographs import Display, ImageMetadata, Radiograph, read_image_display, read_radiograph
 
 #: Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): what names the case, and no more.
 IDENTITY: tuple[str, ...] = (
@@ -41,12 +41,12 @@ _UIDS = {
 
 @dataclass(frozen=True)
 class Source:
-    """A film that was read.
+    """An image that was read.
 
     Args:
         header: its data set without pixels, as stored.
-        stand_in: the same film without a patient, for highdicom.
-        radiograph: its pixels and facts.
+        stand_in: the same image without a patient, for highdicom.
+        radiograph: its pixels and metadata.
         display: how it wants its stored values shown.
     """
 
@@ -56,36 +56,36 @@ class Source:
     display: Display
 
     @property
-    def facts(self) -> RadiographFacts:
-        return self.radiograph.facts
+    def metadata(self) -> ImageMetadata:
+        return self.radiograph.metadata
 
 
 def read_source(path: str | Path, **reader_options: bool) -> Source | None:
-    """A film by our reader, and its header by pydicom; None for a rendering, which has no header.
+    """An image by our reader, and its header by pydicom; None for a rendering, which has no header.
 
     Args:
-        path: the film.
+        path: the image.
         reader_options: options of `read_radiograph`.
 
     Raises:
-        RefusedFilm: where our reader refuses the film; its header is not looked at then.
+        RejectedImage: where our reader rejects the image; its header is not looked at then.
         InputError: where it has no UIDs to refer to.
     """
     radiograph = read_radiograph(path, **reader_options)
-    if radiograph.facts.rendering:
+    if radiograph.metadata.rendering:
         return None
     accepted = {key: value for key, value in reader_options.items() if key != "accept_renderings"}
     header = _read_header(path)
-    _check_uids(path, header, radiograph.facts)
-    stand_in = _make_stand_in(header, radiograph.facts)
-    return Source(header, stand_in, radiograph, read_film_display(path, **accepted))
+    _check_uids(path, header, radiograph.metadata)
+    stand_in = _make_stand_in(header, radiograph.metadata)
+    return Source(header, stand_in, radiograph, read_image_display(path, **accepted))
 
 
 def read_references(paths: Iterable[str | Path], study_uid: str) -> list[Dataset]:
-    """UIDs alone of films of one study that were read before; what is no such film is left out.
+    """UIDs alone of images of one study that were read before; what is no such image is left out.
 
     Args:
-        paths: the films.
+        paths: the images.
         study_uid: their Study Instance UID.
     """
     references: dict[str, Dataset] = {}
@@ -119,32 +119,32 @@ def _read_header(path: str | Path) -> Dataset:
         return pydicom.dcmread(path, stop_before_pixels=True, force=True)
     except Exception as error:  # what pydicom raises on a header that only the reader's own parser takes is open
         found = f"one that gives {type(error).__name__} in {path}"
-        raise InputError("a header that pydicom reads", found, "leave DICOM results out for this film") from None
+        raise InputError("a header that pydicom reads", found, "leave DICOM results out for this image") from None
 
 
-def _check_uids(path: str | Path, header: Dataset, facts: RadiographFacts) -> None:
-    missing = [keyword for keyword, name in _UIDS.items() if not getattr(facts, name)]
-    if not missing and str(header.get("SOPInstanceUID", "")).strip(" \0") != facts.sop_instance_uid:
+def _check_uids(path: str | Path, header: Dataset, metadata: ImageMetadata) -> None:
+    missing = [keyword for keyword, name in _UIDS.items() if not getattr(metadata, name)]
+    if not missing and str(header.get("SOPInstanceUID", "")).strip(" \0") != metadata.sop_instance_uid:
         missing = ["SOPInstanceUID"]
     if missing:
         raise InputError(
-            "a film with SOP, Series and Study Instance UID, for DICOM results that refer to it",
+            "an image with SOP, Series and Study Instance UID, for DICOM results that refer to it",
             f"no valid {' and '.join(missing)} in {path}",
-            "write DICOM results of films as the scanner stored them only",
+            "write DICOM results of images as the scanner stored them only",
         )
 
 
-def _make_stand_in(header: Dataset, facts: RadiographFacts) -> Dataset:
+def _make_stand_in(header: Dataset, metadata: ImageMetadata) -> Dataset:
     stand_in = Dataset()
-    described: dict[str, Any] = {keyword: getattr(facts, name) for keyword, name in _UIDS.items()}
+    described: dict[str, Any] = {keyword: getattr(metadata, name) for keyword, name in _UIDS.items()}
     described.update(dict.fromkeys(_TYPE_2))
     described.update(
         SOPClassUID=header.SOPClassUID,
-        Modality=facts.modality if facts.modality in ("CR", "DX") else "OT",
-        Rows=facts.rows,
-        Columns=facts.columns,
+        Modality=metadata.modality if metadata.modality in ("CR", "DX") else "OT",
+        Rows=metadata.rows,
+        Columns=metadata.columns,
         SamplesPerPixel=1,
-        PhotometricInterpretation=facts.photometric,
+        PhotometricInterpretation=metadata.photometric,
     )
     for keyword, value in described.items():
         setattr(stand_in, keyword, value)

@@ -1,4 +1,4 @@
-"""What a run says of a whole study, beside what it found on one film."""
+"""What a run says of a whole study, beside what it found on one image."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ class StudyFindings:
     """What was found on a study.
 
     Args:
-        probabilities: study class -> mean of its films.
-        paths: the films that the mean is over.
-        num_refused: films of the study that were not scored.
+        probabilities: study class -> mean of its images.
+        paths: the images that the mean is over.
+        num_rejected: images of the study that were not scored.
     """
 
     probabilities: Mapping[str, float]
     paths: tuple[str | Path, ...] = ()
-    num_refused: int = 0
+    num_rejected: int = 0

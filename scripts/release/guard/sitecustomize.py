@@ -1,7 +1,7 @@
 """What a checked process may not do: reach the network, or write outside of its own folders.
 
 Python imports a module of this name at its start, from any folder on PYTHONPATH; so worker processes have it too.
-CHECK_FOLDERS holds the folders that may be written to, separated as PATH is; what was tried is told in CHECK_LOG. A
+CHECK_FOLDERS holds the folders that may be written to, separated as PATH is; what was tried is reported in CHECK_LOG. A
 library that tries and goes on without is found out as well. Code in C writes unseen: that is what the comparison of
 folders before and after is for.
 """
@@ -21,12 +21,12 @@ ALLOWED = ("/dev/", "/proc/self/")
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-#: Their last argument tells a folder that names are relative to, -1 or None where there is none.
+#: Their last argument reports a folder that names are relative to, -1 or None where there is none.
 CHANGING = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "shutil.rmtree")
 
 
-def refuse(what: str) -> None:
-    """Tell what was tried, and raise."""
+def reject(what: str) -> None:
+    """Report what was tried, and raise."""
     descriptor = os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.write(descriptor, f"{what}\n".encode("utf-8", "replace"))
     os.close(descriptor)
@@ -46,16 +46,16 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open":
         path, _, flags = arguments
         if isinstance(flags, int) and flags & WRITING and not is_allowed(path):
-            refuse(f"writing to {os.fsdecode(path)}")
+            reject(f"writing to {os.fsdecode(path)}")
     elif event in CHANGING and arguments[-1] in (-1, None):  # else a name below a folder that was asked for before
         for path in arguments[:2] if event == "os.rename" else arguments[:1]:
             if not is_allowed(path):
-                refuse(f"{event} of {os.fsdecode(path)}")
+                reject(f"{event} of {os.fsdecode(path)}")
     elif event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
         if arguments[0].family != socket.AF_UNIX:
-            refuse(f"{event} to {arguments[1]}")
+            reject(f"{event} to {arguments[1]}")
     elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        refuse(f"{event} of {arguments[0]}")
+        reject(f"{event} of {arguments[0]}")
 
 
 if LOG:

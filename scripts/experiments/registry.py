@@ -1,0 +1,262 @@
+"""All runs in one table: what each experiment was to bring, what it brought, and whether that stands out of the noise."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+from torch.utils.tensorboard import SummaryWriter
+
+from scripts.errors import InputError
+from scripts.experiments.differences import pool_deviations
+from scripts.experiments.recording import BASELINE, DONE, RECORD, Record, read_history, read_record
+from scripts.files import write_csv, write_text
+from scripts.metrics.tabulation import align_columns
+
+METRIC = "study_map"
+
+_COLUMNS = (
+    "name", "description", "expected", "status", "overrides", "settings", "fold", "seed", METRIC, "loss_ratio", "seconds",
+    "machine", "code", "datalist_hash", "weights_sha256", "started", "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The runs of one experiment at one budget.
+
+    Args:
+        name: of the experiment, "baseline" for none.
+        settings: of all its runs; only experiments of equal settings are compared.
+        values: the metric of each finished run, by fold and seed.
+        loss_ratio: mean of the runs; NaN where nothing was validated.
+        seconds: mean of the runs.
+        expected: what was hoped for.
+    """
+
+    name: str
+    settings: tuple[tuple[str, str], ...]
+    values: Mapping[tuple[int | None, int], float]
+    loss_ratio: float
+    seconds: float
+    expected: str
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(list(self.values.values()))) if self.values else math.nan
+
+
+@dataclass(frozen=True)
+class Gain:
+    """An experiment minus the baseline, on the folds and seeds that both have.
+
+    Args:
+        value: mean difference; NaN without common runs.
+        bound: what noise between seeds alone gives in 95 of 100 cases; NaN where it was not measured.
+    """
+
+    value: float
+    bound: float
+
+    @property
+    def verdict(self) -> str:
+        if math.isnan(self.value):
+            return "nothing to compare with"
+        if math.isnan(self.bound):
+            return "noise not measured"
+        if abs(self.value) <= self.bound:
+            return "not resolved"
+        return "better" if self.value > 0 else "worse"
+
+
+def find_records(*folders: str | Path) -> dict[Path, Record]:
+    """Every run below the folders, by its own folder.
+
+    Raises:
+        InputError: where there is none.
+    """
+    found = {path.parent: read_record(path) for folder in folders for path in sorted(Path(folder).rglob(RECORD))}
+    if not found:
+        where = ", ".join(map(str, folders))
+        raise InputError(f"runs with a {RECORD}", f"none below {where}", "train first, or name another folder")
+    return found
+
+
+def group_runs(records: Sequence[Record]) -> list[Entry]:
+    """One entry for each experiment and its settings, baseline first, in the order of the names."""
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.name, tuple(sorted(record.settings.items()))), []).append(record)
+    entries = [_make_entry(name, settings, runs) for (name, settings), runs in groups.items()]
+    return sorted(entries, key=lambda entry: (entry.settings, entry.name != BASELINE, entry.name))
+
+
+def measure_noise(entries: Sequence[Entry]) -> dict[tuple[tuple[str, str], ...], tuple[float, int]]:
+    """For each settings the baseline's standard deviation between seeds of one fold, and its degrees of freedom."""
+    noise = {}
+    for entry in entries:
+        if entry.name == BASELINE:
+            folds = {fold for fold, _ in entry.values}
+            seeds = [[value for (each, _), value in entry.values.items() if each == fold] for fold in folds]
+            noise[entry.settings] = pool_deviations(seeds)
+    return noise
+
+
+def measure_gain(entry: Entry, baseline: Entry | None, noise: tuple[float, int]) -> Gain:
+    """What an experiment gains over the baseline of its settings."""
+    common = sorted(set(entry.values) & set(baseline.values), key=str) if baseline else []
+    if not common or baseline is None:
+        return Gain(math.nan, math.nan)
+    value = float(np.mean([entry.values[run] - baseline.values[run] for run in common]))
+    deviation, freedom = noise
+    if not freedom:
+        return Gain(value, math.nan)
+    return Gain(value, float(stats.t.ppf(0.975, freedom)) * deviation * math.sqrt(2 / len(common)))
+
+
+def tabulate_runs(records: Sequence[Record], leaderboard: Mapping[str, float] | None = None) -> str:
+    """The experiment registry in plain text, one table for each settings.
+
+    Args:
+        records: of all runs.
+        leaderboard: score of an experiment on images whose labels are withheld, where one was given.
+    """
+    entries, scores = group_runs(records), leaderboard or {}
+    noise = measure_noise(entries)
+    lines = []
+    for settings in sorted({entry.settings for entry in entries}):
+        same = [entry for entry in entries if entry.settings == settings]
+        baseline = next((entry for entry in same if entry.name == BASELINE), None)
+        deviation, freedom = noise.get(settings, (math.nan, 0))
+        texts = f"{deviation:.4f} ({freedom} degrees of freedom)" if freedom else "not measured"
+        lines += [
+            ", ".join(f"{name} {value}" for name, value in settings) or "settings of the configs",
+            f"standard deviation of the baseline between seeds: {texts}",
+            align_columns(
+                (
+                    "description",
+                    "runs",
+                    "study mAP",
+                    "gain",
+                    "noise",
+                    "",
+                    "loss ratio",
+                    "seconds",
+                    "leaderboard",
+                    "expected",
+                ),
+                [_format_entry(entry, measure_gain(entry, baseline, (deviation, freedom)), scores) for entry in same],
+            ),
+            "",
+        ]
+    unfinished = [f"{record.name} ({record.status})" for record in records if record.status != DONE]
+    if unfinished:
+        lines.append(f"not finished, and not counted: {', '.join(unfinished)}")
+    return "\n".join([*lines, _format_correlation(entries, scores)]).strip()
+
+
+def read_leaderboard(path: str | Path) -> dict[str, float]:
+    """Scores by name from a CSV with the columns name and score.
+
+    Raises:
+        InputError: where it is something else.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            return {row["name"]: float(row["score"]) for row in csv.DictReader(file)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = "a CSV with the columns name and score"
+        raise InputError(expected, f"{type(error).__name__} at {path}", "correct it") from None
+
+
+def write_registry(
+    found: Mapping[Path, Record], out: str | Path, leaderboard: Mapping[str, float] | None = None
+) -> str:
+    """Write experiments.csv (a row for each run), experiments.txt and TensorBoard's files; what the text says.
+
+    Args:
+        found: runs by folder, of `find_records`.
+        out: folder.
+        leaderboard: as in `tabulate_runs`.
+    """
+    out = Path(out)
+    records = list(found.values())
+    write_csv(out / "experiments.csv", [*_COLUMNS, "leaderboard"], [_list_cells(each, leaderboard) for each in records])
+    text = tabulate_runs(records, leaderboard)
+    write_text(out / "experiments.txt", text + "\n")
+    for folder, record in found.items():
+        _write_board(record, read_history(folder), out / "tensorboard" / f"{record.name}-{_name_run(record)}")
+    return text
+
+
+def _make_entry(name: str, settings: tuple[tuple[str, str], ...], runs: Sequence[Record]) -> Entry:
+    done = [run for run in runs if run.status == DONE and METRIC in run.metrics]
+    ratios = [run.loss_ratio for run in done if run.loss_ratio is not None]
+    return Entry(
+        name,
+        settings,
+        {(run.fold, run.seed): run.metrics[METRIC] for run in done},
+        float(np.mean(ratios)) if ratios else math.nan,
+        float(np.mean([run.seconds for run in done])) if done else math.nan,
+        runs[0].expected,
+    )
+
+
+def _format_entry(entry: Entry, gain: Gain, scores: Mapping[str, float]) -> tuple[str, ...]:
+    own = entry.name == BASELINE
+    return (
+        entry.name,
+        str(len(entry.values)),
+        _format(entry.mean, ".4f"),
+        "" if own else _format(gain.value, "+.4f"),
+        "" if own else _format(gain.bound, ".4f"),
+        "" if own else gain.verdict,
+        _format(entry.loss_ratio, ".2f"),
+        _format(entry.seconds, ".0f"),
+        _format(scores.get(entry.name, math.nan), ".4f"),
+        entry.expected,
+    )
+
+
+def _format(value: float, style: str) -> str:
+    return "" if math.isnan(value) else f"{value:{style}}"
+
+
+def _format_correlation(entries: Sequence[Entry], scores: Mapping[str, float]) -> str:
+    pairs = [(entry.mean, scores[entry.name]) for entry in entries if entry.name in scores and entry.values]
+    if len(pairs) < 3:
+        return f"correlation with the leaderboard: {len(pairs)} experiments have both scores, 3 are needed"
+    ours, theirs = zip(*pairs, strict=True)
+    pearson, spearman = stats.pearsonr(ours, theirs).statistic, stats.spearmanr(ours, theirs).statistic
+    return f"correlation with the leaderboard over {len(pairs)} experiments: Pearson {pearson:.2f}, Spearman {spearman:.2f}"
+
+
+def _list_cells(record: Record, leaderboard: Mapping[str, float] | None) -> list[object]:
+    texts = {
+        "overrides": " ".join(record.overrides),
+        "settings": " ".join(f"{name}={value}" for name, value in record.settings.items()),
+        METRIC: record.metrics.get(METRIC, ""),
+        "weights_sha256": " ".join(f"{name}:{value}" for name, value in record.weights_sha256.items()),
+    }
+    cells = [texts.get(name, getattr(record, name, "")) for name in _COLUMNS]
+    return ["" if cell is None else cell for cell in [*cells, (leaderboard or {}).get(record.name)]]
+
+
+def _name_run(record: Record) -> str:
+    return f"fold{record.fold}-seed{record.seed}-{record.started.replace(':', '')}"
+
+
+def _write_board(record: Record, history: Sequence[Mapping[str, float]], folder: Path) -> None:
+    """One run in TensorBoard: its curves, and its settings with what came out."""
+    with SummaryWriter(str(folder)) as board:
+        for row in history:
+            for name, value in row.items():
+                board.add_scalar(name, value, int(row["epoch"]))
+        settings: dict[str, bool | str | float | int] = {"name": record.name, "seed": record.seed, **record.settings}
+        outcome = {f"outcome/{name}": value for name, value in record.metrics.items()}
+        board.add_hparams(settings, outcome or {f"outcome/{METRIC}": math.nan}, run_name=".")

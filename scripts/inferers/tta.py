@@ -1,0 +1,103 @@
+"""One network: its images as a batch of plain tensors, mixed precision, and several flips of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from monai.utils import convert_to_tensor
+
+Logits = dict[str, torch.Tensor]
+
+#: Mirror axes of each flip; every flip is its own inverse.
+TTA_FLIPS: dict[str, tuple[int, ...]] = {"identity": (), "horizontal": (-1,), "vertical": (-2,), "both": (-2, -1)}
+
+
+def check_tta_flips(tta_flips: Sequence[str]) -> tuple[str, ...]:
+    """The flips, where there are any and all of them are known.
+
+    Raises:
+        ValueError: naming those that are not.
+    """
+    unknown = sorted(set(tta_flips) - set(TTA_FLIPS))
+    if unknown or not tta_flips:
+        raise ValueError(f"expected flips among {', '.join(TTA_FLIPS)}, got {', '.join(unknown) or 'none'}")
+    return tuple(tta_flips)
+
+
+class AutocastInferer(Inferer):
+    """One forward pass in mixed precision; the same line serves CPU and GPU, and bfloat16 needs no scaler.
+
+    Args:
+        dtype: name of a torch type, "bfloat16" on a GPU; None or "float32": full precision, which on a CPU without
+            matrix units is faster (22 against 28 ms an image and training step).
+
+    Shape:
+        image (B, C, H, W) -> what the network returns, a dictionary of logits as a rule, float32.
+    """
+
+    def __init__(self, dtype: str | None = "bfloat16") -> None:
+        super().__init__()
+        self.dtype = None if dtype in (None, "float32") else getattr(torch, dtype)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(inputs.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            logits = network(inputs, *args, **kwargs)
+        return _to_float(logits)
+
+
+def stack_pictures(prepared: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+    """The "image" of each image, prepared to one size, as a batch (B, C, H, W) of plain tensors.
+
+    MONAI's transforms hand out MetaTensors, whose bookkeeping would go through every layer of a network.
+    """
+    pictures = torch.stack([convert_to_tensor(image["image"], track_meta=False) for image in prepared])
+    return pictures.contiguous(memory_format=torch.channels_last)
+
+
+def _to_float(output: Any) -> Any:
+    """What a network returned, tensors of floats in full precision, in the same dictionaries and lists."""
+    if isinstance(output, dict):
+        return {name: _to_float(value) for name, value in output.items()}
+    if isinstance(output, list):
+        return [_to_float(value) for value in output]
+    return output.float() if output.is_floating_point() else output
+
+
+class TTAInferer(AutocastInferer):
+    """Test-time augmentation: the mean of the probabilities over flips, as logits.
+
+    Args:
+        tta_flips: keys of `TTA_FLIPS`.
+        dtype: as for `AutocastInferer`.
+
+    Shape:
+        image (B, C, H, W) -> {"study": (B, N) logs of mean softmax, "mask": (B, 1, H, W) logits of mean sigmoid}, so
+        that softmax and sigmoid give the mean probabilities back, and "study_tta" (B, V, N), logs of each flip's
+        softmax: what the flips disagree about is a measure of doubt.
+    """
+
+    def __init__(self, tta_flips: Sequence[str] = ("identity", "horizontal"), dtype: str | None = "bfloat16") -> None:
+        super().__init__(dtype)
+        self.tta_flips = check_tta_flips(tta_flips)
+
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Logits], *args: Any, **kwargs: Any) -> Logits:
+        seen = [self._look(inputs, network, TTA_FLIPS[flip], *args, **kwargs) for flip in self.tta_flips]
+        mean = {name: torch.stack([logits[name] for logits in seen]).mean(dim=0) for name in seen[0]}
+        tiny = torch.finfo(torch.float32).tiny
+        tta_flips = torch.stack([logits["study"] for logits in seen], dim=1)
+        out = {"study": mean["study"].clamp_min(tiny).log(), "study_tta": tta_flips.clamp_min(tiny).log()}
+        if "mask" in mean:
+            out["mask"] = torch.logit(mean["mask"], eps=1e-6)
+        return out
+
+    def _look(
+        self, inputs: torch.Tensor, network: Callable[..., Logits], axes: tuple[int, ...], *args: Any, **kwargs: Any
+    ) -> Logits:
+        logits = super().__call__(torch.flip(inputs, axes), network, *args, **kwargs)
+        probabilities = {"study": logits["study"].softmax(dim=1)}
+        if "mask" in logits:
+            probabilities["mask"] = torch.flip(logits["mask"].sigmoid(), axes)
+        return probabilities
