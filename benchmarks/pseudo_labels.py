@@ -157,7 +157,7 @@ def write_leaking_override(path: Path, predictions: Sequence[Path]) -> Path:
     """What the project's own overlay rejects: over pseudo_labels.json, labels by all teachers."""
     names = ("datalist_file", "dataset_dir", "external_dir", "fold")
     source = {"_target_": "benchmarks.pseudo_labels.list_leaking_images", **{name: f"@{name}" for name in names}}
-    overlay = {"train#prepared#data": {**source, "predictions": [str(each) for each in predictions]}}
+    overlay = {"train_datalist": {**source, "predictions": [str(each) for each in predictions]}}
     write_text(path, json.dumps(overlay, indent=4) + "\n")
     return path
 

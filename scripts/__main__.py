@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
 
-from scripts.errors import InputError, report_input_errors
-
-#: Verbs before version 0.4.0, with the names that they have now.
-RENAMED_VERBS = {
-    "draw": "generate-synthetic",
-    "corrections": "export-corrections",
-    "lungs": "find-lungs",
-    "score_lungs": "evaluate-lungs",
-    "blend": "fit-none",
-    "trust": "evaluate-reliability",
-    "facts": "extract-metadata",
-    "crossvalidate": "cross-validate",
-    "ablation": "run-ablation",
-    "experiments": "list-experiments",
-    "losses": "plot-losses",
-    "ensemble": "evaluate-ensemble",
-    "ship": "export-weights",
-    "export": "export-networks",
-}
+from scripts.errors import report_input_errors
 
 
 def generate_synthetic(
@@ -213,6 +193,31 @@ def run_ablation(
     return ablate(plan, Path(out), _list(experiments or COMBINATIONS), _list(folds), _list(seeds))
 
 
+def make_weights(
+    *parts: str,
+    recipe: str = "bundle/configs/recipes/shipped.json",
+    out: str = "runs/weights",
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    external_tree: str | None = None,
+    models: str = "bundle/models",
+    slots: int = 1,
+    minutes: float | None = None,
+    **options: object,
+) -> str:
+    """Train all that is shipped, or the parts that are named, with what they need; resumes.
+
+    --slots 5: trainings at a time, on one GPU. --minutes 8: no part is begun after that. Further options go to every
+    run: --batch_size 64 --cache_dir runs/cache.
+    """
+    from scripts.experiments import Plan
+    from scripts.recipe import make_weights as make
+    from scripts.recipe.forking import start_forked
+
+    plan = Plan(Path(datalist), Path(tree), options, start=start_forked)
+    return make(recipe, plan, out, external_tree, models, parts, slots, minutes, lambda line: print(line, flush=True))
+
+
 def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | None = None) -> str:
     """The experiment registry of all runs below the folders: experiments.csv, a picture of the gains, and TensorBoard's files.
 
@@ -275,18 +280,6 @@ def release(out: str = "dist", large_files_url: str | None = None, checks: bool 
     return f"{reported}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
 
 
-def reject_renamed_verb(arguments: Sequence[str]) -> None:
-    """Answer a verb's former name with the present one.
-
-    Raises:
-        InputError: where the first argument is a name from before version 0.4.0.
-    """
-    old = arguments[0].replace("-", "_") if arguments else ""
-    if old in RENAMED_VERBS:
-        new = RENAMED_VERBS[old]
-        raise InputError(f"the verb {new}", f"{arguments[0]}, its former name", f"run python -m scripts {new}")
-
-
 def _list(value: Any) -> list[Any]:
     """One value of the command line, or several; what fire leaves as one text ("a,b+c", "[a/b,c/d]") is taken apart."""
     if isinstance(value, str):
@@ -296,7 +289,6 @@ def _list(value: Any) -> list[Any]:
 
 if __name__ == "__main__":
     report_input_errors()
-    reject_renamed_verb(sys.argv[1:])
     verbs = {
         "generate_synthetic": generate_synthetic,
         "prepare": prepare,
@@ -311,6 +303,7 @@ if __name__ == "__main__":
         "extract_metadata": extract_metadata,
         "cross_validate": cross_validate,
         "run_ablation": run_ablation,
+        "make_weights": make_weights,
         "list_experiments": list_experiments,
         "plot_losses": plot_losses,
         "evaluate_ensemble": evaluate_ensemble,

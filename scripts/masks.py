@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel
-import nrrd
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -48,7 +46,11 @@ def _read_array(path: Path) -> NDArray[np.generic]:
     """As the file counts, x first."""
     name = path.name.lower()
     if name.endswith(".nrrd"):
+        import nrrd  # both formats are read where a mask was corrected, which few runs meet
+
         return nrrd.read(str(path))[0]
     if name.endswith(".png"):
         return np.asarray(Image.open(path).convert("L")).T
+    import nibabel
+
     return np.asarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]

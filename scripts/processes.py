@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
@@ -23,11 +23,20 @@ def is_first_process() -> bool:
     return count_processes() == 1 or distributed.get_rank() == 0
 
 
-def gather_items(items: Mapping[str, T]) -> dict[str, T]:
-    """What all processes hold, in every process, each name once; the first process that holds it is accepted.
+def keep_first(items: dict[str, T], name: str, item: T) -> None:
+    """Add an item unless one of this name is there."""
+    items.setdefault(name, item)
+
+
+def gather_items(items: Mapping[str, T], add: Callable[[dict[str, T], str, T], None] = keep_first) -> dict[str, T]:
+    """What all processes hold, in every process, each name once.
 
     Items are taken from the processes in turn, as `DistributedSampler` deals images out: the order is that of one
     process that saw them all.
+
+    Args:
+        items: of this process.
+        add: puts an item under its name into what was gathered before; by default the first process is accepted.
     """
     if count_processes() == 1:
         return dict(items)
@@ -36,7 +45,7 @@ def gather_items(items: Mapping[str, T]) -> dict[str, T]:
     joined: dict[str, T] = {}
     for pair in chain.from_iterable(zip_longest(*(part.items() for part in parts))):
         if pair is not None:
-            joined.setdefault(*pair)
+            add(joined, *pair)
     return joined
 
 

@@ -20,7 +20,6 @@ import pydicom
 import pytest
 from PIL import Image
 
-from scripts.__main__ import RENAMED_VERBS
 from scripts.checkpoints import read_weights
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
@@ -429,22 +428,6 @@ def test_a_bad_label_is_named_with_its_line(commands: Commands, tree: Path, tmp_
     )
 
 
-@pytest.mark.parametrize(("old", "new"), RENAMED_VERBS.items())
-def test_a_verbs_former_name_is_answered_with_the_present_one(commands: Commands, old: str, new: str):
-    outcome = commands.run("scripts", old, "--help")
-    assert outcome.status == 1
-    assert (
-        outcome.last_line
-        == f"error: expected the verb {new}, found {old}, its former name; run python -m scripts {new}"
-    )
-
-
-@pytest.mark.parametrize("verb", ["find-lungs", "find_lungs"])
-def test_a_verb_may_be_written_with_hyphens_or_underscores(commands: Commands, verb: str):
-    outcome = commands.run("scripts", verb, "--help")
-    assert outcome.status == 0 and "find the lungs" in (outcome.stdout + outcome.stderr).lower()
-
-
 def test_a_submission_that_is_not_there_is_named(commands: Commands, tree: Path, tmp_path: Path):
     outcome = commands.run("scripts", "score", "absent.csv", ground_truth=tree)
     check_rejection(outcome, "found no file absent.csv; check the path", tmp_path)
@@ -500,6 +483,25 @@ def test_every_detector_and_experiment_trains_for_an_epoch(
     assert has_decoder is (config.get("mask_widths", True) is not None)
 
 
+@pytest.mark.parametrize("detector", [DETECTOR, LUNGS], ids=lambda path: path.stem)
+def test_a_detector_reads_its_images_once_for_all_trainings(
+    commands: Commands, images: Path, datalist_file: Path, tmp_path: Path, detector: Path
+):
+    (tmp_path / "small.json").write_text(json.dumps({**TINY_TRAINING, "encoder_options": {}}))
+    files = str([*map(str, configs.stack(detector)), str(tmp_path / "small.json")])
+    cache = tmp_path / "cache"
+    places = {"dataset_dir": images, "datalist_file": datalist_file, "cache_dir": cache}
+    losses, ages = [], []
+    for name in ("first", "second"):
+        succeed(commands.run_bundle("training", files, **places, output_dir=tmp_path / name))
+        (row,) = json.loads((tmp_path / name / "history.json").read_text())
+        losses.append(row["train_loss"])
+        ages.append({path.name: path.stat().st_mtime_ns for path in cache.glob("*.pt")})
+        (board,) = (tmp_path / name).glob("events.out.tfevents.*")
+        assert b"train_loss" in board.read_bytes()
+    assert ages[0] and ages[0] == ages[1] and losses[0] == losses[1]
+
+
 @pytest.mark.parametrize("experiment", INFERABLE, ids=lambda path: path.stem)
 def test_every_experiment_of_inference_runs(
     commands: Commands, tree: Path, trained: Path, tmp_path: Path, experiment: Path
@@ -548,7 +550,7 @@ def test_an_image_that_a_first_training_gets_wrong_weighs_more_in_the_second(
 ):
     """Just Train Twice by its three commands: train, evaluate on the training images, train again."""
     places, first = {**place_data(tree), **TINY}, tmp_path / "first"
-    asked = {"validate#prepared#data": "@train#prepared#data", "weights": trained / "last.pt", "overlays": 0}
+    asked = {"val_datalist": "@train_datalist", "weights": trained / "last.pt", "overlays": 0}
     succeed(commands.run_bundle("evaluating", EVALUATE, **places, **asked, output_dir=first))
     files = f"['{TRAIN}','{CONFIGS / 'experiments' / 'just_train_twice.json'}']"
     options = {**places, **TINY_TRAINING, "output_dir": tmp_path / "second"}

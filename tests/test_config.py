@@ -19,6 +19,7 @@ from tests.configs import (
     DETECTOR,
     FILES,
     INFERENCE,
+    LUNGS,
     METADATA,
     RUNNABLE,
     TRAIN,
@@ -104,7 +105,7 @@ def has_key(config: Any, key: str) -> bool:
 
 
 def test_there_are_configs_of_each_kind():
-    assert {TRAIN, INFERENCE, DETECTOR} == set(WHOLE)
+    assert {TRAIN, INFERENCE} == set(WHOLE)
     assert METADATA in FILES
 
 
@@ -180,6 +181,34 @@ def test_what_training_and_inference_share_is_equal():
     assert {key: inference[key] for key in shared} == {key: train[key] for key in shared}
 
 
+MAX_DETECTOR_LINES, MAX_REPEATED_LINES = 70, 12
+
+
+def test_the_detectors_say_only_what_differs_from_train_json():
+    there, lines = ([line.strip() for line in path.read_text().splitlines()] for path in (TRAIN, DETECTOR))
+    assert len(lines) <= MAX_DETECTOR_LINES
+    brackets = re.compile(r"[][{},]*")
+    repeated = [line for line in lines if line in there and not brackets.fullmatch(line)]
+    assert len(repeated) <= MAX_REPEATED_LINES, repeated
+    config, base = read_json(DETECTOR), read_json(TRAIN)
+    assert [key for key in config if key in base and config[key] == base[key]] == []
+
+
+@pytest.mark.parametrize("path", [TRAIN, DETECTOR, LUNGS], ids=name_file)
+def test_every_training_has_cache_processes_and_board(path: Path):
+    parser = ConfigParser()
+    parser.read_config(list(map(str, stack(path))))
+    for part in ("train", "validate"):
+        assert parser[f"{part}#prepared#cache_dir"] == "@cache_dir"
+    (handlers,) = parser["train#handlers"]
+    assert {"@training_board", "@history", "@checkpoint", "@run_record"} <= set(handlers["handlers"])
+    writers = [name for name, part in parser.config.items() if isinstance(part, dict) and "_disabled_" in part]
+    assert {"tensorboard", "training_board", "history", "checkpoint", "run_record", "progress"} <= set(writers)
+    assert {parser[f"{name}#_disabled_"] for name in writers} == {"$not @writes"}
+    (metric,) = parser["key_metric"]
+    assert parser["checkpoint#metric"] == metric, "what is best is reported by the key metric"
+
+
 def name_parts(config: dict[str, Any], **renamed: str) -> dict[str, Any]:
     """A config's parts under the names that inference.json has for them, references included."""
     text = json.dumps(config)
@@ -189,14 +218,14 @@ def name_parts(config: dict[str, Any], **renamed: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "prefix", "parts"),
+    ("path", "prefix", "parts"),
     [
-        ([], "opacity", ["opacity_encoder", "opacity_image_size", "opacity_resize", "crop", "lung_margin"]),
-        (["lungs.json"], "lung", ["lung_encoder", "lung_image_size", "lung_resize"]),
+        (DETECTOR, "opacity", ["opacity_encoder", "opacity_image_size", "opacity_resize", "crop", "lung_margin"]),
+        (LUNGS, "lung", ["lung_encoder", "lung_image_size", "lung_resize"]),
     ],
 )
-def test_a_detector_is_asked_as_it_was_trained(overrides: list[str], prefix: str, parts: list[str]):
-    trained = merge([DETECTOR, *(CONFIGS / override for override in overrides)])
+def test_a_detector_is_asked_as_it_was_trained(path: Path, prefix: str, parts: list[str]):
+    trained = merge(stack(path))
     names = {"encoder": f"{prefix}_encoder", "image_size": f"{prefix}_image_size", "resize": f"{prefix}_resize"}
     trained, inference = name_parts(trained, **names), read_json(INFERENCE)
     assert {part: inference[part] for part in parts} == {part: trained[part] for part in parts}
@@ -222,17 +251,17 @@ def test_training_and_inference_prepare_an_image_alike():
 def is_of_the_image(step: Any) -> bool:
     """Not so: the mask, what is kept, and the last step, which is there for the cache alone."""
     if isinstance(step, str):
-        return True
-    return not step["_target_"].endswith(("BoxesToMaskd", "SelectItemsd")) and "crop_box" not in step.get("keys", "")
+        return step != "@boxes"
+    return not step["_target_"].endswith("SelectItemsd") and "crop_box" not in step.get("keys", "")
 
 
 def name_steps(steps: list[Any]) -> list[str]:
     return [step if isinstance(step, str) else step["_target_"] for step in steps]
 
 
-def shrink(path: Path, **places: Path) -> dict[str, Any]:
+def shrink(files: list[Path], **places: Path) -> dict[str, Any]:
     """What turns a config into a small one on synthetic images; a mask decoder stays away where the config has none."""
-    config = merge(stack(path))
+    config = merge(files)
     changes = SMALL | {key: str(value) for key, value in places.items()}
     if config.get("mask_widths") is None:
         del changes["mask_widths"]
@@ -245,15 +274,23 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parser = ConfigParser()
     parser.read_config(TRAIN)
     parser.read_meta(METADATA)
-    parser.update(shrink(TRAIN))
+    parser.update(shrink([TRAIN]))
     path = tmp_path_factory.mktemp("weights") / "model.pt"
     save_weights(parser.get_parsed_content("network_def").state_dict(), path)
     return path
 
 
-@pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
+def name_stack(files: list[Path]) -> str:
+    return "+".join(path.stem for path in files)
+
+
+MULTI_GPU = CONFIGS / "multi_gpu_train.json"
+STACKS = [stack(path) for path in RUNNABLE] + [[*stack(path), MULTI_GPU] for path in (DETECTOR, LUNGS)]
+
+
+@pytest.mark.parametrize("files", STACKS, ids=name_stack)
 def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
-    path: Path,
+    files: list[Path],
     images: Path,
     external_images: Path,
     joined_datalist_file: Path,
@@ -265,17 +302,17 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `report_errors` sets it; put it back afterwards
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    inferring = find_base(path) == INFERENCE
+    inferring = files[0] == INFERENCE
     places = {"dataset_dir": images / "test" if inferring else images, "weights": weights, "output_dir": tmp_path}
     if not inferring:
         places |= {"datalist_file": joined_datalist_file, "external_dir": external_images}
         places |= {"first_run": write_first_run(joined_datalist_file, tmp_path)}
-    changes = shrink(path, **places)
-    if "members" in merge(stack(path)):
+    changes = shrink(files, **places)
+    if "members" in merge(files):
         changes["members"] = {"one": str(weights), "other": str(weights)}
         changes["ensemble_weights"] = [2, 1]
     workflow = ConfigWorkflow(
-        [str(file) for file in stack(path)],
+        [str(file) for file in files],
         meta_file=str(METADATA),
         logging_file=False,
         workflow_type="infer" if inferring else "train",

@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 
-from tests.configs import CONFIGS, INFERENCE, METADATA, TRAIN, find_base, read_json, stack
+from tests.configs import CONFIGS, DETECTOR, INFERENCE, METADATA, TRAIN, find_base, read_json, stack
 
 EXPERIMENTS = sorted((CONFIGS / "experiments").glob("*.json"))
 SIZE = 64
@@ -161,7 +161,7 @@ def observe_evaluated_network(parser: ConfigParser) -> Any:
 
 
 def observe_images(parser: ConfigParser) -> Any:
-    return parser["train"]["prepared"]["data"], parser["train"]["dataset"]["data"]
+    return parser["train_datalist"], parser["train_items"]
 
 
 def observe_flips(parser: ConfigParser) -> Any:
@@ -233,7 +233,10 @@ def observed() -> Callable[[list[Path]], dict[str, Any]]:
     return look
 
 
-@pytest.mark.parametrize("path", [p for p in EXPERIMENTS if find_base(p) == TRAIN], ids=name_experiment)
+OF_THE_CLASSIFIER = [path for path in EXPERIMENTS if find_base(path) == TRAIN and DETECTOR not in stack(path)]
+
+
+@pytest.mark.parametrize("path", OF_THE_CLASSIFIER, ids=name_experiment)
 def test_what_an_experiment_is_about_is_seen_and_nothing_else(path: Path, observed: Callable[..., dict[str, Any]]):
     assert path.stem in SEEN, "say in SEEN what it changes"
     before, after = observed(stack(path)[:-1]), observed(stack(path))
@@ -266,7 +269,7 @@ def test_the_averaged_network_begins_as_the_trained_one_and_follows_it_slowly():
     network, average = parser.get_parsed_content("network"), parser.get_parsed_content("evaluated_network")
     before = {name: value.clone() for name, value in average.state_dict().items()}
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    handler = parser.get_parsed_content("average")
+    handler = parser.get_parsed_content("weight_average")
     assert handler.ema_model is average
     with torch.no_grad():
         for parameter in network.parameters():
@@ -281,10 +284,11 @@ def test_the_averaged_network_begins_as_the_trained_one_and_follows_it_slowly():
 
 def test_the_average_is_what_is_kept_and_validated():
     parser = read(experiment("ema"))
-    kept = next(each for each in parser["train"]["handlers"] if each["_target_"].endswith("SafeCheckpointSaver"))
-    assert kept["members"]["network"] == parser["validate"]["evaluator"]["network"] == "@evaluated_network"
-    trainer = parser["train"]["trainer"]
-    assert trainer["train_handlers"] == "$@train#handlers + [@average]" and trainer["network"] == "@network"
+    assert (
+        parser["checkpoint"]["members"]["network"] == parser["validate"]["evaluator"]["network"] == "@evaluated_network"
+    )
+    (handlers,) = parser["train"]["handlers"]
+    assert "@weight_average" in handlers["handlers"] and parser["train"]["trainer"]["network"] == "@network"
 
 
 @pytest.mark.parametrize("name", ["boxes_from_mask", "annotated_lungs", "tta_flips_8"])

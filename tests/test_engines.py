@@ -22,6 +22,7 @@ from torch import nn
 
 from scripts.datalist import validation_images
 from scripts.engines import (
+    EnabledHandlers,
     HistoryRecorder,
     StopOnNonFiniteLoss,
     TensorBoardImages,
@@ -282,6 +283,27 @@ def test_the_validation_loader_loses_no_last_batch(batch_size: int, images: Path
     parser.update({**places, "image_size": 32, "cache_rate": 0.0, "batch_size": batch_size})
     seen = [image_id for batch in parser.get_parsed_content("validate#dataloader") for image_id in batch["image_id"]]
     assert sorted(seen) == sorted(image["image_id"] for image in validation_images(datalist_file, images, fold=0))
+
+
+def test_disabled_handlers_are_passed_over_and_the_others_keep_their_order():
+    config = {
+        "off": {"_target_": "scripts.engines.StopOnNonFiniteLoss", "_disabled_": True},
+        "on": {"_target_": "scripts.engines.StopOnNonFiniteLoss"},
+        "open": None,
+        "handlers": [{"_target_": "scripts.engines.EnabledHandlers", "handlers": ["@off", "@on", "@open"]}],
+    }
+    (group,) = ConfigParser(config).get_parsed_content("handlers")
+    assert [type(handler) for handler in group.handlers] == [StopOnNonFiniteLoss]
+    attached: list[str] = []
+    handlers = [SimpleNamespace(attach=lambda engine, name=name: attached.append(name)) for name in "ab"]
+    EnabledHandlers([handlers[0], None, handlers[1]]).attach(Engine(lambda engine, batch: None))
+    assert attached == ["a", "b"]
+
+
+def test_monai_label_can_put_a_checkpoint_loader_before_the_handlers():
+    """It asks each entry of train#handlers for its `_target_`: a reference, which is a text, would end a training."""
+    handlers = json.loads((CONFIGS / "train.json").read_text())["train"]["handlers"]
+    assert handlers and all(isinstance(handler, dict) for handler in handlers)
 
 
 # Detectors: images with boxes, and images of different sizes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -103,3 +104,29 @@ def test_images_come_from_whatever_the_engine_puts_out_and_need_no_gradient():
     engine = Engine(lambda engine, batch: {"images": [image]})
     BoxAveragePrecision(output_transform=select).attach(engine, "box_ap")
     assert engine.run([0]).metrics["box_ap"] == 1
+
+
+#: An odd number, so that a sampler for two processes repeats one; what is worst stands in the second process.
+SPREAD: list[Image] = [
+    ("a", [(0.9, WHOLE)], [WHOLE]),
+    ("b", [(0.8, FAR)], [HALF]),
+    ("c", [(0.7, HALF), (0.6, FAR)], [HALF, FAR]),
+    ("d", [], [WHOLE]),
+    ("e", [(0.5, FAR)], []),
+]
+
+
+def _score_in_process(rank: int, meeting_point: str, results: str) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{meeting_point}", rank=rank, world_size=2)
+    sampler = torch.utils.data.DistributedSampler(SPREAD, num_replicas=2, rank=rank, shuffle=False)
+    Path(results, f"{rank}").write_text(" ".join(map(repr, run_metric([SPREAD[place] for place in sampler]))))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_score_the_images_of_both_and_the_padding_once(tmp_path: Path):
+    torch.multiprocessing.spawn(_score_in_process, (str(tmp_path / "meeting"), str(tmp_path)), nprocs=2)
+    reported = [tuple(map(float, (tmp_path / rank).read_text().split())) for rank in "01"]
+    assert reported[0] == reported[1] == pytest.approx(run_metric(SPREAD))
+    halves = [run_metric(SPREAD[rank::2]) for rank in (0, 1)]
+    assert reported[0] not in halves, "each process alone would say something else"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from monai.bundle import ConfigParser
 
 from scripts.checkpoints import save_weights
 from scripts.errors import InputError
@@ -110,6 +111,8 @@ def test_the_zip_is_the_folder_and_the_same_twice(packed: Release, repository: P
 
 def test_a_packed_config_differs_in_its_root_only(packed: Release):
     for path in sorted((ROOT / "bundle" / "configs").rglob("*.json")):
+        if path.name in assembly.MERGED:
+            continue
         lines, source = ((packed.folder / "configs" / path.relative_to(ROOT / "bundle/configs")), path)
         changed = [
             pair
@@ -118,6 +121,24 @@ def test_a_packed_config_differs_in_its_root_only(packed: Release):
         ]
         expected = [('    "bundle_root": ".",', '    "bundle_root": "bundle",')]
         assert changed == (expected if "bundle_root" in json.loads(source.read_text()) else [])
+
+
+@pytest.mark.parametrize(("name", "below"), assembly.MERGED.items())
+def test_a_detectors_config_is_packed_whole_and_says_what_its_stack_says(
+    packed: Release, name: str, below: tuple[str, ...]
+):
+    stack = [str(ROOT / "bundle" / "configs" / file) for file in (*below, name)]
+    expected, whole = ConfigParser.load_config_files(stack), packed.folder / "configs" / name
+    config = json.loads(whole.read_text())
+    unused = {"mask_widths", "mask_weight", "label_smoothing", "tta_flips"}
+    unused |= {"lung_margin"} if name == "lungs.json" else set()
+    assert set(expected) - set(config) == unused, "what only the classifier's parts refer to"
+    assert {key for key in config if config[key] != expected[key]} == {"_desc_", "bundle_root"}
+    assert config["bundle_root"] == "."
+    references = set(re.findall(r"@(\w+)", whole.read_text()))
+    assert references <= set(config), "whole by itself"
+    assert config["_desc_"].startswith("Trains the ")
+    assert max(map(len, whole.read_text().splitlines())) <= 140
 
 
 def test_an_earlier_release_is_replaced_as_a_whole(small: Path, tmp_path: Path):

@@ -46,19 +46,32 @@ from scripts.datalist.preflight import readable_images
 from scripts.datalist.preparation import Prepared, prepare
 from scripts.datalist.schema import read_datalist, write_datalist
 from scripts.datalist.selection import find_images, test_images, training_images, validation_images
+from scripts.datalist.soft_labels import (
+    Prediction,
+    external_images,
+    held_out_images,
+    read_soft_labels,
+    soft_labelled_images,
+    write_soft_labels,
+)
 
 __all__ = [
     "Added",
     "Correction",
+    "Prediction",
     "Prepared",
     "add_external",
+    "external_images",
     "find_correction",
     "find_images",
+    "held_out_images",
     "list_corrections",
     "prepare",
     "read_corrections",
     "read_datalist",
+    "read_soft_labels",
     "readable_images",
+    "soft_labelled_images",
     "test_images",
     "training_images",
     "validation_images",
@@ -66,4 +79,5 @@ __all__ = [
     "with_pseudo_labels",
     "write_datalist",
     "write_metadata_table",
+    "write_soft_labels",
 ]

@@ -18,20 +18,22 @@ from scripts.radiographs.rejection import Rejection
 from scripts.radiographs.structure import check_size, open_image_bytes
 
 Image = dict[str, Any]
+#: One fold, several, or none.
+Folds = int | Sequence[int] | None
 
 _SUFFIXES = (".dcm", ".dicom", ".ima", ".png", ".jpg", ".jpeg")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def training_images(
-    datalist_file: str | Path, dataset_dir: str | Path, fold: int | None, boxes_known: bool = False
+    datalist_file: str | Path, dataset_dir: str | Path, fold: Folds, boxes_known: bool = False
 ) -> list[Image]:
     """Labelled images of the other folds, each image once: copies (`duplicate_of`) are left out.
 
     Args:
         datalist_file: made by `prepare`.
         dataset_dir: the tree that its paths are relative to.
-        fold: the fold held out, or None to train on all images.
+        fold: the fold held out, several of them, or None to train on all images.
         boxes_known: leave out images of which nobody knows where their opacities are; a detector would learn them as
             background.
 
@@ -43,16 +45,20 @@ def training_images(
         InputError: where the datalist, the tree, an image or the fold is not there.
     """
     datalist = read_with_fold(datalist_file, fold)
-    images = [image for image in datalist["training"] if image["fold"] != fold and image["duplicate_of"] is None]
+    held_out = list_folds(fold)
+    images = [
+        image for image in datalist["training"] if image["fold"] not in held_out and image["duplicate_of"] is None
+    ]
     if boxes_known:
         images = [image for image in images if image["boxes_known"]]
     return locate_images(images, dataset_dir, f"training images outside fold {fold}", datalist_file)
 
 
-def validation_images(datalist_file: str | Path, dataset_dir: str | Path, fold: int) -> list[Image]:
-    """All labelled images of a fold, copies included, as in `training_images`."""
+def validation_images(datalist_file: str | Path, dataset_dir: str | Path, fold: Folds) -> list[Image]:
+    """All labelled images of a fold or of several, copies included, as in `training_images`; without one, of all."""
     datalist = read_with_fold(datalist_file, fold)
-    images = [image for image in datalist["training"] if image["fold"] == fold]
+    held_out = list_folds(fold) or range(datalist["num_folds"])
+    images = [image for image in datalist["training"] if image["fold"] in held_out]
     return locate_images(images, dataset_dir, f"images of fold {fold}", datalist_file)
 
 
@@ -84,14 +90,19 @@ def find_images(folder: str | Path) -> list[Image]:
     return [_describe_found(path, folder, names) for path in paths]
 
 
-def read_with_fold(datalist_file: str | Path, fold: int | None) -> dict[str, Any]:
-    """A datalist that has this fold; None for all of it.
+def list_folds(fold: Folds) -> tuple[int, ...]:
+    """List the folds that are held out: none, one or several."""
+    return () if fold is None else (fold,) if isinstance(fold, int) else tuple(fold)
+
+
+def read_with_fold(datalist_file: str | Path, fold: Folds) -> dict[str, Any]:
+    """A datalist that has this fold, or these; None for all of it.
 
     Raises:
         InputError: where it has not.
     """
     datalist = read_datalist(datalist_file)
-    if fold is not None and (isinstance(fold, bool) or fold not in range(datalist["num_folds"])):
+    if any(isinstance(each, bool) or each not in range(datalist["num_folds"]) for each in list_folds(fold)):
         raise InputError(f"a fold from 0 to {datalist['num_folds'] - 1}", f"fold {fold}", "choose another fold")
     return datalist
 

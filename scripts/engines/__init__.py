@@ -2,12 +2,19 @@
 
 from scripts.engines.batches import (
     TARGET_KEYS,
+    AugmentedBatch,
     infer_images,
     prepare_box_batch,
     prepare_detection_batch,
     prepare_study_batch,
 )
-from scripts.engines.handlers import BuffersFromFirstProcess, HistoryRecorder, StopOnNonFiniteLoss, TensorBoardImages
+from scripts.engines.handlers import (
+    BuffersFromFirstProcess,
+    EnabledHandlers,
+    HistoryRecorder,
+    StopOnNonFiniteLoss,
+    TensorBoardImages,
+)
 from scripts.engines.mixing import MixedBatch
 from scripts.engines.selections import (
     count_images,
@@ -20,7 +27,9 @@ from scripts.engines.selections import (
 
 __all__ = [
     "TARGET_KEYS",
+    "AugmentedBatch",
     "BuffersFromFirstProcess",
+    "EnabledHandlers",
     "HistoryRecorder",
     "MixedBatch",
     "TensorBoardImages",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,8 +35,35 @@ def prepare_study_batch(
     return image, targets
 
 
+class AugmentedBatch:
+    """Prepare a batch as another function does, after random changes of the whole batch on the device.
+
+    Args:
+        augmentation: batch transforms, one after the other: a dictionary with "image" (B, 1, H, W) -> the same.
+        prepare: what then splits the batch, such as `prepare_study_batch`.
+    """
+
+    def __init__(
+        self, augmentation: Sequence[Callable[[dict[str, Any]], dict[str, Any]]], prepare: Callable[..., Any]
+    ) -> None:
+        self.augmentation, self.prepare = list(augmentation), prepare
+
+    def __call__(
+        self, batch: dict[str, Any], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
+    ) -> Any:
+        moved = {name: batch[name].to(device, non_blocking=non_blocking) for name in ("image", "mask") if name in batch}
+        batch = {**batch, **moved}
+        with torch.no_grad():
+            for change in self.augmentation:
+                batch = change(batch)
+        return self.prepare(batch, device, non_blocking, **kwargs)
+
+
 def prepare_box_batch(
-    batch: list[dict[str, Any]], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
+    batch: list[dict[str, Any]] | dict[str, Any],
+    device: str | torch.device | None = None,
+    non_blocking: bool = False,
+    **kwargs: Any,
 ) -> tuple[torch.Tensor, list[dict[str, Any]]]:
     """Images of one size that were not collated, because each has its own number of boxes -> pictures and targets.
 
@@ -43,6 +71,9 @@ def prepare_box_batch(
         Pictures (B, C, H, W), and for each image "boxes" (N, 4) in its pixels, "labels" (N,), zeros, "size", (height,
         width), "rotation", the quarter turns that it was given, "image_id".
     """
+    if isinstance(batch, dict):  # stacked already
+        count = len(batch["image"])
+        batch = [{name: values[number] for name, values in batch.items()} for number in range(count)]
     plain = convert_to_tensor(batch, track_meta=False)
     image = torch.stack([item["image"] for item in plain]).to(device=device, non_blocking=non_blocking, **kwargs)
     image = image.contiguous(memory_format=torch.channels_last)
@@ -55,11 +86,12 @@ def prepare_box_batch(
             "rotation": item.get("rotation", 0),
             "image_id": item["image_id"],
         }
+        known |= {name: item[name] for name in ("crop_box",) if name in item}
         targets.append({"boxes": boxes, "labels": labels, **known})
     return image, targets
 
 
-def prepare_detection_batch(batch: list[dict[str, Any]], *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+def prepare_detection_batch(batch: list[dict[str, Any]] | dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, ...]:
     """As `prepare_box_batch`, with the targets as an argument of the network too: MONAI's detectors compute their loss.
 
     Source: the four parts (inputs, targets, args, kwargs) that MONAI's trainers pass on.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,24 @@ def _name_images(batch: Any) -> list[str]:
     if isinstance(batch, list):
         return [str(image.get("image_id", "?")) for image in batch]
     return [str(name) for name in batch.get("image_id", ["?"])]
+
+
+class EnabledHandlers:
+    """Several handlers as one: those that a config disabled, or left open with null, are passed over.
+
+    MONAI drops a disabled component from a list, but not a reference to one; and MONAI Label wants each entry of
+    `train#handlers` to be a dictionary.
+
+    Args:
+        handlers: attached in this order.
+    """
+
+    def __init__(self, handlers: Sequence[Any]) -> None:
+        self.handlers = [handler for handler in handlers if handler is not None]
+
+    def attach(self, engine: Engine) -> None:
+        for handler in self.handlers:
+            handler.attach(engine)
 
 
 class HistoryRecorder:

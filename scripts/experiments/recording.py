@@ -29,11 +29,8 @@ RUNNING, DONE, FAILED = "running", "done", "failed"
 #: Options of a command that say where things lie, or how fast: no part of what was measured.
 PLACES = {
     "bundle_root", "cache_dir", "cache_rate", "config_file", "dataset_dir", "datalist_file", "external_dir",
-    "first_run", "fold", "logging_file", "meta_file", "num_workers", "output_dir", "seed",
+    "first_run", "fold", "soft_labels_file", "logging_file", "meta_file", "num_workers", "output_dir", "seed",
 }  # fmt: skip
-
-#: Names of fields in records that were written before version 0.4.0.
-_OLD_FIELDS = {"idea": "description", "overlays": "overrides"}
 
 _EXPECTED = re.compile(r"\s*Expected: (.*?)\.?$")
 
@@ -91,7 +88,6 @@ def read_record(path: str | Path) -> Record:
     path = path / RECORD if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content = {_OLD_FIELDS.get(name, name): value for name, value in content.items()}
         record = Record(**{**content, "overrides": tuple(content["overrides"])})
     except OSError as error:
         raise InputError(f"a {RECORD}", f"none at {path} ({error.strerror})", "train with this version") from None

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Plan:
         dataset_dir: the tree of its paths.
         options: further options of every command, such as `image_size`, `epochs` or `cache_dir`.
         evaluate: the override that turns a training's config into its evaluation.
+        predicting: the override that turns it into the prediction of images that it never saw.
+        caching: the override that turns it into the preparation of all images.
         start: starts a command (arguments of python, file of its log) and gives its exit status.
     """
 
@@ -40,7 +42,13 @@ class Plan:
     dataset_dir: Path
     options: Mapping[str, Any]
     evaluate: str = "bundle/configs/evaluate.json"
+    predicting: str = "bundle/configs/predict.json"
+    caching: str = "bundle/configs/cache.json"
     start: Callable[[Sequence[str], Path], int] = start_process
+
+    def with_options(self, options: Mapping[str, Any]) -> Plan:
+        """The same plan with further options."""
+        return replace(self, options={**self.options, **options})
 
     def train(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> Path:
         """Train by config files, one over the other, unless the same run is done already; path of its weights.
@@ -65,6 +73,23 @@ class Plan:
             options = {**self.options, "fold": fold, "weights": weights, "overrides": 0}
             self._run("evaluating", [*files, self.evaluate], folder, options)
         return folder / "predictions.json"
+
+    def predict(self, files: Sequence[str], weights: Path, folder: Path, fold: int | None, table: str) -> Path:
+        """Predict the images that a training never saw, unless it was done by these weights; the table's path.
+
+        Raises:
+            InputError: where the prediction fails.
+        """
+        path = folder / table
+        known = json.loads(path.read_text(encoding="utf-8"))["weights_sha256"] if path.is_file() else None
+        if known is None or known not in read_record(weights.parent).weights_sha256.values():
+            options = {**self.options, "fold": fold, "weights": weights, "table_file": path, "writes": False}
+            self._run("predicting", [*files, self.predicting], folder, options)
+        return path
+
+    def fill_cache(self, files: Sequence[str], folder: Path, folds: Sequence[int]) -> None:
+        """Prepare all images of these folds into the cache that the plan's options name."""
+        self._run("caching", [*files, self.caching], folder, {**self.options, "fold": list(folds), "writes": False})
 
     def _is_done(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> bool:
         if not (folder / RECORD).is_file():

@@ -2,7 +2,16 @@
 
 from scripts.inferers.images import ImageInferer
 from scripts.inferers.lungs import LungInferer, Lungs
-from scripts.inferers.opacities import OpacityInferer
+from scripts.inferers.opacities import FusedBoxesInferer, OpacityInferer
 from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, TTAInferer
 
-__all__ = ["TTA_FLIPS", "AutocastInferer", "ImageInferer", "LungInferer", "Lungs", "OpacityInferer", "TTAInferer"]
+__all__ = [
+    "TTA_FLIPS",
+    "AutocastInferer",
+    "ImageInferer",
+    "FusedBoxesInferer",
+    "LungInferer",
+    "Lungs",
+    "OpacityInferer",
+    "TTAInferer",
+]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from monai.inferers import Inferer
 from numpy.typing import NDArray
 from torch import nn
 
@@ -63,3 +65,22 @@ class OpacityInferer:
         boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         fused, fused_scores = fuse_boxes(clip_boxes(boxes, height, width), scores, len(found), self.min_overlap)
         return fused[: self.max_boxes], fused_scores[: self.max_boxes]
+
+
+class FusedBoxesInferer(Inferer):
+    """An `OpacityInferer` of the one network that an engine evaluates.
+
+    Args:
+        tta_flips, dtype: as for `OpacityInferer`.
+
+    Shape:
+        images (B, 1, H, W) -> for each image {"boxes": (M, 4) in its pixels, "scores": (M,)}, best first.
+    """
+
+    def __init__(self, tta_flips: Sequence[str] = ("identity", "horizontal"), dtype: str | None = None) -> None:
+        super().__init__()
+        self.tta_flips, self.dtype = tta_flips, dtype
+
+    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        lung_inferer = OpacityInferer([network], self.tta_flips, inputs.device, self.dtype)
+        return [{"boxes": boxes, "scores": scores} for boxes, scores in lung_inferer(inputs)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ignite.metrics import Metric
 
 from scripts.boxes import as_boxes, compute_iou
 from scripts.metrics.average_precision import average_precision, match_detections
+from scripts.processes import gather_items
 
 #: Confidences `(M,)`, boxes found `(M, 4)` and true boxes `(N, 4)` of one image.
 _Image = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -26,8 +28,8 @@ class BoxAveragePrecision(Metric):
         device: as ignite wants it; everything is kept on the CPU.
 
     `compute` gives the average precision; in `engine.state.metrics` stands `<name>_mean_iou` as well: the mean over
-    true boxes of the best overlap with any box that was found. Images are kept by image id: one that comes twice counts
-    once.
+    true boxes of the best overlap with any box that was found. Images are kept by image id until the end of the epoch:
+    however they fall into batches or processes, each counts once.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class BoxAveragePrecision(Metric):
         super().__init__(output_transform, device=device, skip_unrolling=True)
 
     def reset(self) -> None:
+        self.mean_iou = math.nan
         self._images: dict[str, _Image] = {}
 
     def update(self, output: Sequence[Mapping[str, Any]]) -> None:
@@ -51,15 +54,16 @@ class BoxAveragePrecision(Metric):
             )
 
     def compute(self) -> float:
-        """The average precision over every image that was seen; NaN without a true box."""
-        images = [self._images[image_id] for image_id in sorted(self._images)]
+        """The average precision over every image of every process; NaN without a true box."""
+        images = [image for _, image in sorted(gather_items(self._images).items())]
+        self.mean_iou = _average_best_iou(images)
         if not images:
-            return float("nan")
+            return math.nan
         scores, boxes, references = (np.concatenate(parts) for parts in zip(*images, strict=True))
         owners = np.repeat(np.arange(len(images)), [len(image[0]) for image in images])
         reference_owners = np.repeat(np.arange(len(images)), [len(image[2]) for image in images])
         if not np.isfinite(scores).all():
-            return float("nan")
+            return math.nan
         return average_precision(
             scores, match_detections(scores, boxes, owners, references, reference_owners), len(references)
         )
@@ -67,8 +71,11 @@ class BoxAveragePrecision(Metric):
     def completed(self, engine: Engine, name: str) -> None:
         """Put average precision and mean overlap into `engine.state.metrics`."""
         super().completed(engine, name)
-        best = [
-            compute_iou(ground_truth, boxes).max(axis=1, initial=0) for _, boxes, ground_truth in self._images.values()
-        ]
-        overlaps = np.concatenate([np.zeros(0), *best])
-        engine.state.metrics[f"{name}_mean_iou"] = float(overlaps.mean()) if len(overlaps) else float("nan")
+        engine.state.metrics[f"{name}_mean_iou"] = self.mean_iou
+
+
+def _average_best_iou(images: Sequence[_Image]) -> float:
+    """Mean over true boxes of the best overlap with any box of the same image; NaN without a true box."""
+    best = [compute_iou(ground_truth, boxes).max(axis=1, initial=0) for _, boxes, ground_truth in images]
+    overlaps = np.concatenate([np.zeros(0), *best])
+    return float(overlaps.mean()) if len(overlaps) else math.nan

@@ -13,6 +13,7 @@ from ignite.metrics import Metric
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 from scripts.metrics.scores import STUDY_MAP, score_studies
 from scripts.metrics.studies import average_images
+from scripts.processes import gather_items
 
 #: Study id, label and probabilities of one image.
 _Image = tuple[str, int, tuple[float, ...]]
@@ -71,7 +72,7 @@ class StudyMeanAveragePrecision(Metric):
         Raises:
             ValueError: where there is no image, or the images of one study have different labels.
         """
-        images = _gather_images(self._images)
+        images = gather_items(self._images, _add_image)
         if not images and self._num_unknown:
             self.scores = dict.fromkeys((STUDY_MAP, *STUDY_CLASSES), float("nan"))
         else:
@@ -120,16 +121,3 @@ def _add_image(images: dict[str, _Image], image_id: str, image: _Image) -> None:
     """Keep an image unless it was seen already: a sampler's padding repeats images."""
     if images.setdefault(image_id, image)[:2] != image[:2]:
         raise ValueError(f"expected one study and one label for image {image_id}, got several")
-
-
-def _gather_images(images: dict[str, _Image]) -> dict[str, _Image]:
-    """The images of all processes, in every process; the first process that saw an image is accepted."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return images
-    parts: list[dict[str, _Image]] = [{} for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather_object(parts, images)
-    joined: dict[str, _Image] = {}
-    for part in parts:
-        for image_id, image in part.items():
-            _add_image(joined, image_id, image)
-    return joined

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scripts.labels import STUDY_CLASSES
-from scripts.networks.encoders import build_encoder, check_input_shape
+from scripts.networks.encoders import build_encoder, check_input_shape, normalise
 
 #: Decoder widths of the 17th-place solution, on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
 SEVENTEENTH_PLACE_MASK_WIDTHS: tuple[int, ...] = (768, 512, 256, 256, 128)
@@ -56,7 +56,7 @@ class StudyClassifier(nn.Module):
         in_channels: channels of the image.
         num_classes: study classes.
         mask_widths: widths of the mask decoder; empty or None: no decoder.
-        weights: encoder weights: None (random), a local .pt or .safetensors file, or "hub" (timm's, online).
+        weights: encoder weights: None (random), "imagenet", "hub", or a local .pt or .safetensors file.
         encoder_options: further arguments of `timm.create_model`, such as `drop_path_rate`.
         pixel_mean, pixel_std: what the encoder's input is normalised by; as it comes by default.
 
@@ -88,14 +88,8 @@ class StudyClassifier(nn.Module):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         check_input_shape(image)
-        features = self.encoder(self.normalise(image))
+        features = self.encoder(normalise(image, self.pixel_mean, self.pixel_std))
         logits = {"study": self.classifier(features.mean(dim=(2, 3)))}
         if self.mask_decoder is not None:
             logits["mask"] = self.mask_decoder(features)
         return logits
-
-    def normalise(self, image: torch.Tensor) -> torch.Tensor:
-        """Grey values as the encoder wants them: inside of the network, so that whoever loads it cannot forget it."""
-        if self.pixel_mean == 0.0 and self.pixel_std == 1.0:
-            return image
-        return (image - self.pixel_mean) / self.pixel_std

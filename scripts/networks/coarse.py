@@ -11,7 +11,7 @@ from torch import nn
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.networks.classifier import StudyClassifier
-from scripts.networks.encoders import check_input_shape
+from scripts.networks.encoders import check_input_shape, normalise
 
 #: Stride of the second-last map: 32 x 32 cells at the 17th-place solution's 512 pixels.
 STRIDE = 16
@@ -59,5 +59,7 @@ class CoarseMaskClassifier(StudyClassifier):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         check_input_shape(image)
-        features, (second_last,) = self.encoder.forward_intermediates(self.normalise(image), indices=[-2])  # type: ignore[operator]
+        features, (second_last,) = self.encoder.forward_intermediates(
+            normalise(image, self.pixel_mean, self.pixel_std), indices=[-2]
+        )  # type: ignore[operator]
         return {"study": self.classifier(features.mean(dim=(2, 3))), "mask": self.coarse_decoder(second_last)}

@@ -13,6 +13,7 @@ from torch import nn
 from torchvision.ops import Permute
 
 from scripts.errors import InputError
+from scripts.networks.pretrained import has_package, load_package_weights
 
 
 def build_encoder(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:
@@ -21,7 +22,8 @@ def build_encoder(name: str, in_channels: int, weights: str | Path | None, optio
     Args:
         name: a timm model whose last map has stride 32.
         in_channels: channels of the image.
-        weights: None (random), a local .pt or .safetensors file, or "hub" (timm's, online).
+        weights: None (random), "imagenet" (the encoder's package where there is one, timm's hub otherwise), "hub"
+            (timm's, online), or a local .pt or .safetensors file.
         options: further arguments of `timm.create_model`; a transformer wants `img_size`, height and width in pixels.
 
     Raises:
@@ -52,7 +54,8 @@ def build_feature_encoder(
 
 
 def _create_model(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:
-    from_hub = weights == "hub"
+    from_package = weights == "imagenet" and has_package(name)
+    from_hub = weights in ("hub", "imagenet") and not from_package
     if not timm.is_model(name):
         raise InputError("the name of a timm model", repr(name), "choose one of timm.list_models()")
     try:
@@ -65,7 +68,9 @@ def _create_model(name: str, in_channels: int, weights: str | Path | None, optio
             f"no way to them ({type(error).__name__})",
             "go online, name a local file, or set the weights to null for a random start",
         ) from error
-    if weights is not None and not from_hub:
+    if from_package:
+        load_package_weights(encoder, name)
+    elif weights is not None and not from_hub:
         load_encoder_weights(encoder, Path(weights))
     return encoder
 
@@ -91,7 +96,7 @@ def load_encoder_weights(encoder: nn.Module, path: Path) -> None:
 
 
 def _pick_encoder(state: dict[str, Any]) -> dict[str, Any]:
-    prefix = "encoder."
+    prefix, state = "encoder.", state.get("network", state)
     inside = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
     return inside or state
 
@@ -105,3 +110,10 @@ def check_input_shape(image: torch.Tensor) -> None:
             f"expected height and width as multiples of 32, got {height} x {width}; "
             f"the nearest valid size is {valid_height} x {valid_width}"
         )
+
+
+def normalise(image: torch.Tensor, mean: float, std: float) -> torch.Tensor:
+    """Grey values as an encoder wants them: inside of the network, so that whoever loads it cannot forget it."""
+    if mean == 0.0 and std == 1.0:
+        return image
+    return (image - mean) / std

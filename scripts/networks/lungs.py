@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scripts.networks.encoders import build_feature_encoder, check_input_shape
+from scripts.networks.encoders import build_feature_encoder, check_input_shape, normalise
 
 #: An image may stand upright or be rotated counter-clockwise by so many quarters.
 QUARTER_TURNS = 4
@@ -26,7 +26,7 @@ class LungDetector(nn.Module):
         in_channels: channels of the image.
         width: channels of the head.
         positions_per_cell: places that each cell of the stride 16 map has along an axis.
-        weights, encoder_options: as for `StudyClassifier`.
+        weights, encoder_options, pixel_mean, pixel_std: as for `StudyClassifier`.
 
     Shape:
         (B, in_channels, H, W) in [0, 1], H and W multiples of 32 -> a dictionary: "box" (B, 4), xmin, ymin, xmax,
@@ -45,8 +45,11 @@ class LungDetector(nn.Module):
         positions_per_cell: int = 4,
         weights: str | Path | None = None,
         encoder_options: dict[str, Any] | None = None,
+        pixel_mean: float = 0.0,
+        pixel_std: float = 1.0,
     ) -> None:
         super().__init__()
+        self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.encoder = build_feature_encoder(encoder, in_channels, (16, 32), weights, encoder_options or {})
         fine, coarse = self.encoder.feature_info.channels()  # type: ignore[union-attr,operator]
         self.positions_per_cell = positions_per_cell
@@ -59,7 +62,7 @@ class LungDetector(nn.Module):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         check_input_shape(image)
-        fine, coarse = self.encoder(image)
+        fine, coarse = self.encoder(normalise(image, self.pixel_mean, self.pixel_std))
         upper = nn.functional.interpolate(self.coarse(coarse), scale_factor=2.0, mode="nearest")
         joined = self.join(self.fine(fine) + upper)
         pooled = coarse.mean(dim=(2, 3))

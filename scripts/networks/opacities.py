@@ -15,7 +15,7 @@ from monai.losses import BoxGIoULoss
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from torch import nn
 
-from scripts.networks.encoders import build_feature_encoder, check_input_shape
+from scripts.networks.encoders import build_feature_encoder, check_input_shape, normalise
 
 #: Strides of the maps that boxes are found on.
 STRIDES: tuple[int, ...] = (8, 16, 32)
@@ -29,7 +29,7 @@ class PyramidEncoder(nn.Module):
     """A timm encoder with MONAI's feature pyramid: (B, C, H, W) -> maps (B, width, H / s, W / s) for s in `STRIDES`.
 
     Args:
-        encoder, in_channels, weights, encoder_options: as for `StudyClassifier`.
+        encoder, in_channels, weights, encoder_options, pixel_mean, pixel_std: as for `StudyClassifier`.
         width: channels of each map.
     """
 
@@ -40,8 +40,11 @@ class PyramidEncoder(nn.Module):
         width: int,
         weights: str | Path | None = None,
         encoder_options: dict[str, Any] | None = None,
+        pixel_mean: float = 0.0,
+        pixel_std: float = 1.0,
     ) -> None:
         super().__init__()
+        self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.encoder = build_feature_encoder(encoder, in_channels, STRIDES, weights, encoder_options or {})
         channels = self.encoder.feature_info.channels()  # type: ignore[union-attr,operator]
         self.pyramid = FeaturePyramidNetwork(2, channels, width)
@@ -50,7 +53,7 @@ class PyramidEncoder(nn.Module):
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         check_input_shape(image)
         maps: dict[str, torch.Tensor] = OrderedDict()
-        for number, features in enumerate(self.encoder(image)):
+        for number, features in enumerate(self.encoder(normalise(image, self.pixel_mean, self.pixel_std))):
             maps[str(number)] = features
         return self.pyramid(maps)
 
@@ -62,7 +65,7 @@ class OpacityDetector(RetinaNetDetector):
     xmin, ymin, xmax, ymax with x along columns, in pixels of the picture.
 
     Args:
-        encoder, in_channels, weights, encoder_options: as for `StudyClassifier`.
+        encoder, in_channels, weights, encoder_options, pixel_mean, pixel_std: as for `StudyClassifier`.
         width: channels of the pyramid and of both heads.
         anchors_in_cells: heights and widths of the anchors of every map, in its cells.
         num_candidates: anchors of each map and shape that ATSS considers for a box (Zhang et al. 2020,
@@ -92,6 +95,8 @@ class OpacityDetector(RetinaNetDetector):
         min_score: float = 0.02,
         max_overlap: float = 0.45,
         max_boxes: int = 12,
+        pixel_mean: float = 0.0,
+        pixel_std: float = 1.0,
     ) -> None:
         anchors = AnchorGeneratorWithAnchorShape(
             feature_map_scales=STRIDES, base_anchor_shapes=[list(shape) for shape in anchors_in_cells]
@@ -100,7 +105,9 @@ class OpacityDetector(RetinaNetDetector):
             spatial_dims=2,
             num_classes=1,
             num_anchors=len(anchors_in_cells),
-            feature_extractor=PyramidEncoder(encoder, in_channels, width, weights, encoder_options),
+            feature_extractor=PyramidEncoder(
+                encoder, in_channels, width, weights, encoder_options, pixel_mean, pixel_std
+            ),
             size_divisible=STRIDES[-1],
         )
         super().__init__(network, anchors)

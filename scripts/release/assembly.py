@@ -9,9 +9,12 @@ import stat
 import tempfile
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from monai.bundle import ConfigParser
 
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
@@ -27,6 +30,13 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "scripts": ("scripts", (".py",)),
     "LICENSE": ("LICENSE", ("",)),
 }
+
+#: Overrides that are packed as whole configs, and what they lie over: whoever unpacks a bundle opens one file.
+MERGED: dict[str, tuple[str, ...]] = {
+    "train_detector.json": ("train.json",),
+    "lungs.json": ("train.json", "train_detector.json"),
+}
+MAX_LINE = 120
 
 #: The model zoo keeps no larger file in its repository; large_files.yml says where such a one lies.
 MAX_BYTES = 25_000_000
@@ -165,6 +175,16 @@ def pack_config(text: str, name: str) -> str:
     return packed
 
 
+def merge_configs(paths: Sequence[Path]) -> str:
+    """The last config as a whole one: laid over the others as MONAI does, without what only replaced parts used."""
+    base = ConfigParser.load_config_files(paths[0])
+    merged = ConfigParser.load_config_files(paths)
+    for name in _find_references(base) - _find_references(merged):
+        merged.pop(name, None)
+    description = re.sub(r"^Over \S+\.json: ", "", merged["_desc_"])
+    return _format_json({**merged, "_desc_": description[:1].upper() + description[1:]}) + "\n"
+
+
 def write_archive(folder: Path, archive: Path) -> None:
     """Write a zip of a folder, under the folder's name."""
     with replace_file(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as file:
@@ -178,10 +198,31 @@ def write_archive(folder: Path, archive: Path) -> None:
 def _pack_file(name: str, source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if name.startswith("configs/") and source.suffix == ".json":
-        target.write_text(pack_config(source.read_text(encoding="utf-8"), name), encoding="utf-8", newline="")
+        below = [source.with_name(other) for other in MERGED.get(name.removeprefix("configs/"), ())]
+        text = merge_configs([*below, source]) if below else source.read_text(encoding="utf-8")
+        target.write_text(pack_config(text, name), encoding="utf-8", newline="")
     else:
         shutil.copyfile(source, target)
     target.chmod(0o644)
+
+
+def _find_references(config: Mapping[str, Any]) -> set[str]:
+    """Top-level names that a config refers to."""
+    return set(re.findall(r"@(\w+)", json.dumps(config)))
+
+
+def _format_json(value: Any, column: int = 0, depth: int = 0) -> str:
+    """JSON as the configs are written: what fits into a line stands in one; `column`: what else stands there."""
+    line = json.dumps(value, ensure_ascii=False)
+    fits = depth > 0 and 4 * depth + column + len(line) < MAX_LINE
+    if fits or not value or not isinstance(value, dict | list):
+        return line
+    names = [f"{json.dumps(name)}: " for name in value] if isinstance(value, dict) else [""] * len(value)
+    parts = value.values() if isinstance(value, dict) else value
+    indent = " " * 4 * (depth + 1)
+    lines = [indent + name + _format_json(part, len(name), depth + 1) for name, part in zip(names, parts, strict=True)]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return start + "\n" + ",\n".join(lines) + "\n" + " " * 4 * depth + end
 
 
 def _list_large_files(files: dict[str, Path], url: str | None) -> str:

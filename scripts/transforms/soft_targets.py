@@ -16,7 +16,7 @@ import torch
 from monai.transforms import Transform
 
 from scripts.errors import InputError
-from scripts.labels import STUDY_CLASSES
+from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 
 #: Fraction of each study class (C,), and how much an image counts (scalar); an image without them is sure, and counts
 #: once.
@@ -43,6 +43,32 @@ class AttachTargets(Transform):
 
     def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
         return {**data, **self.targets[data["image_id"]]}
+
+
+class AttachSoftLabels(Transform):
+    """Give each prepared image `soft_label` (C,), float32: its annotated class blended with what networks predict of it.
+
+    Args:
+        soft_labels: image id -> probability of each class, as `scripts.datalist.read_soft_labels` gives them. An image
+            without one keeps its annotated class.
+        fraction: of the prediction; the rest is the annotated class. An image without a class has the prediction alone.
+    """
+
+    def __init__(self, soft_labels: Mapping[str, Sequence[float]], fraction: float = 0.5) -> None:
+        self.soft_labels, self.fraction = soft_labels, fraction
+
+    def __call__(self, data: Mapping[Any, Any]) -> dict[Any, Any]:
+        predicted = self.soft_labels.get(data["image_id"])
+        if int(data["label"]) == UNKNOWN_CLASS:
+            if predicted is None:
+                raise InputError(
+                    "a soft label", f"none for image {data['image_id']}", "predict the external images too"
+                )
+            return {**data, SOFT_LABEL: torch.tensor(predicted, dtype=torch.float32)}
+        annotated = torch.eye(len(STUDY_CLASSES))[int(data["label"])]
+        if predicted is None:
+            return {**data, SOFT_LABEL: annotated}
+        return {**data, SOFT_LABEL: torch.lerp(annotated, torch.tensor(predicted, dtype=torch.float32), self.fraction)}
 
 
 class WeighByStudy(AttachTargets):
@@ -88,8 +114,7 @@ _ADVICE = "train the first run and evaluate it on its training images, as just_t
 def _read_guesses(path: Path) -> dict[str, int]:
     """The likeliest class of each image."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        images = content["images" if "images" in content else "films"]  # "films": before version 0.4.0
+        images = json.loads(path.read_text(encoding="utf-8"))["images"]
         probabilities = {
             image["image_id"]: [image["probabilities"][name] for name in STUDY_CLASSES] for image in images
         }

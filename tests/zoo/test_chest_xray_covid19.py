@@ -28,7 +28,7 @@ TRAININGS = [
     ("study classifier", ["train.json"], {}),
     ("study classifier without a mask", ["train.json"], {"mask_widths": None}),
     ("opacity detector", ["train_detector.json"], {}),
-    ("lung detector", ["train_detector.json", "lungs.json"], {}),
+    ("lung detector", ["lungs.json"], {}),
 ]
 INFERENCES = [
     ("shipped weights", {"num_workers": 0, "device": "$torch.device('cpu')", "precision": "float32"}),

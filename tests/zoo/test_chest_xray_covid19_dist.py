@@ -28,6 +28,7 @@ WORKFLOWS = [
         {"weights": os.path.join("{folder}", "training", "last.pt")},
         "submission.csv",
     ),
+    ("training", ["train_detector.json", "multi_gpu_train.json"], {"epochs": 1, "val_interval": 1}, "record.json"),
 ]
 
 

@@ -1,0 +1,99 @@
+"""Table of one network's predictions: a JSON file that later trainings build on.
+
+Keys: `name`, `held_out`, `weights_sha256` and `datalist_hash` of the network, and `images`, image id -> `study_id` and
+`probabilities` (4 numbers), or `boxes` in pixels of the original image and `scores`, best first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from scripts.boxes import move_out_of_crop
+from scripts.errors import InputError
+from scripts.files import compute_sha256, write_text
+
+
+class PredictionTable:
+    """Handler of an evaluator: collects what `select` takes of each batch, and writes `path` when all are predicted.
+
+    Args:
+        path: the file.
+        select: output of the engine -> image id -> what is predicted of it.
+        weights: file of the network's weights.
+        datalist_file: of the images that it was trained on.
+        fold: the fold or folds that it never saw.
+        name: of its training.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        select: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        weights: str | Path,
+        datalist_file: str | Path,
+        fold: int | Sequence[int] | None,
+        name: str = "",
+    ) -> None:
+        self.path, self.select, self.name = Path(path), select, name
+        self.weights, self.datalist_file = Path(weights), Path(datalist_file)
+        self.held_out = [] if fold is None else [fold] if isinstance(fold, int) else list(fold)
+        self.images: dict[str, Any] = {}
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+        engine.add_event_handler(Events.COMPLETED, self._write)
+
+    def _collect(self, engine: Engine) -> None:
+        self.images.update(self.select(engine.state.output))  # type: ignore[arg-type]
+
+    def _write(self, engine: Engine) -> None:
+        datalist = json.loads(self.datalist_file.read_text(encoding="utf-8"))
+        content = {
+            "name": self.name or self.weights.parent.name,
+            "held_out": self.held_out,
+            "weights_sha256": compute_sha256(self.weights),
+            "datalist_hash": datalist["content_hash"],
+            "images": self.images,
+        }
+        write_text(self.path, json.dumps(content) + "\n")
+
+
+def select_probabilities(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Output of a classifier's evaluator -> image id -> its study and the probability of each class."""
+    targets = output["label"]
+    rows = output["pred"]["study"].detach().softmax(dim=1).cpu().tolist()
+    studies = zip(targets["image_id"], targets["study_id"], rows, strict=True)
+    return {image: {"study_id": study, "probabilities": row} for image, study, row in studies}
+
+
+def select_boxes_in_image(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Output of an opacity detector's evaluator -> image id -> boxes in pixels of the original image, and scores."""
+    images: dict[str, Any] = {}
+    for target, found in zip(output["label"], output["pred"], strict=True):
+        crop_box = [float(edge) for edge in target["crop_box"]]
+        boxes = move_out_of_crop(found["boxes"], crop_box, *target["size"])
+        scores = [round(float(score), 6) for score in found["scores"]]
+        images[target["image_id"]] = {"boxes": boxes.round(3).tolist(), "scores": scores}
+    return images
+
+
+def read_prediction_table(path: str | Path) -> dict[str, Any]:
+    """Read what a `PredictionTable` wrote.
+
+    Raises:
+        InputError: where the file is absent or something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not {"name", "held_out", "weights_sha256", "datalist_hash", "images"} <= set(content):
+            raise ValueError("keys are missing")
+    except OSError as error:
+        raise InputError("a table of predictions", f"none at {path} ({error.strerror})", "predict again") from None
+    except (ValueError, TypeError):
+        raise InputError("a table of predictions", f"another content at {path}", "predict again") from None
+    return content

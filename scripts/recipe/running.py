@@ -1,0 +1,173 @@
+"""Runs the parts of a recipe: several at once, each after what it needs; what is done already is not done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.checkpoints import ship_weights
+from scripts.datalist import Prediction, read_datalist, write_soft_labels
+from scripts.experiments.running import WEIGHTS, Plan
+from scripts.files import write_text
+from scripts.outputs.prediction_table import read_prediction_table
+from scripts.recipe.parts import Part, Recipe, name_part, read_recipe
+
+PREDICTIONS = "predictions_table.json"
+SOFT_LABELS = "soft_labels.json"
+TIMES = "times.json"
+#: Epochs between validations of a training that holds nothing out.
+NEVER = 1_000_000
+
+
+@dataclass(frozen=True)
+class Kitchen:
+    """Where a recipe is run, and with what.
+
+    Args:
+        plan: data and common options of the trainings.
+        recipe: its parts.
+        out: folder; a part has the folder of its name in it.
+        external_dir: the tree of the external images, or None.
+        models: folder of the weights that are shipped.
+        deadline: seconds after which no further part is begun; None: none.
+    """
+
+    plan: Plan
+    recipe: Recipe
+    out: Path
+    external_dir: Path | None
+    models: Path
+    deadline: float | None = None
+
+    def fill_caches(self, num_folds: int, workers: int) -> None:
+        """Prepare all images in each of the recipe's ways, by several processes; what is cached already is kept."""
+        for number, (stack, options) in enumerate(self.recipe.caches):
+            common = {"external_dir": self.external_dir} if self.external_dir else {}
+            plan = self.plan.with_options({**options, **common, "num_workers": workers})
+            plan.fill_cache(stack, self.out / f"cache{number}", list(range(num_folds)))
+
+    def make(self, part: Part) -> None:
+        """Train a part, predict what it never saw, and ship its weights where the recipe says so."""
+        folder, start = self.out / part.name, time.monotonic()
+        options = dict(part.options)
+        if not part.held_out:
+            options["val_interval"] = NEVER
+        if part.soft_labels:
+            options["soft_labels_file"] = self._write_soft_labels(part, folder)
+            options["external_dir"] = self.external_dir
+        if part.encoder_from is not None:
+            options["encoder_weights"] = self.out / name_part(part.encoder_from, part.held_out) / WEIGHTS
+        plan = self.plan.with_options(options)
+        weights = plan.train(part.stack, folder, part.fold, seed=0)  # type: ignore[arg-type]
+        trained = time.monotonic()
+        if part.held_out or self.external_dir is not None:
+            plan.with_options({"external_dir": self.external_dir}).predict(
+                part.stack, weights, folder, part.fold, PREDICTIONS
+            )
+        if part.ship is not None:
+            ship_weights(weights, self.models / part.ship)
+        seconds = {"training": round(trained - start, 1), "prediction": round(time.monotonic() - trained, 1)}
+        write_text(folder / TIMES, json.dumps(seconds) + "\n")
+
+    def _write_soft_labels(self, part: Part, folder: Path) -> Path:
+        predictions = []
+        for other in self.recipe.parts:
+            if other.family in part.soft_labels and other.name in part.needs:
+                predictions.append(read_prediction(self.out / other.name / PREDICTIONS, other.name))
+        path = folder / SOFT_LABELS
+        if not path.is_file():
+            write_soft_labels(path, read_datalist(self.plan.datalist_file), part.held_out, predictions)
+        return path
+
+
+def read_prediction(path: Path, name: str) -> Prediction:
+    """Read the table of a classifier's predictions as what soft labels are made of."""
+    table = read_prediction_table(path)
+    probabilities = {image_id: row["probabilities"] for image_id, row in table["images"].items()}
+    return Prediction(name, tuple(table["held_out"]), table["weights_sha256"], table["datalist_hash"], probabilities)
+
+
+def make_weights(
+    recipe_file: str | Path,
+    plan: Plan,
+    out: str | Path,
+    external_dir: str | Path | None = None,
+    models: str | Path = "bundle/models",
+    names: Sequence[str] = (),
+    slots: int = 1,
+    minutes: float | None = None,
+    format: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Make the weights of a recipe; resumes, and stops to begin parts when its time is over.
+
+    Args:
+        recipe_file: the recipe.
+        plan: data and common options of the trainings.
+        out: folder of all trainings.
+        external_dir: the tree of the datalist's external images, or None.
+        models: folder of the weights that are shipped.
+        names: parts or families to make, with what they need; all by default.
+        slots: trainings at a time.
+        minutes: after which no further part is begun.
+        format: takes a line of progress.
+
+    Returns:
+        What was made, in plain text.
+
+    Raises:
+        InputError: where the recipe is wrong or a training fails; other parts that are running end first.
+    """
+    num_folds = int(read_datalist(plan.datalist_file)["num_folds"])
+    recipe = read_recipe(recipe_file, num_folds)
+    parts = recipe.select(names)
+    kitchen = Kitchen(
+        plan, recipe, Path(out), Path(external_dir) if external_dir else None, Path(models),
+        None if minutes is None else time.monotonic() + 60 * minutes,
+    )  # fmt: skip
+    kitchen.fill_caches(num_folds, os.cpu_count() or 1)
+    format(f"{len(parts)} parts, {slots} at a time: {', '.join(part.name for part in parts)}")
+    left = _run_in_order(kitchen, parts, slots, format)
+    made = len(parts) - len(left)
+    return f"{made} of {len(parts)} parts made" + (f"; not begun: {', '.join(left)}" if left else "")
+
+
+def _run_in_order(kitchen: Kitchen, parts: Sequence[Part], slots: int, format: Callable[[str], None]) -> list[str]:
+    """Run each part when those that it needs are done; names of the parts that were not begun."""
+    start, waiting, done = time.monotonic(), list(parts), set[str]()
+    running: dict[Future[None], Part] = {}
+    failed: list[BaseException] = []
+    with ThreadPoolExecutor(max_workers=slots) as pool:
+        while True:
+            late = kitchen.deadline is not None and time.monotonic() > kitchen.deadline
+            ready = [part for part in waiting if set(part.needs) <= done] if not (late or failed) else []
+            for part in ready[: slots - len(running)]:
+                waiting.remove(part)
+                running[pool.submit(kitchen.make, part)] = part
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                part = running.pop(future)
+                if (error := future.exception()) is not None:
+                    failed.append(error)
+                    format(f"{part.name} failed: {error}")
+                    continue
+                done.add(part.name)
+                format(f"{time.monotonic() - start:6.0f} s  {part.name}  {_read_score(kitchen.out / part.name)}")
+    if failed:
+        raise failed[0]
+    return [part.name for part in waiting]
+
+
+def _read_score(folder: Path) -> str:
+    """The last metrics of a training, in short."""
+    path = folder / "history.json"
+    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    named = [row for row in rows if {"study_map", "box_ap"} & set(row)]
+    if not named:
+        return ""
+    return " ".join(f"{name} {named[-1][name]:.4f}" for name in ("study_map", "box_ap") if name in named[-1])
