@@ -1,4 +1,4 @@
-"""One answer through every entry point: the same images asked about through each, and how far the answers lie apart.
+"""Agreement of the integrations: the same images through each, and the differences between their results.
 
     python -m apps.integrations ask  --out runs/integrations      the images, and what `monai.bundle run`, TorchScript
     and ONNX say python -m apps.integrations report --out runs/integrations      the table of all integrations that have
@@ -35,7 +35,7 @@ EXPORTS = {"torchscript": "TorchScript", "onnx": "ONNX Runtime"}
 
 @dataclass(frozen=True)
 class Distance:
-    """How far an integration's answers lie from the bundle run's, at worst: over images, classes, edges."""
+    """Largest differences between an integration's results and the bundle run's: over images, classes, edges."""
 
     images: int
     probability: float
@@ -104,7 +104,7 @@ def write_cost(out: str | Path, integration: str, **cost: Any) -> None:
 
 
 def read_cost(out: str | Path, integration: str) -> dict[str, Any]:
-    """What `write_cost` noted; nothing where nobody did."""
+    """Read the cost that `write_cost` noted; empty where nobody did."""
     path = Path(out, f"{integration}.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

@@ -1,4 +1,4 @@
-"""How the lung inferer bears images as other places store them, and how long it takes: `python -m benchmarks.lungs`.
+"""Benchmark of the lung detector on images as other sources store them, with its time: `python -m benchmarks.lungs`.
 
 Copies of validation images that no training saw: inverted, with black borders, turned, squeezed to other shapes; and
 pictures without lungs. For each kind the mean overlap with the annotated box, and the fraction of images that are

@@ -1,4 +1,4 @@
-"""Several processes on one run: which of them writes, how their results come together, how a network is shared."""
+"""Several processes in one run: the one that writes, gathered results, and a network distributed over them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def count_processes() -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes what a run has once: tables, histories, checkpoints."""
+    """True in the process that writes what a run has once: tables, histories, checkpoints."""
     return count_processes() == 1 or distributed.get_rank() == 0
 
 
 def gather_items(items: Mapping[str, T]) -> dict[str, T]:
-    """What all processes hold, in every process, each name once; the first process that holds it is accepted.
+    """Gather the items of all processes, in every process, each name once; the first process's item is accepted.
 
     Items are taken from the processes in turn, as `DistributedSampler` deals images out: the order is that of one
     process that saw them all.

@@ -1,4 +1,4 @@
-"""The house keeps its order: who imports whom, what is named how, and what never enters the repository."""
+"""Architecture: allowed dependencies, names, docstrings and terms, and what never enters the repository."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def find_imports(path: Path) -> Iterator[str]:
 
 
 def find_imported_rooms() -> dict[str, set[str]]:
-    """Which rooms each room imports, itself and the ground floor left out."""
+    """Find the packages that each package imports, itself and the ground layer left out."""
     rooms: dict[str, set[str]] = {}
     for path in SOURCES:
         parts = (name.split(".") for name in find_imports(path))

@@ -62,7 +62,7 @@ SYNTHETIC_NAMES = ("Gezeichnet", "Zmyślona", "Рисунков", "Drawn^Image")
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended."""
+    """Outcome of a command."""
 
     status: int
     stdout: str

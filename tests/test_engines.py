@@ -1,4 +1,4 @@
-"""What MONAI's engines are given here: a batch's preparation, a stop before harm is done, history and pictures."""
+"""Parts of MONAI's engines: batch preparation, a stop before harm is done, history and TensorBoard images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image's lungs come back in its own pixels, whatever stands beside it in the batch, or it is said why they do not."""
+"""Lungs in an image's own pixels, whatever stands beside it in the batch, or a flag that says why not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def response(
     lungs: float = 9.0,
     rotation: tuple[float, ...] = UPRIGHT,
 ) -> Response:
-    """What the network reports of one image: fractions of its width and height, and logits."""
+    """Prediction of one image: fractions of its width and height, and logits."""
     return {"box": box, "edge_std": edge_std, "lungs": lungs, "rotation": rotation}
 
 

@@ -71,7 +71,7 @@ def test_the_ranking_of_the_classes_within_an_image_stays(weights: list[float], 
 
 
 def test_the_ranking_of_images_within_a_class_does_not_and_with_it_the_precision():
-    """Of a sure and an unsure image that say the same of a class, the temperature moves one further."""
+    """The temperature moves one further of a sure and an unsure image with the same probability of a class."""
     images = np.array([[0.44, 0.40, 0.08, 0.08], [0.43, 0.19, 0.19, 0.19]])
     assert images[:, 0].argmax() == 0 and calibration.temper(images, 0.5)[:, 0].argmax() == 1
     before, after = (score_studies(rows, [1, 0])["negative"] for rows in (images, calibration.temper(images, 0.5)))

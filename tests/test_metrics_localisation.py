@@ -1,4 +1,4 @@
-"""How well boxes lie: cases counted by hand, a slow twin image by image, and what the reports report and reject."""
+"""Localisation figures: cases counted by hand, a slow twin image by image, the reports and their errors."""
 
 from __future__ import annotations
 

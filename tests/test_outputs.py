@@ -1,4 +1,4 @@
-"""What a run leaves behind: tables that agree with one another, a submission that scores, pictures of the image."""
+"""Outputs of a run: tables that agree with one another, a submission that scores, pictures of the image."""
 
 from __future__ import annotations
 

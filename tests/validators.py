@@ -1,4 +1,4 @@
-"""Images of many kinds with DICOM results, and the validators that judge them: for the tests and for the documentation.
+"""DICOM validators and images of many kinds with DICOM results: for the tests and for the documentation.
 
     python -m tests.validators      the table of bundle/docs/dicom_results.md
 
@@ -185,7 +185,7 @@ def tabulate() -> Iterator[str]:
 
 
 def has_program(name: str) -> bool:
-    """Whether a validator is installed."""
+    """True where a validator is installed."""
     return shutil.which(name) is not None
 
 

@@ -109,7 +109,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same images among what else an archive sends: CT, in a study of an image and in one of its own, broken images."""
+    """The same images among all else that an archive sends: CT, in a study of an image and in its own, bad images."""
     folder = tmp_path_factory.mktemp("archive")
     first = dcmread(next(iter(write_images(folder).values())), stop_before_pixels=True)
     beside = folder / f"study-{next(iter(IMAGES))}" / "ct" / "slice.dcm"
@@ -130,7 +130,7 @@ def deployed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def bundled(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What MONAI's own command answers about the images."""
+    """Predictions of the images by MONAI's own command."""
     folder = tmp_path_factory.mktemp("bundle")
     run_bundle(images, folder, BUNDLE)
     return folder

@@ -1,4 +1,4 @@
-"""MONAI Label's entry point: the packed bundle, unchanged, in the stock app. `make test-label` runs it where Label lives."""
+"""MONAI Label integration: the packed bundle, unchanged, in the stock app. `make test-label` runs these tests."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def run_module(*arguments: object) -> None:
 def test_a_person_corrects_a_mask_in_the_browser(
     folder_server: Server, images: dict[str, Path], browser: webdriver.Chrome
 ):
-    """Our page: image, mask, boxes and scores are there; a stroke of the brush and a class come back as a correction."""
+    """Our page shows image, mask, boxes and scores; a stroke of the brush and a class come back as a correction."""
     name, store = REVIEWED, folder_server.log.parent / "studies"
     browser.get(f"{folder_server.url}/review/?image={name}")
     submit = browser.find_element(By.ID, "submit")

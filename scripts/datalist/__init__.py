@@ -1,4 +1,4 @@
-"""One `datalist.json` that joins images, tables, folds and copies; everything trains and scores by it.
+"""The datalist: one `datalist.json` that joins images, tables, folds and copies; everything trains and scores by it.
 
 Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `external`:
 

@@ -1,4 +1,4 @@
-"""Images for a MONAI `Dataset`: a fold of a datalist, its test part, or whatever lies in a folder."""
+"""Selections of a datalist for a MONAI `Dataset`: a fold, the test part, or the images of a folder."""
 
 from __future__ import annotations
 

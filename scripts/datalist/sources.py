@@ -1,4 +1,4 @@
-"""Which images there are: the tree held against its tables, before any image is opened."""
+"""Sources of a datalist: files of the tree matched with rows of the tables, before any image is opened."""
 
 from __future__ import annotations
 

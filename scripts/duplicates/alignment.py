@@ -1,4 +1,4 @@
-"""How well two images agree once the best shift, scale and shear between them is found."""
+"""Correlation of two images after the best shift, scale and shear between them."""
 
 from __future__ import annotations
 

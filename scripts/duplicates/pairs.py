@@ -1,4 +1,4 @@
-"""Which images of a set are the same: proposed by hash and study, confirmed by alignment, joined into groups."""
+"""Pairs of duplicate images: proposed by hash and study, confirmed by alignment, joined into groups."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def group_items(num_items: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.
 
 
 def _keep_nearest(found: NDArray[np.float64], num_nearest: int) -> Proposals:
-    """Of rows first, second, distance those that are among the nearest of either image."""
+    """Keep the rows first, second, distance that are among the nearest of either image."""
     number = np.tile(np.arange(len(found)), 2)
     image, distance = np.concatenate([found[:, 0], found[:, 1]]), np.tile(found[:, 2], 2)
     order = np.lexsort((number, distance, image))

@@ -1,4 +1,4 @@
-"""The handlers that MONAI lacks: a stop before harm is done, history, pictures, one network for several processes."""
+"""Handlers that MONAI lacks: stop on a non-finite loss, history, TensorBoard images, buffers of several processes."""
 
 from __future__ import annotations
 

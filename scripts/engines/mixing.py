@@ -1,4 +1,4 @@
-"""Images of a batch mixed with each other, classes, masks and weights with them: mixup and CutMix."""
+"""Mixup and CutMix: images of a batch mixed with each other, with their classes, masks and weights."""
 
 from __future__ import annotations
 

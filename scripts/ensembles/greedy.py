@@ -1,4 +1,4 @@
-"""Which networks to average, and how often each: greedy forward selection on images that none of them was trained on."""
+"""Greedy forward selection of ensemble weights, on images that no member was trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A combination of the ablation: which overrides it stacks, and which of them only change how a trained network is asked."""
+"""Combinations of config overrides, and which of them change the evaluation only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A combination minus another one, with both of its noises: the patients that there happen to be, and the seeds of trainings.
+"""Differences between two combinations, with both of their noises: the sample of patients, and the training seeds.
 
 Rows are scored on the same drawn patients, their seeds averaged. The patients' interval is the paired bootstrap's; the
 spread between seeds, which all rows share, widens it by Student's t, as independent errors add.

@@ -1,4 +1,4 @@
-"""One iteration of an evaluator that explains: images as they were read -> maps, figures, and the corner test."""
+"""Iteration function of an explaining evaluator: images as they were read -> maps, figures, and the corner test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a map lies where: fractions of its energy, beside what a map without an opinion would have."""
+"""Localisation figures of a map: fractions of its energy in a region, beside those of a map that is even everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.boxes import as_boxes, fill_mask
 
 @dataclass(frozen=True)
 class Fraction:
-    """How much of a map lies in a region; NaN where there is no region or nothing in the map.
+    """Fraction of a map inside a region; NaN where there is no region or nothing in the map.
 
     Args:
         energy: fraction of the map's sum.

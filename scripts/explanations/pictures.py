@@ -1,4 +1,4 @@
-"""Pictures of explanations: an image, the same image under its map, and beneath them what the network reports of it."""
+"""Pictures of explanations: an image, the same image under its map, and the predictions beneath."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def summarise_explanations(images: Sequence[ExplainedImage], num_resamples: int 
 
 
 def list_image_figures(image: ExplainedImage) -> dict[str, float]:
-    """Where one image's map lies, by name; NaN where a figure does not apply."""
+    """List one image's localisation figures by name; NaN where one does not apply."""
     fractions = {
         f"{kind}_in_{region}": getattr(image.fractions[region], kind)
         for region in REGIONS

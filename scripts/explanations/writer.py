@@ -1,4 +1,4 @@
-"""The handler that turns explained images into files: pictures image by image, then the tables and the summary."""
+"""Handler that writes explanations: pictures image by image, then the tables and the summary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image that MONAI Label hands over for training, made into what the datalist's images are made into."""
+"""Preparation of a corrected image from MONAI Label as the datalist's images are prepared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lungs of a datalist's images, found in one pass and written into a datalist of their own."""
+"""Lung detection for a whole datalist, in one pass, into a datalist of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way of an image: its lungs are found, and what is inside them is classified, marked and boxed."""
+"""Inference pipeline for images: lung detection, then classification, mask and opacity boxes inside the lungs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ImageInferer(Inferer):
         network: nn.Module,
         lung_boxes: Sequence[Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """What is found on each image.
+        """Predict each image.
 
         Args:
             inputs: images `(1, H, W)` in [0, 1], of different sizes or as a batch (B, 1, H, W).

@@ -1,4 +1,4 @@
-"""Where the lungs of images are: the lung detector, asked for a batch of any sizes, and when not to believe it."""
+"""Lung detection for a batch of images of any sizes, with the reasons to reject a box."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLAGS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Lungs:
-    """What was found on an image.
+    """Detected lungs of one image.
 
     Args:
         box: xmin, ymin, xmax, ymax round both lungs in image pixels, or None where it is not to be accepted.

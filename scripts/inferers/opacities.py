@@ -1,4 +1,4 @@
-"""Where opacities are: the opacity detector, asked over flips and by several networks, their boxes fused."""
+"""Opacity detection by several networks and flips, with their boxes fused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification losses that the 17th-place solution tried in place of cross entropy; both take class indices or shares."""
+"""Classification losses that the 17th-place solution tried in place of cross entropy; hard or soft labels."""
 
 from __future__ import annotations
 

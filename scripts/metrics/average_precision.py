@@ -94,7 +94,7 @@ def match_detections(
     reference_owners: ArrayLike,
     iou_threshold: float = IOU_THRESHOLD,
 ) -> NDArray[np.bool_]:
-    """Which detections of one class are true positives, `(D,)`.
+    """Match the detections of one class with references: true positives as a mask `(D,)`.
 
     A detection belongs to the ground truth of its id that it overlaps best (the first of two equal ones), when their
     overlap is greater than the threshold. Of the detections of one ground truth the most confident is right, the others

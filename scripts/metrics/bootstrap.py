@@ -1,4 +1,4 @@
-"""How sure a score is: intervals from resamples of patients, and of the difference between two predictions."""
+"""Bootstrap intervals from resamples of patients, for a score and for the difference between two predictions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ResampledScores:
 
 
 def sample_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
-    """How often each of `num_groups` patients is drawn in each resample, `(num_resamples, num_groups)`.
+    """Sample the number of times that each of `num_groups` patients is in each resample, `(num_resamples, num_groups)`.
 
     Source: Efron 1979, doi:10.1214/aos/1176344552. Patients are drawn, not images: the images of one patient are alike.
     """
@@ -50,7 +50,7 @@ def sample_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats
 
 
 def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
-    """How often each patient counts, `(1 + num_resamples, num_groups)`: once, then as each resample draws it.
+    """Sample patient weights `(1 + num_resamples, num_groups)`: ones, then each resample's counts.
 
     Raises:
         InputError: where there is no resample: an interval needs them.

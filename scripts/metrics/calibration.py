@@ -1,4 +1,4 @@
-"""Whether a probability means what it says, and the one number, a temperature, that can make it so.
+"""Calibration error and temperature scaling of the study probabilities.
 
 Sources: temperature scaling, Guo et al. 2017, arXiv:1706.04599; bins of equal mass and the error of every class, Nixon
 et al. 2019, arXiv:1904.01685; Brier 1950, doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
@@ -187,7 +187,7 @@ def _measure_error(confidences: Floats, hits: NDArray[np.bool_], counts: Floats,
 
 
 def _mark_bins(confidences: Floats, num_bins: int) -> Floats:
-    """Which bin each confidence is in, `(S, B)` of zeros and ones; equal ones share a bin, and no bin is empty."""
+    """Mark the bin of each confidence, `(S, B)` of zeros and ones; equal ones share a bin, and no bin is empty."""
     parts = np.array_split(np.sort(confidences), num_bins)
     starts = np.unique([part[0] for part in parts if len(part)])
     return (np.searchsorted(starts, confidences, side="right")[:, None] == np.arange(1, len(starts) + 1)).astype(float)

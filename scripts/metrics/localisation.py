@@ -1,4 +1,4 @@
-"""How well boxes lie: the opacities of a submission, and the one box round both lungs that images are cropped to."""
+"""Localisation figures of boxes: the opacities of a submission, and the lung box that images are cropped to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LungBoxes = Mapping[str, tuple[Sequence[float] | None, float]]
 
 @dataclass(frozen=True)
 class LocalisationFigures:
-    """How well opacity boxes lie; intervals by patient.
+    """Localisation figures of opacity boxes; intervals by patient.
 
     Args:
         ap50: average precision at IoU > .5: the challenge's "opacity".
@@ -45,7 +45,7 @@ class LocalisationFigures:
 
 @dataclass(frozen=True)
 class LungFigures:
-    """How well lung boxes lie; intervals by patient.
+    """Localisation figures of lung boxes; intervals by patient.
 
     Args:
         ap50, ap50_95: as in `LocalisationFigures`, with one detection and one ground truth an image.
@@ -63,7 +63,7 @@ class LungFigures:
 def measure_opacity_boxes(
     predictions: Predictions, ground_truth: GroundTruth, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> LocalisationFigures:
-    """How well the opacity boxes of all images lie.
+    """Measure the localisation of the opacity boxes of all images.
 
     A resample chooses its own operating point for the recall, as it would have been chosen on those patients.
 
@@ -97,7 +97,7 @@ def measure_lung_boxes(
     seed: int = 0,
     level: float = 0.95,
 ) -> LungFigures:
-    """How well the lung boxes of the images with a reference lie; what was found on other images is left out.
+    """Measure the localisation of lung boxes on the images with a reference; detections on others are left out.
 
     Args:
         lung_boxes: what was found, by image id.

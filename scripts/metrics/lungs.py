@@ -1,4 +1,4 @@
-"""Detected lung boxes against those that were drawn, as a table to read.
+"""Detected lung boxes against annotated ones, as a table to read.
 
 The CSV has one row an image, with the columns
     image_id                 the image
@@ -31,7 +31,7 @@ NUM_WORST = 5
 
 @dataclass(frozen=True)
 class DetectedLungs:
-    """What was found on one image: a box in image pixels or None, its confidence, flags."""
+    """Detected lungs of one image: a box in image pixels or None, its confidence, flags."""
 
     box: tuple[float, ...] | None
     score: float
@@ -83,7 +83,7 @@ def report_lungs(
 
 
 def read_detected_lungs(path: str | Path) -> dict[str, DetectedLungs]:
-    """What was found on each image, by image id, in the order of the table.
+    """Read the detected lungs of each image, by image id, in the order of the table.
 
     Raises:
         InputError: naming file and line, where the table is not there, empty, or a row is malformed or repeated.
@@ -108,7 +108,7 @@ def _is_in(image: Mapping[str, Any], fold: int | None) -> bool:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where a row stands, and its cells by column."""
+    """Read rows: file and line of each, and its cells by column."""
     checked = expect_columns(LUNG_TABLE_COLUMNS, path)
     for where, header, cells in read_rows(path, "a table of lung boxes", "check the path", checked):
         yield where, dict(zip(header, map(str.strip, cells), strict=True))

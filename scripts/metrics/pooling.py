@@ -1,4 +1,4 @@
-"""Detections and references of one class on many images, as arrays, and their average precision at one overlap or ten."""
+"""Detections and references of one class pooled over images, with their average precision at one overlap or ten."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class PooledBoxes:
         return rank_detections(self.confidences, hits, self.groups[self.owners], references)
 
     def match(self, iou_threshold: float) -> NDArray[np.bool_]:
-        """Whether each detection is right at an overlap, `(D,)`."""
+        """Match detections with references at an overlap: a mask `(D,)`."""
         return match_detections(
             self.confidences, self.boxes, self.owners, self.reference_boxes, self.reference_owners, iou_threshold
         )

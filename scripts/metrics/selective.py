@@ -1,4 +1,4 @@
-"""How unsure the networks are of an image or study, and what is gained by handing the most unsure ones to a person.
+"""Uncertainty of a prediction, and selective prediction: the most uncertain studies handed to a person.
 
 Sources: predictive entropy and mutual information, Lakshminarayanan et al. 2017, arXiv:1612.01474, and Gal et al. 2017,
 arXiv:1703.02910 (active learning); the risk-coverage curve and its area, Geifman and El-Yaniv 2017, arXiv:1705.08500.

@@ -1,4 +1,4 @@
-"""Whether a part of the studies scores otherwise than the rest, reported only where there are enough of both."""
+"""Subgroup analysis: scores of a part of the studies beside those of the rest, where there are enough of both."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def measure_subgroups(
 
 
 def count_differences(subgroups: Sequence[Subgroup]) -> tuple[int, int]:
-    """How many differences were measured, and how many of them have an interval without zero.
+    """Count the differences that were measured, and those whose interval leaves out zero.
 
     Of a trait with two subgroups the one is the other's rest: a difference that counts once.
     """
@@ -132,7 +132,7 @@ def _measure_side(studies: EvaluatedStudies, weights: Floats) -> dict[str, Float
 
 
 def has_enough(studies: EvaluatedStudies) -> dict[str, bool]:
-    """Whether there are `MIN_STUDIES`, and `MIN_OF_CLASS` of every class that a measure reports apart."""
+    """Check for `MIN_STUDIES`, and for `MIN_OF_CLASS` of every class that a measure reports apart."""
     of_class = studies.num_of_class
     smallest = {STUDY_MAP: of_class.min(), AUROC: min(of_class[NEGATIVE], len(studies) - of_class[NEGATIVE])}
     return {measure: len(studies) >= MIN_STUDIES and bool(smallest[measure] >= MIN_OF_CLASS) for measure in MEASURES}

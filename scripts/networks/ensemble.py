@@ -1,4 +1,4 @@
-"""Several study classifiers as one: the weighted mean of what they say of the same picture."""
+"""Ensemble of study classifiers: the weighted mean of their predictions on the same image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many images on one picture, for the eye: where lungs were found, beside where they were drawn."""
+"""Contact sheets of images with detected and annotated lung boxes."""
 
 from __future__ import annotations
 

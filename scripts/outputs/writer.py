@@ -1,4 +1,4 @@
-"""The handler that turns an evaluator's findings into files."""
+"""Handler that writes an evaluator's findings as files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DONE = "done.json"
 
 
 class FindingsWriter:
-    """Writes masks and overlays image by image, then the tables and the submission, and last a record that all is there.
+    """Writes masks and overlays image by image, then the tables and the submission, and last a record of completeness.
 
     Args:
         output_dir: where everything goes: masks/, overlays/, images.csv, studies.csv, predictions.json, submission.csv,

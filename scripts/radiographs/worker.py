@@ -1,4 +1,4 @@
-"""The child process that reads images: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
+"""Child process that reads images: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
 
 It speaks JSON and raw pixels over one socket, never pickle, so that a decoder taken over by an image gains nothing from
 what it answers.

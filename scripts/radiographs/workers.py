@@ -1,4 +1,4 @@
-"""Images read in child processes with memory and time limits: a child's death costs one image, no batch."""
+"""Isolated reading in child processes with memory and time limits: a child's death costs one image, no batch."""
 
 from __future__ import annotations
 
@@ -219,7 +219,7 @@ def _build_environment() -> dict[str, str]:
 
 
 def _open_response(response: dict[str, Any], pixels: bytes, path: str | Path) -> Radiograph:
-    """What a child answered; it may have been taken over, so whatever is not an image raises."""
+    """Open a child's response; it may have been taken over, so whatever is not an image raises."""
     if "reason" in response:
         raise RejectedImage(str(response["reason"]), path, str(response["detail"]))
     given = dict(response["metadata"])

@@ -1,4 +1,4 @@
-"""A release is used as its users will: unpacked elsewhere, by fresh processes that know nothing of the repository."""
+"""Checks of a release as its users will run it: unpacked, by fresh processes that know nothing of the repository."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run_checks(release: Release, root: str | Path, log: str | Path, checks: Sequ
 
 
 def check_files(place: Workplace) -> str:
-    """What the model zoo wants is there, and what it does not want is not."""
+    """Check that what the model zoo wants is there, and what it does not want is not."""
     wanted = ("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "models/model.pt")
     for name in (*wanted, "docs/README.md", "docs/data_license.txt", "scripts/__init__.py"):
         if not (place.bundle / name).is_file():

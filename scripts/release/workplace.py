@@ -1,4 +1,4 @@
-"""Where a release is checked: unpacked in a temporary folder, by fresh processes that are watched."""
+"""Sandbox of the release checks: a temporary folder, and fresh processes that are watched."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Workplace:
             raise InputError("files below the output folder only", f"{name} changed", "find out who did it")
 
     def _hash_files(self) -> dict[str, str]:
-        """What may not change: everything but the outputs and the log of the last command."""
+        """Hash the files that may not change: all but the outputs and the log of the last command."""
         spared = {self.folder / "out", self.folder / "reported.txt"}
         return {
             path.relative_to(self.folder).as_posix(): compute_sha256(path)

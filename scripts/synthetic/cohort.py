@@ -1,4 +1,4 @@
-"""Who is in a synthetic tree: patients, studies, images, their classes, their twins and how each image is stored.
+"""Synthetic cohort: patients, studies, images, their classes, their duplicates and the storage of each image.
 
 Every variation that a reader must master stands in a list that is gone through again and again, in an order drawn anew
 each time, and is not left to a lottery: a tree of two dozen studies has them all.
@@ -180,7 +180,7 @@ def _plan_study(part: str, seed: int, study: int, patient: int, lists: _Lists) -
 
 
 def _join_styles(described: ImageStyle, stored: ImageStyle, aspect: int) -> ImageStyle:
-    """What the header says of the patient, with how the image is stored; a squeezed CR image has no spacing."""
+    """Join the header's patient attributes with the image's storage; a squeezed CR image has no spacing."""
     style = replace(
         described,
         kind=stored.kind, bits_stored=stored.bits_stored, syntax=stored.syntax, photometric=stored.photometric,
@@ -197,7 +197,7 @@ def _choose_display(display: str, stored: ImageStyle) -> str:
 
 
 def _add_twins(train: list[PlannedImage], test: list[PlannedImage], seed: int, rounds: int) -> list[PlannedImage]:
-    """Train and test with further images in a study, and images whose picture is replaced by that of another patient."""
+    """Train and test with further images in a study, and images whose pixels are replaced by another patient's."""
     images = {image.image_id: image for image in (*train, *test)}
     counts: dict[str, int] = {}
     for image in images.values():

@@ -1,4 +1,4 @@
-"""From a drawn picture to stored values, by the inverse of what a reader must do to see it again."""
+"""Stored values of a synthetic image, by the inverse of the display pipeline."""
 
 from __future__ import annotations
 

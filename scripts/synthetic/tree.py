@@ -31,7 +31,7 @@ _BOX_COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class WrittenImage:
-    """What the tables report of one written image: its boxes `(N, 4)` and lung box `(4,)`, in image pixels."""
+    """Table entries of one written image: its boxes `(N, 4)` and lung box `(4,)`, in image pixels."""
 
     plan: PlannedImage
     boxes: Boxes

@@ -1,4 +1,4 @@
-"""Augmentations that MONAI lacks: boxes that follow their picture, images without lungs.
+"""Augmentations that MONAI lacks: affine maps with boxes, hidden lungs.
 
 Each draws its random parameters in `randomize` and applies them apart from it.
 """

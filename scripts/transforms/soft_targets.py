@@ -1,4 +1,4 @@
-"""How sure an image's label is and how much the image counts, put back after the preparation, which drops both.
+"""Soft labels and sample weights of images, put back after the preparation, which drops both.
 
 The preparation is cached by what it reads and does; what a training thinks of an image is no part of that, so that one
 cache serves trainings with and without it.

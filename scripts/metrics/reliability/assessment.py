@@ -1,4 +1,4 @@
-"""Calibration and selective prediction of gathered images, with intervals by patient."""
+"""Calibration and selective prediction of pooled images, with intervals by patient."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def centre_errors(figures: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def evaluate_selection(images: EvaluatedImages, studies: EvaluatedStudies, weights: Floats) -> Selection:
-    """How well each measure of uncertainty puts the mistakes first."""
+    """Evaluate how each measure of uncertainty orders the mistakes."""
     orders = _list_orders(images, studies)
     wrong, counts = ~studies.right, weights[:, studies.groups]
     areas = {name: measure_risk_area(values, wrong, counts) for name, values in orders.items()}

@@ -1,4 +1,4 @@
-"""Two pictures of trust: reliability diagrams before and after, and risk-coverage curves."""
+"""Reliability diagrams before and after temperature scaling, and risk-coverage curves."""
 
 from __future__ import annotations
 

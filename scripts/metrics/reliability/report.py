@@ -1,4 +1,4 @@
-"""The whole report of trust: text to read, reliability.json, two pictures."""
+"""Reliability report: text to read, reliability.json, two figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of each study beside its label: by what the studies are cut into subgroups."""
+"""Traits of each study, beside its label, by which studies are cut into subgroups."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_metadata_table(path: str | Path) -> dict[str, dict[str, str]]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where a row stands, and its cells by column."""
+    """Read rows: file and line of each, and its cells by column."""
 
     def check(header: Sequence[str]) -> None:
         names = [name.strip() for name in header]

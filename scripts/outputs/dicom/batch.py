@@ -1,4 +1,4 @@
-"""DICOM results of a whole run, written at its end: a study's probabilities are known when its last image is."""
+"""DICOM results of a whole run, written at its end, where a study's probabilities are known."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def write_run(
         mask = _read_mask(output_dir / "masks" / f"{image.image_id}.png")
         try:
             written = write_dicom_results(
-                image.keep_shown(), mask, studies[image.study_id], paths[image.image_id], output_dir / "dicom", algorithm,
-                point, created, dict(reader_options),
+                image.keep_shown(), mask, studies[image.study_id], paths[image.image_id], output_dir / "dicom",
+                algorithm, point, created, dict(reader_options),
             )  # fmt: skip
         except InputError as error:
             logging.getLogger(__name__).error("no DICOM results for %s: %s", image.image_id, error)

@@ -1,4 +1,4 @@
-"""The image that an object is derived from: its header, and what of it is passed on.
+"""Source image of a derived object: its header, and the part of it that is passed on.
 
 Two views of one header. The stand-in is what highdicom builds from: checked UIDs, size, and nothing of the patient, so
 that no library sees, evaluates or logs a name. The patient's elements are passed on byte for byte afterwards, with the
