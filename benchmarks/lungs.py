@@ -2,7 +2,7 @@
 
 Copies of validation images that no training saw: inverted, with black borders, turned, squeezed to other shapes; and
 pictures without lungs. For each kind the mean overlap with the annotated box, and the fraction of images that are
-either right (IoU >= .85) or flagged.
+either right (IoU >= 0.85) or flagged.
 """
 
 from __future__ import annotations

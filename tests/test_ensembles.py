@@ -53,7 +53,7 @@ def test_none_is_blended_from_p_negative_and_the_best_box(weight: float, expecte
     [
         ([0.9, 0.8, 0.2, 0.1], [0.5, 0.5, 0.5, 0.5], 1.0),  # all weights but 0 are perfect
         ([0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.9, 0.8], 0.95),  # all but 1
-        ([0.4, 0.4, 0.5, 0.4], [0.0, 0.0, 0.2, 0.8], 0.65),  # .4 w + 1 - w > .5 w + .8 (1 - w) while w < 2/3
+        ([0.4, 0.4, 0.5, 0.4], [0.0, 0.0, 0.2, 0.8], 0.65),  # 0.4 w + 1 - w > 0.5 w + 0.8 (1 - w) while w < 2/3
         ([0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], 1.0),  # nothing reports them apart
     ],
 )

@@ -147,8 +147,8 @@ def test_an_image_without_lungs_has_that_one_flag_and_no_box(lungs: float, chang
         (QUARTER, ("rotated",)),
         ((0.0, 0.0, 9.0, 0.0), ("rotated",)),
         ((0.0, 0.0, 0.0, 9.0), ("rotated",)),
-        ((1.2, 0.0, 0.0, 0.0), ()),  # .525 upright
-        ((1.0, 0.0, 0.0, 0.0), ("rotated",)),  # .475 upright: somehow rotated is more likely, in whichever direction
+        ((1.2, 0.0, 0.0, 0.0), ()),  # 0.525 upright
+        ((1.0, 0.0, 0.0, 0.0), ("rotated",)),  # 0.475 upright: somehow rotated is more likely, in whichever direction
     ],
 )
 def test_a_rotated_image_keeps_its_box_and_is_flagged(rotation: tuple[float, ...], flags: tuple[str, ...]):

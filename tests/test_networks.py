@@ -399,7 +399,7 @@ def test_the_lung_detector_learns_to_find_what_it_has_not_seen_off_the_middle_of
     images, boxes = draw_rectangles(16, generator)
     with torch.no_grad():
         found = network.eval()(images)["box"] * torch.tensor([128, 64, 128, 64])
-    assert compute_paired_iou(found, boxes).mean() > 0.6, "chance, and the mean of all boxes, give .3"
+    assert compute_paired_iou(found, boxes).mean() > 0.6, "chance, and the mean of all boxes, give 0.3"
 
 
 # The opacity detector

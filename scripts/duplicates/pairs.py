@@ -16,13 +16,13 @@ from scripts.duplicates.alignment import correlate_flat
 from scripts.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
 
 #: Pairs are proposed whose hashes differ in at most this fraction of their bits. On real images unrelated ones differ
-#: in .5 +- .05, the same ones in .21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
+#: in 0.5 +- 0.05, the same ones in 0.21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
 MAX_DISTANCE = 0.33
 #: At most so many proposals of the hash for each image, the nearest: images that are all alike would propose every
 #: pair.
 NUM_NEAREST = 5
-#: Pairs that correlate this well after alignment are one image. Looked at on real images: up to .872 are mostly
-#: repeated exposures (two breaths of one session), from .874 on nearly all are one exposure, processed or cut
+#: Pairs that correlate this well after alignment are one image. Looked at on real images: up to 0.872 are mostly
+#: repeated exposures (two breaths of one session), from 0.874 on nearly all are one exposure, processed or cut
 #: otherwise.
 MIN_CORRELATION = 0.873
 

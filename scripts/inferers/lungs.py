@@ -46,9 +46,9 @@ class LungInferer:
         device: where the network runs.
         dtype: as for `AutocastInferer`.
         min_score: a smaller probability means no lungs.
-        max_edge_std: a more uncertain box is not accepted; of 1,052 validation images one is above it, and .03 is
+        max_edge_std: a more uncertain box is not accepted; of 1,052 validation images one is above it, and 0.03 is
             usual.
-        min_side: nor is a box of which a side is a smaller fraction of the image: the smallest that was drawn is .35.
+        min_side: nor is a box of which a side is a smaller fraction of the image: the smallest that was drawn is 0.35.
         max_ratio: nor one whose sides, in fractions of the image, are in a larger ratio: the largest drawn is 1.9.
         min_rotation: probability from which an image is called rotated.
     """

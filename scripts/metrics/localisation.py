@@ -29,11 +29,11 @@ class LocalisationFigures:
     """Localisation figures of opacity boxes; intervals by patient.
 
     Args:
-        ap50: average precision at IoU > .5: the challenge's "opacity".
+        ap50: average precision at IoU > 0.5: the challenge's "opacity".
         ap50_95: mean of the average precisions at `IOU_THRESHOLDS`.
-        mean_iou: mean overlap of the references that are found at IoU > .5, at any confidence, with the detection that
+        mean_iou: mean overlap of the references that are found at IoU > 0.5, at any confidence, with the detection that
             found them.
-        recall: fraction of references found at IoU > .5 by the lowest confidence that leaves at most
+        recall: fraction of references found at IoU > 0.5 by the lowest confidence that leaves at most
             `FALSE_POSITIVES_PER_IMAGE` on average; a point of the FROC curve.
     """
 

@@ -132,8 +132,8 @@ def _count_opacities(predictions: Predictions, images: GroundTruth) -> int:
 
 def _tabulate_boxes(figures: LocalisationFigures) -> str:
     rows = {
-        "AP at IoU > .5": figures.ap50,
-        "AP at IoU > .50 to .95": figures.ap50_95,
+        "AP at IoU > 0.5": figures.ap50,
+        "AP at IoU > 0.50 to 0.95": figures.ap50_95,
         "mean IoU of those found": figures.mean_iou,
         f"recall at {FALSE_POSITIVES_PER_IMAGE:g} false an image": figures.recall,
     }
