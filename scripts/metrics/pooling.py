@@ -21,7 +21,7 @@ from scripts.metrics.average_precision import (
 )
 from scripts.metrics.bootstrap import weigh_groups
 
-#: IoU > 0.50, 0.55 ... 0.95: the ten overlaps of COCO (Lin et al. 2014, arXiv:1405.0312). The area is VOC's, all points.
+#: IoU > 0.50, 0.55 ... 0.95: the ten overlaps of COCO (Lin et al. 2014, arXiv:1405.0312). The area is VOC's.
 IOU_THRESHOLDS: tuple[float, ...] = tuple((50 + 5 * step) / 100 for step in range(10))
 
 

@@ -163,9 +163,9 @@ def check_inference(place: Workplace) -> str:
     return f"{_format_findings(out)} by the shipped weights; no socket, nothing written elsewhere"
 
 
-def check_inference_elsewhere(place: Workplace) -> str:
+def check_inference_in_another_folder(place: Workplace) -> str:
     """The same from another working directory gives the same."""
-    out, external = place.out("inference_elsewhere"), place.out("external")
+    out, external = place.out("inference_in_another_folder"), place.out("external")
     external.mkdir(parents=True)
     options: Options = {"bundle_root": place.bundle, "dataset_dir": place.out("images") / "test", "output_dir": out}
     place.run_bundle("run", str(place.bundle / "configs" / "inference.json"), options, cwd=external)
@@ -296,7 +296,7 @@ CHECKS: tuple[Check, ...] = (
     Check("training", check_training),
     Check("evaluation", check_evaluation),
     Check("inference", check_inference),
-    Check("inference from elsewhere", check_inference_elsewhere),
+    Check("inference from elsewhere", check_inference_in_another_folder),
     Check("ckpt_export", check_checkpoint_export),
     Check("exports", check_exports),
     Check("zoo tests", check_zoo_tests),
