@@ -25,7 +25,7 @@ CONFIGS = sorted(path for path in (ROOT / "bundle" / "configs").rglob("*.json") 
 
 GROUND_LAYER = {"labels", "boxes", "charts", "errors", "files", "masks", "processes"}
 
-# A package imports the ground layer and libraries only; the configs wire packages together. Each exception has its reason.
+# A package imports the ground layer and libraries only; configs wire packages together. Each exception has its reason.
 ALLOWED_DEPENDENCIES: dict[str, dict[str, str]] = {
     "datalist": {
         "tables": "labels and boxes of images stand in the tables",
