@@ -106,7 +106,7 @@ def split_images(datalist: Mapping[str, Any], folder: Path) -> dict[str, Path]:
 
 
 def read_study_labels(datalist: str) -> dict[str, int]:
-    """Place in `STUDY_CLASSES` of each study."""
+    """Index in `STUDY_CLASSES` of each study."""
     return {image["study_id"]: image["label"] for image in read_datalist(datalist)["training"]}
 
 

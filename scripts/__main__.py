@@ -121,7 +121,7 @@ def find_lungs(
 
 
 def evaluate_lungs(lungs: str, ground_truth: str, fold: int | None = None) -> str:
-    """Compare the boxes of lungs.csv with the drawn ones of a datalist."""
+    """Compare the boxes of lungs.csv with the annotated ones of a datalist."""
     from scripts.metrics import report_lungs
 
     return report_lungs(lungs, ground_truth, fold)
@@ -265,7 +265,7 @@ def export_networks(out: str, config: str = "bundle/configs/inference.json", **c
 
 
 def release(out: str = "dist", large_files_url: str | None = None, checks: bool = True) -> str:
-    """Pack the bundle for the model zoo, and check it unpacked elsewhere; each check stands in release.log."""
+    """Pack the bundle for the model zoo, and check it unpacked in another folder; each check stands in release.log."""
     from scripts.release import assemble_release, run_checks
 
     packed = assemble_release(".", out, large_files_url)

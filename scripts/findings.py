@@ -1,6 +1,6 @@
 """Findings of one image in its own frame: class probabilities, mask, boxes, none.
 
-The reason for a room of its own: bundle runs, MONAI Label and MONAI Deploy all take their answer from this transform.
+The reason for a module of its own: bundle runs, MONAI Label and MONAI Deploy all take their result from this transform.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def gather_items(items: Mapping[str, T]) -> dict[str, T]:
 def distribute_network(network: nn.Module, device: torch.device) -> DistributedDataParallel:
     """A network that is trained by all processes together, begun with the weights of the first.
 
-    Batch norm looks at the images of all processes on GPUs only: torch has no other one on a CPU.
+    Batch norm takes the images of all processes on GPUs only: torch has no other one on a CPU.
     """
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cuda":
@@ -58,7 +58,7 @@ def take_inner_network(member: Any) -> Any:
 
 @torch.no_grad()
 def broadcast_buffers(network: nn.Module) -> None:
-    """Give all processes the first one's running statistics, so that they judge by one network."""
+    """Give all processes the first one's running statistics, so that they evaluate one network."""
     if count_processes() > 1:
         for buffer in network.buffers():
             distributed.broadcast(buffer, src=0)

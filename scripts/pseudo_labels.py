@@ -1,7 +1,7 @@
 """Pseudo-labels of external images by trained models, each for the one fold that its training held out.
 
-The reason for a room of its own: it joins what a model was trained on (`experiments`), what it said (`outputs`), and
-where that is kept (`datalist`). There is no other scheme here: the mean of all folds' models, given to every fold,
+The reason for a module of its own: it joins what a model was trained on (`experiments`), its predictions (`outputs`),
+and where that is kept (`datalist`). There is no other scheme here: the mean of all folds' models, given to every fold,
 teaches each model what the others learnt from its own validation images.
 """
 

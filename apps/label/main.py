@@ -70,12 +70,12 @@ class MostUncertain(Strategy):
 class Uncertainty(ScoringMethod):
     """Uncertainty of folds and flips together about an image's study class: the entropy of their mean, in nats.
 
-    A member is every classifier that lies in the bundle as models/model*.pt; each is asked about every flip that the
+    A member is every classifier that lies in the bundle as models/model*.pt; each predicts every flip that the
     bundle's config names. What they disagree about (mutual information) orders mistakes no better than chance where it
-    was measured, and the entropy does: bundle/docs/results.md, "Trust in the numbers".
+    was measured, and the entropy does: bundle/docs/results.md, "Reliability".
 
     Args:
-        infer: the bundle's task, through which images are read and asked about as for an answer.
+        infer: the bundle's task, through which images are read and predicted as for a request.
         scores: file to write.
     """
 

@@ -1,11 +1,11 @@
 """Corrections from MONAI Label: masks, classes and their origin, as a table for `prepare`.
 
 MONAI Label keeps them in a folder of images:
-    datastore_v2.json        for each image id: the image's suffix, and for each tag a label's suffix and what was said
+    datastore_v2.json        for each image id: the image's suffix, and for each tag a label's suffix and its parameters
     labels/final/<id>.nrrd   the masks that were submitted
 
-What was said are the `params` of `PUT /datastore/label`. Of them `study_class` is read, one of `STUDY_CLASSES`, and
-`lung_box` or `crop_box`, image pixels, as an answer of the bundle has it.
+The parameters are the `params` of `PUT /datastore/label`. Of them `study_class` is read, one of `STUDY_CLASSES`, and
+`lung_box` or `crop_box`, image pixels, as a result of the bundle has it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Correction:
 
     @property
     def label(self) -> int:
-        """Place in `STUDY_CLASSES`, or `UNKNOWN_CLASS`."""
+        """Index in `STUDY_CLASSES`, or `UNKNOWN_CLASS`."""
         return UNKNOWN_CLASS if self.study_class is None else STUDY_CLASSES.index(self.study_class)
 
     def describe_origin(self) -> str:

@@ -73,7 +73,7 @@ def _choose_in_cluster(
 
 
 def _link_equal(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Each place with the first place of an equal key."""
+    """Each index with the first index of an equal key."""
     seen: dict[str, int] = {}
     for index, key in enumerate(keys):
         first = seen.setdefault(key, index)

@@ -162,7 +162,7 @@ def _propagate_hits(images: Sequence[Image], hits: Mapping[str, Hit], patients: 
 
 
 def _find_duplicates(known: Sequence[Image], images: Sequence[Image], workers: int) -> Iterator[tuple[int, Hit]]:
-    """Place in `images` and hit of each image that is one of the known, be it through a third image."""
+    """Index in `images` and hit of each image that is one of the known, be it through a third image."""
     every = [*known, *images]
     found = find_duplicates(
         [image.digest for image in every],

@@ -104,7 +104,7 @@ def locate_images(
     Args:
         images: the entries.
         dataset_dir: the tree that their paths are relative to.
-        what, source: what was looked for, and in which file, for messages.
+        what, source: kind of the files, and the file that names them, for messages.
 
     Raises:
         InputError: where there is no entry, no tree, or an image is not in it.
@@ -161,7 +161,7 @@ def name_study(path: Path, folder: Path) -> str:
 
 
 def _read_study_uid(path: Path) -> str | None:
-    """Read through the reader's gates: it looks at files of any kind, and none may blow up or be taken for an image."""
+    """Read through the reader's gates: it takes files of any kind, and none may blow up or be taken for an image."""
     try:
         check_size(path.stat().st_size)
         return Header.of_image(open_image_bytes(path.read_bytes())).word("StudyInstanceUID") or None

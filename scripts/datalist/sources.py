@@ -19,7 +19,7 @@ class Source:
     Args:
         image: path relative to the tree.
         row: what the tables say of it; of an image without label, its ids alone.
-        label: place in `STUDY_CLASSES`, or None.
+        label: index in `STUDY_CLASSES`, or None.
     """
 
     image: str

@@ -21,7 +21,7 @@ MAX_DISTANCE = 0.33
 #: At most so many proposals of the hash for each image, the nearest: images that are all alike would propose every
 #: pair.
 NUM_NEAREST = 5
-#: Pairs that correlate this well after alignment are one image. Looked at on real images: up to 0.872 are mostly
+#: Pairs that correlate this well after alignment are one image. Inspected on real images: up to 0.872 are mostly
 #: repeated exposures (two breaths of one session), from 0.874 on nearly all are one exposure, processed or cut
 #: otherwise.
 MIN_CORRELATION = 0.873
@@ -32,10 +32,10 @@ Proposals = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two images, by their places in a list, that are one.
+    """Two images, by their indices in a list, that are one.
 
     Args:
-        first, second: places, first < second.
+        first, second: indices, first < second.
         exact: whether the decoded pixels are equal.
         correlation: after alignment, 1 where exact.
     """
@@ -139,7 +139,7 @@ def _pair_equal(digests: Sequence[str]) -> list[DuplicatePair]:
 
 
 def _pair_within(images: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
-    """All pairs of places that share a study."""
+    """All pairs of indices that share a study."""
     indices: dict[str, list[int]] = {}
     for index, study in images:
         indices.setdefault(study, []).append(index)

@@ -97,7 +97,7 @@ class HistoryRecorder:
 
 
 class BuffersFromFirstProcess:
-    """Before a validation by several processes: all take the first one's running statistics, and judge by one network.
+    """Before a validation by several processes: all take the first one's running statistics, and evaluate one network.
 
     Args:
         network: whose buffers they are; each process saw other images, and batch norm on a CPU keeps to its own.

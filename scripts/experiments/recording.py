@@ -182,7 +182,7 @@ def read_datalist_hash(datalist_file: str | Path) -> str:
 
 
 def read_options(arguments: Sequence[str]) -> dict[str, str]:
-    """`--name value` and `--name=value` of a command line; what stands elsewhere is left out."""
+    """`--name value` and `--name=value` of a command line; all else is left out."""
     options: dict[str, str] = {}
     rest = list(arguments)
     for index, text in enumerate(rest):

@@ -79,7 +79,7 @@ class Plan:
         if asked != found:
             differing = [str(there) for here, there in zip(asked, found, strict=True) if here != there]
             advice = "choose another folder, or remove this one"
-            raise InputError(f"in {folder} the run that is asked for", f"one with {differing[0]}", advice)
+            raise InputError(f"in {folder} the requested run", f"one with {differing[0]}", advice)
         return True
 
     def _list_settings(self) -> dict[str, str]:

@@ -44,7 +44,7 @@ def measure_fractions(heat: ArrayLike, boxes: ArrayLike, crop_box: ArrayLike) ->
 
 
 def measure_pointing(heat: ArrayLike, boxes: ArrayLike) -> float:
-    """1 where the map's maximum lies in a box, 0 where not; of equal maxima the fraction that does. NaN as for shares.
+    """1 where the map's maximum lies in a box, 0 where not; of equal maxima the fraction that does; NaN as above.
 
     Source: Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, without their tolerance of 15 pixels.
     """

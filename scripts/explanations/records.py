@@ -29,7 +29,7 @@ class ExplainedImage:
         lungs, opacities, corners: boxes `(N, 4)`, at most one of lungs, four of corners.
         fractions: of the map, by region: "lungs", "opacities", "corners". NaN where a region has no box, or the map is
             empty; opacities are not asked of a map for "negative".
-        points_at_opacity: 1 where the map's maximum lies in an opacity box, 0 where not, NaN as for shares.
+        points_at_opacity: 1 where the map's maximum lies in an opacity box, 0 where not, NaN as for fractions.
         corners_seen: fraction of the corners' area that the network sees.
         pixels: the image `(H, W)` in [0, 1].
         heat: the map `(H, W)`, at least 0.

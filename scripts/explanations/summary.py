@@ -26,7 +26,7 @@ class Summary:
 
     Args:
         num_images, num_patients: that were explained.
-        num_empty: images whose map is zero everywhere; they have no shares.
+        num_empty: images whose map is zero everywhere; they have no fractions.
         figures: means by name: those of `list_image_figures`; by change of the corners mean_change, largest_change,
             top_changes, and accuracy of images by themselves. NaN where no image has one.
         counts: images behind each figure.

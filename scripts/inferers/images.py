@@ -22,7 +22,7 @@ class ImageInferer(Inferer):
     """Images of any size -> what is found on each; each part can be exchanged, or left out with None.
 
     Args:
-        study_inferer: asks the study classifier, a `TTAInferer` as a rule.
+        study_inferer: runs the study classifier, a `TTAInferer` as a rule.
         study_preparation: dictionary transform of "image", an image `(1, H, W)`, and its "lung_box": cuts out and
             resizes what the classifier sees, and leaves its "crop_box".
         lung_inferer: finds the lungs; without it, images without a box are seen whole.

@@ -14,7 +14,7 @@ from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_tta_flips
 
 
 class OpacityInferer:
-    """Finds opacity boxes in pictures: each network looks at each flip, and weighted boxes fusion joins what they say.
+    """Finds opacity boxes in pictures: each network predicts each flip, and weighted boxes fusion joins the boxes.
 
     Args:
         networks: `OpacityDetector`s with their weights, one or one of each fold.

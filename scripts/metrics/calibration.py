@@ -23,7 +23,7 @@ NUM_BINS = 15
 #: Figures of `measure_calibration`: errors, the lower the better.
 ECE, CLASS_ECE, BRIER, NLL = "ece", "class_ece", "brier", "nll"
 
-#: Temperatures that are looked through; a network further off than twentyfold has another fault.
+#: Temperatures that are searched; a network further off than twentyfold has another fault.
 _BOUNDS = (0.05, 20.0)
 
 #: What inference takes for the smallest probability, so that its logarithm is finite.
@@ -125,7 +125,7 @@ def measure_calibration(
 
     Args:
         probabilities: `(S, C)`.
-        labels: `(S,)`, places of the classes.
+        labels: `(S,)`, indices of the classes.
         counts: `(R, S)`, how often each study counts; by default once, so that R is 1.
         num_bins: of equal mass, found once on all studies.
 

@@ -56,13 +56,13 @@ class GroundTruth:
 
     @cached_property
     def study_group(self) -> dict[str, int]:
-        """Place in `groups` of each study."""
+        """Index in `groups` of each study."""
         indices = {group: index for index, group in enumerate(self.groups)}
         return {study: indices[self._find_group(study)] for study in self.study_labels}
 
     @cached_property
     def image_group(self) -> dict[str, int]:
-        """Place in `groups` of each image."""
+        """Index in `groups` of each image."""
         return {image: self.study_group[study] for image, study in self.image_studies.items()}
 
     def _find_group(self, study: str) -> str:

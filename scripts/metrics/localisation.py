@@ -17,7 +17,8 @@ from scripts.metrics.pooling import PooledBoxes, average_by_weights, measure_pre
 from scripts.metrics.scores import check_ids
 from scripts.metrics.submission import Predictions
 
-#: Where recall is reported: a reader looks at a few wrong boxes an image, not at all that a detector has to offer.
+#: False positives at which recall is reported: a reader checks a few wrong boxes an image, not at all that a detector
+#: has to offer.
 FALSE_POSITIVES_PER_IMAGE = 2.0
 
 #: Box in image pixels (None where no lungs were found) and its confidence, by image id.

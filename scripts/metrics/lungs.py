@@ -41,7 +41,7 @@ class DetectedLungs:
 def report_lungs(
     lungs_csv: str | Path, ground_truth: str | Path, fold: int | None = None, num_resamples: int = 1000, seed: int = 0
 ) -> str:
-    """Compare detected lung boxes with the drawn ones of a datalist and report it in plain text.
+    """Compare detected lung boxes with the annotated ones of a datalist, and report in plain text.
 
     Every image of the datalist with an annotated box counts, with a label or without: `annotated_lung_box` where an
     image has this key (its `lung_box` was found then), else `lung_box`. Each needs its row; rows of its other images

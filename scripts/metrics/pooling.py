@@ -27,7 +27,7 @@ IOU_THRESHOLDS: tuple[float, ...] = tuple((50 + 5 * step) / 100 for step in rang
 
 @dataclass(frozen=True)
 class PooledBoxes:
-    """Detections and references of F images, pooled; owners are places among the images.
+    """Detections and references of F images, pooled; owners are indices of the images.
 
     Args:
         confidences, boxes, owners: `(D,)`, `(D, 4)`, `(D,)`.

@@ -41,7 +41,7 @@ def report_score(
     Args:
         submission: CSV in the challenge's format.
         ground_truth: a datalist.json, or a folder with the challenge's tables.
-        fold: only the images of this fold of the datalist, or of these; what is said of the others is left out.
+        fold: only the images of this fold of the datalist, or of these; predictions of the others are left out.
         against: another submission of the same images, for paired differences.
         num_resamples: bootstrap resamples behind each interval.
         threshold: operating point on 1 - p(negative); chosen on these studies by default, and the table says so.

@@ -47,7 +47,7 @@ def score_studies(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, floa
 
     Args:
         probabilities: `(S, 4)`, one row for each study, classes in the order of `STUDY_CLASSES`.
-        labels: `(S,)`, places in `STUDY_CLASSES`.
+        labels: `(S,)`, indices in `STUDY_CLASSES`.
 
     Returns:
         NaN for a class without studies (it is left out of the mean), and for all where a probability is not finite.

@@ -35,11 +35,11 @@ def average_images(probabilities: ArrayLike, studies: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class EvaluatedStudies:
-    """S studies, what was said of them and what they are.
+    """S studies with their predictions and labels.
 
     Args:
         probabilities: `(S, 4)`, classes in the order of `STUDY_CLASSES`.
-        labels: `(S,)`, places in `STUDY_CLASSES`.
+        labels: `(S,)`, indices in `STUDY_CLASSES`.
         groups: `(S,)`, number of each study's patient.
         num_groups: patients, also those without a study here.
     """

@@ -24,7 +24,7 @@ MEASURES: tuple[str, ...] = (STUDY_MAP, AUROC)
 MAX_VALUES = 4
 
 #: Names of subgroups of which nothing, or several things, are known.
-UNSAID, MIXED = "not said", "mixed"
+UNSAID, MIXED = "not reported", "mixed"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Subgroup:
     """Studies that share a trait, and their scores beside those of all other studies.
 
     Args:
-        trait, name: what is looked at ("lung box area"), and which part of it ("0.21 to 0.35").
+        trait, name: the trait ("lung box area"), and the part of it ("0.21 to 0.35").
         num_of_class: studies of each class.
         scores: by measure; None stands for too few.
         differences: to all other studies, on the same resamples; None where either side has too few.
@@ -77,7 +77,7 @@ def count_differences(subgroups: Sequence[Subgroup]) -> tuple[int, int]:
 
 
 def cut_quartiles(values: ArrayLike) -> list[str]:
-    """Names of the quartiles that values lie in, as the range of each; NaN is "not said".
+    """Names of the quartiles that values lie in, as the range of each; NaN is "not reported".
 
     Equal values share a quartile. With no more than `MAX_VALUES` different ones each is a part of its own.
     """

@@ -41,7 +41,7 @@ class FindingsWriter:
             without it no study is called positive or negative.
 
     Raises:
-        InputError: where DICOM results are asked for without weights or version, or the operating point is malformed,
+        InputError: where DICOM results are requested without weights or version, or the operating point is malformed,
             or `dicom_results` is something else.
 
     The engine's output is a list of items with "pred", the mask `(W, H)` in the image's frame, x first as MONAI's own

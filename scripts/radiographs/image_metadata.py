@@ -1,7 +1,7 @@
 """Metadata of an image that identify nobody.
 
-Texts of an image are free: a name may stand in any of them. So a text becomes a fact only as a word of a known list, a
-UID only when it is made of digits and dots, and the patient only as a hash.
+Texts of an image are free: a name may stand in any of them. So a text becomes metadata only as a word of a known list,
+a UID only when it is made of digits and dots, and the patient only as a hash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MANUFACTURERS = (
 )  # fmt: skip
 
 
-#: What is said of an image that is read all the same.
+#: Flags of an image that is read all the same.
 FLAGS: dict[str, str] = {
     "body_part": "the body part is not the chest, says the image; portables are often mislabelled",
     "modality": "the modality is neither CR, DX nor RG",

@@ -96,7 +96,7 @@ class _Child:
 
     @classmethod
     def start(cls, memory_bytes: int) -> _Child:
-        """A child that has said that it is ready."""
+        """A child that has reported that it is ready."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -115,7 +115,7 @@ class _Child:
         raise RuntimeError(f"the decoding process does not start: see what `python -c 'import {WORKER}'` says")
 
     def exchange_messages(self, request: bytes) -> tuple[dict[str, Any], bytes]:
-        """The answer to a request, and the pixels where it is an image."""
+        """The response to a request, and the pixels where it is an image."""
         self.connection.send_bytes(request)
         response = json.loads(self.connection.recv_bytes(_MAX_RESPONSE))
         return response, b"" if "reason" in response else self.connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)

@@ -237,7 +237,7 @@ def check_checkpoint_export(place: Workplace) -> str:
     reported = re.search(r"^difference (\S+)$", place.run_python("-c", _COMPARISON, str(target)), flags=re.MULTILINE)
     difference = float(reported[1]) if reported else float("nan")
     if not difference <= TOLERANCE:
-        raise InputError(f"the eager answers within {TOLERANCE}", f"{difference:.2g} apart", "see MONAI's ckpt_export")
+        raise InputError(f"the eager outputs within {TOLERANCE}", f"{difference:.2g} apart", "see MONAI's ckpt_export")
     return f"differs from eager by {difference:.1g}"
 
 
@@ -279,7 +279,7 @@ def check_zoo_tests(place: Workplace) -> str:
         reported = place.run_python(str(test), cwd=place.folder, watched=False)
         found = re.search(r"Ran (\d+) tests? in [\d.]+s\s+OK", reported)
         if found is None:
-            raise InputError("tests that ran", f"none in {test.name}", "see what unittest said")
+            raise InputError("tests that ran", f"none in {test.name}", "see unittest's output")
         printed.append(f"{found[1]} in {test.name}")
     return ", ".join(printed)
 
@@ -296,7 +296,7 @@ CHECKS: tuple[Check, ...] = (
     Check("training", check_training),
     Check("evaluation", check_evaluation),
     Check("inference", check_inference),
-    Check("inference from elsewhere", check_inference_in_another_folder),
+    Check("inference from another folder", check_inference_in_another_folder),
     Check("ckpt_export", check_checkpoint_export),
     Check("exports", check_exports),
     Check("zoo tests", check_zoo_tests),

@@ -47,7 +47,7 @@ class Workplace:
         return self.folder / "out" / name
 
     def run_python(self, *arguments: str, cwd: Path | None = None, watched: bool = True) -> str:
-        """Run Python in the packed folder and return what it said.
+        """Run Python in the packed folder and return its output.
 
         A watched process reaches no network and writes below `out` only; see guard/sitecustomize.py.
 

@@ -91,7 +91,7 @@ class ImageStyle:
     imager_pixel_spacing: tuple[float, float] | None = None
     aspect_ratio: tuple[int, int] | None = None
     padding: int | None = None
-    patient_name: str = "Drawn^Image"
+    patient_name: str = "Synthetic^Image"
     patient_id: str = "SYNTHETIC"
     patient_sex: str = ""
     patient_age: str = ""

@@ -49,7 +49,7 @@ def generate_tree(
 ) -> None:
     """Draw `train/<study>/<series>/<image>.dcm`, `test/...` and the challenge's tables.
 
-    The tree appears whole or not at all: it is drawn beside `out` and renamed.
+    The tree appears whole or not at all: it is generated beside `out` and renamed.
 
     Args:
         out: a new or empty folder.

@@ -170,7 +170,7 @@ def _count_levels(parts: torch.Tensor, clip: float) -> torch.Tensor:
 
 
 def _find_neighbours(length: int, size: int, tiles: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Along one side: the tile before each pixel with its share, and the tile after it; the outermost at the border."""
+    """Find the tile before each pixel along one side, with its weight, and the tile after it; the last at the border."""
     place = (torch.arange(length) + 0.5) / size - 0.5
     before = place.floor()
     fraction = place - before

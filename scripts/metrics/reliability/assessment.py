@@ -34,7 +34,7 @@ from scripts.metrics.studies import ACCURACY, AUROC, EvaluatedStudies
 
 Intervals = Mapping[str, Interval]
 
-#: Fractions of the studies that the networks answer alone.
+#: Coverages: fractions of the studies that are not handed to a person.
 COVERAGES: tuple[float, ...] = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 #: Orders that no uncertainty makes: what it must beat, and what it cannot.

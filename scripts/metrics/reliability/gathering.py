@@ -22,7 +22,7 @@ from scripts.outputs.records import ImageFindings
 
 @dataclass(frozen=True)
 class EvaluatedImages:
-    """F images of S studies, what was said of them, and what is known of them.
+    """F images of S studies, with their predictions and their ground truth.
 
     Args:
         ground_truth: of these studies.

@@ -93,7 +93,7 @@ def tabulate_selection(evaluated: Selection) -> str:
 
 
 def tabulate_subgroups(subgroups: Sequence[Subgroup]) -> str:
-    """Each subgroup beside all other studies, and a warning of how many were looked at."""
+    """Each subgroup beside all other studies, and a warning with the number of comparisons."""
     blocks = [
         align_columns(
             ("subgroup", CLASSES, TITLES[measure].split(",")[0], "95 % interval", "minus rest", "95 % interval", ""),
@@ -106,7 +106,7 @@ def tabulate_subgroups(subgroups: Sequence[Subgroup]) -> str:
         f"{TOO_FEW}: below {MIN_STUDIES} studies, or {MIN_OF_CLASS} of a class that the score reports apart, "
         "here or in the rest\n"
         "average precision rises with a class's fraction: where the mix of classes differs, AUROC compares better\n"
-        f"WARNING: {measured} differences were looked at, {resolved} of them resolved; where nothing differs, "
+        f"WARNING: {measured} differences were measured, {resolved} of them resolved; where nothing differs, "
         f"about {measured / 20:.1f} would be by chance alone"
     )
     return "\n\n".join(blocks)

@@ -88,7 +88,7 @@ def _average_area(images: Sequence[Image]) -> float:
 
 
 def _name_metadata(values: Sequence[Sequence[str]]) -> list[str]:
-    """Subgroup of each study from what its images say: quartiles where all that is said are numbers, else words."""
+    """Subgroup of each study from its images' metadata: quartiles where all values are numbers, else words."""
     predicted = [[value for value in images if value] for images in values]
     numbers = [[_parse_number(value) for value in images] for images in predicted]
     if all(math.isfinite(number) for images in numbers for number in images):

@@ -22,7 +22,7 @@ from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
 from scripts.outputs.records import ImageFindings
 from scripts.outputs.tables import average_studies
 
-#: Rejected files that are no images: a report in a study's folder does not make the answer on its images a partial one.
+#: Rejected files that are no images: a report in a study's folder does not make the report on its images a partial one.
 _NO_IMAGES = ("not_dicom", "unsupported_sop", "no_pixels")
 
 
@@ -39,7 +39,7 @@ def write_run(
     """Write the objects of all images into `<output_dir>/dicom/`, from the masks and rejected.csv that stand there.
 
     An image that cannot have them is reported in the log and left out; the others go on. Objects that an earlier run
-    wrote of an image that is rejected or left out now are taken away: they must not stand as today's answer.
+    wrote of an image that is rejected or left out now are taken away: they must not stand as today's results.
 
     Args:
         images: findings in order.
