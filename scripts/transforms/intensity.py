@@ -170,7 +170,7 @@ def _count_levels(parts: torch.Tensor, clip: float) -> torch.Tensor:
 
 
 def _find_neighbours(length: int, size: int, tiles: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Find the tile before each pixel along one side, with its weight, and the tile after it; the last at the border."""
+    """Find the tile before each pixel along one side, with its weight, and the tile after it (the last at the end)."""
     place = (torch.arange(length) + 0.5) / size - 0.5
     before = place.floor()
     fraction = place - before
