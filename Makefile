@@ -9,7 +9,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 MADE := .venv/made
 
-# The demo is small: with the environment under six minutes on two cores. It shows the way; its score is of synthetic images.
+# The demo is small: with the environment under six minutes on two cores. It shows the way; its score is not a result.
 IMAGES := runs/images
 PREPARED := runs/prepared
 DRAWING := --num_studies 320 --num_test_studies 24 --size 256
@@ -40,7 +40,7 @@ demo: $(MADE) $(IMAGES) ## synthetic images from DICOM to score, submission and 
 
 # A tree appears whole or not at all; one that stands there is kept. Order-only: a newer environment draws nothing anew.
 $(IMAGES): | $(MADE)
-	@echo "== drawing images"
+	@echo "== generating images"
 	$(BIN)/python -m scripts generate-synthetic --out $(IMAGES) $(DRAWING)
 
 test: $(MADE) lint types ## style, types and the tests that are not slow
@@ -65,7 +65,7 @@ INTEGRATIONS := runs/integrations
 LABEL := .venv-label/bin/python
 DEPLOY := .venv-deploy/bin/python
 
-integrations: $(MADE) ## pack the bundle, and ask it about the images that every entry point is asked about
+integrations: $(MADE) ## pack the bundle, and predict the images that every integration predicts
 	$(BIN)/python -m scripts release --checks=False
 	$(BIN)/python -m apps.integrations ask --out $(INTEGRATIONS)
 
@@ -76,7 +76,7 @@ label: .venv-label/made | $(PACKED) ## MONAI Label on loopback: STUDIES=folder o
 	@[ -n "$(STUDIES)" ] || { echo 'error: expected STUDIES=FOLDER or a DICOMweb URL, found none; say make label STUDIES=...'; exit 1; }
 	$(LABEL) -m apps.label.serve --studies $(STUDIES)
 
-test-label: .venv-label/made integrations ## MONAI Label: answers, corrections, training, browser; installs Orthanc and Chromium
+test-label: .venv-label/made integrations ## MONAI Label: predictions, corrections, training, browser; installs Orthanc and Chromium
 	apps/label/install.sh
 	INTEGRATIONS=$(INTEGRATIONS) $(LABEL) -m pytest -q apps/label $(PYTEST_OPTIONS)
 	$(BIN)/python -m apps.integrations report --out $(INTEGRATIONS)
@@ -85,7 +85,7 @@ deploy-demo: .venv-deploy/made integrations ## MONAI Deploy: its app on syntheti
 	mkdir -p runs/deploy
 	ulimit -s 32768; $(DEPLOY) apps/deploy/app.py -i $(INTEGRATIONS)/images -o runs/deploy -m $(PACKED)
 
-test-deploy: .venv-deploy/made integrations ## MONAI Deploy: answers, results as DICOM objects, rejections
+test-deploy: .venv-deploy/made integrations ## MONAI Deploy: predictions, results as DICOM objects, rejections
 	ulimit -s 32768; INTEGRATIONS=$(INTEGRATIONS) $(DEPLOY) -m pytest -q -p no:cacheprovider --rootdir apps/deploy apps/deploy $(PYTEST_OPTIONS)
 	$(BIN)/python -m apps.integrations report --out $(INTEGRATIONS)
 

@@ -1,1 +1,1 @@
-"""Entrances beside the bundle: MONAI Label, MONAI Deploy. Each serves the packed release, unchanged."""
+"""Integrations beside the bundle: MONAI Label, MONAI Deploy. Each serves the packed release, unchanged."""

@@ -1,4 +1,4 @@
-"""The images that every entry point is asked about: two signs, two modalities, three shapes, one of them inverse-stored."""
+"""The DICOM images that every integration predicts: two polarities, modalities, three shapes, one inverse-stored."""
 
 from __future__ import annotations
 

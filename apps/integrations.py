@@ -1,12 +1,12 @@
-"""One answer through every entry point: the same images asked about through each, and how far the answers lie apart.
+"""Agreement of the integrations: the same images through each, and the differences between their results.
 
     python -m apps.integrations ask  --out runs/integrations      the images, and what `monai.bundle run`, TorchScript
     and ONNX say python -m apps.integrations report --out runs/integrations      the table of all integrations that have
     answered
 
-MONAI Label and MONAI Deploy answer in environments of their own (`make test-label`, `make test-deploy`): an integration
-leaves `<out>/<integration>/predictions.json` and `masks/` as a bundle run does, and in `<out>/<integration>.json` what
-it took.
+MONAI Label and MONAI Deploy predict in environments of their own (`make test-label`, `make test-deploy`): an
+integration leaves `<out>/<integration>/predictions.json` and `masks/` as a bundle run does, and in
+`<out>/<integration>.json` what it took.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from PIL import Image
 
 from scripts.errors import InputError, report_input_errors
 
-#: What the answers may differ by: probabilities and networks' tensors, edges of boxes in image pixels, masks.
+#: Largest differences that results may have: probabilities and networks' tensors, edges of boxes in image pixels,
+#: masks.
 MAX_PROBABILITY, MAX_EDGE, MIN_MASK_IOU = 1e-4, 0.5, 0.999
 
 REFERENCE = "bundle_run"
@@ -35,7 +36,7 @@ EXPORTS = {"torchscript": "TorchScript", "onnx": "ONNX Runtime"}
 
 @dataclass(frozen=True)
 class Distance:
-    """How far an integration's answers lie from the bundle run's, at worst: over images, classes, edges."""
+    """Largest differences between an integration's results and the bundle run's: over images, classes, edges."""
 
     images: int
     probability: float
@@ -56,7 +57,7 @@ def compare_results(reference: str | Path, result: str | Path) -> Distance:
     images, others = read_images(reference), read_images(result)
     if images.keys() != others.keys():
         found = ", ".join(sorted(images.keys() ^ others.keys()))
-        raise InputError("answers about the same images", f"only one knows {found}", "ask both again")
+        raise InputError("results of the same images", f"only one has {found}", "run both again")
     probability, edge, overlap = 0.0, 0.0, 1.0
     for name, image in images.items():
         other = others[name]
@@ -65,14 +66,14 @@ def compare_results(reference: str | Path, result: str | Path) -> Distance:
         boxes, other_boxes = (np.asarray(each["boxes"]).reshape(-1, 4) for each in (image, other))
         if boxes.shape != other_boxes.shape:
             found = f"{len(boxes)} and {len(other_boxes)} on {name}"
-            raise InputError("the same boxes", found, "look at both answers")
+            raise InputError("the same boxes", found, "compare both results")
         edge = max(edge, float(np.abs(boxes - other_boxes).max(initial=0.0)))
         overlap = min(overlap, overlap_masks(*(Path(each, "masks", f"{name}.png") for each in (reference, result))))
     return Distance(len(images), probability, edge, overlap)
 
 
 def read_images(result: str | Path) -> dict[str, dict[str, Any]]:
-    """The images of an answer's predictions.json, by image id."""
+    """The images of a result's predictions.json, by image id."""
     content = json.loads(Path(result, "predictions.json").read_text(encoding="utf-8"))
     return {image["image_id"]: image for image in content["images"]}
 
@@ -104,7 +105,7 @@ def write_cost(out: str | Path, integration: str, **cost: Any) -> None:
 
 
 def read_cost(out: str | Path, integration: str) -> dict[str, Any]:
-    """What `write_cost` noted; nothing where nobody did."""
+    """Read the cost that `write_cost` noted; empty where nobody did."""
     path = Path(out, f"{integration}.json")
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -130,7 +131,7 @@ def report(out: str = "runs/integrations") -> str:
     """The table of every entry point that has answered, as Markdown.
 
     Raises:
-        InputError: where an integration's answer is not the bundle run's.
+        InputError: where an integration's result is not the bundle run's.
     """
     folder = Path(out)
     rows = ["| entry point | images | probabilities | boxes, px | mask IoU | |", "|---|---|---|---|---|---|"]
@@ -140,7 +141,7 @@ def report(out: str = "runs/integrations") -> str:
         distance = compare_results(folder / REFERENCE, folder / integration)
         if not distance.agrees:
             raise InputError(
-                "one answer through every entry point", f"{name}: {distance}", "find out which entry point is wrong"
+                "one result through every integration", f"{name}: {distance}", "find out which integration is wrong"
             )
         cost = ", ".join(f"{what.replace('_', ' ')} {value}" for what, value in read_cost(folder, integration).items())
         figures = f"{distance.images} | {distance.probability:.1e} | {distance.edge:.3f} | {distance.mask_iou:.4f}"

@@ -1,8 +1,8 @@
-"""How the lung inferer bears images as other places store them, and how long it takes: `python -m benchmarks.lungs`.
+"""Benchmark of the lung detector on images as other sources store them, with its time: `python -m benchmarks.lungs`.
 
-Copies of validation images that no training saw: inverted, with black borders, turned, squeezed to other shapes; and
+Copies of validation images that no training saw: inverted, with black borders, rotated, squeezed to other shapes; and
 pictures without lungs. For each kind the mean overlap with the annotated box, and the fraction of images that are
-either right (IoU >= .85) or flagged.
+either right (IoU >= 0.85) or flagged.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ COPIES: dict[str, Callable[[torch.Tensor, Boxes], Image]] = {
     "as they are": keep,
     "inverted": invert,
     "black borders": add_borders,
-    "turned by 90 degrees": rotation(1),
-    "turned by 180 degrees": rotation(2),
-    "turned by 270 degrees": rotation(3),
+    "rotated by 90 degrees": rotation(1),
+    "rotated by 180 degrees": rotation(2),
+    "rotated by 270 degrees": rotation(3),
     "wider, 4 to 3": squeeze(4 / 3, 1),
     "higher, 3 to 4": squeeze(1, 4 / 3),
 }

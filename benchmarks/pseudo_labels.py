@@ -1,4 +1,4 @@
-"""What pseudo-labels are worth, and what a leak looks like: `python -m benchmarks.pseudo_labels`.
+"""Benchmark of pseudo-labels, with and without a leak: `python -m benchmarks.pseudo_labels`.
 
 A patient-disjoint third of the labelled images hides its labels and plays the external images. Of the rest, folds 0
 to 3 are trained on, and fold 4 by nobody. Teachers hold out one of folds 0 to 3 each; students hold out fold 0, and
@@ -106,7 +106,7 @@ def split_images(datalist: Mapping[str, Any], folder: Path) -> dict[str, Path]:
 
 
 def read_study_labels(datalist: str) -> dict[str, int]:
-    """Place in `STUDY_CLASSES` of each study."""
+    """Index in `STUDY_CLASSES` of each study."""
     return {image["study_id"]: image["label"] for image in read_datalist(datalist)["training"]}
 
 
@@ -154,7 +154,7 @@ def write_ground_truth(joined: Path, path: Path, labels: Mapping[str, int]) -> N
 
 
 def write_leaking_override(path: Path, predictions: Sequence[Path]) -> Path:
-    """What the project's own overlay rejects: over pseudo_labels.json, labels by all teachers."""
+    """Write a config override that the project's own one rejects: over pseudo_labels.json, labels by all teachers."""
     names = ("datalist_file", "dataset_dir", "external_dir", "fold")
     source = {"_target_": "benchmarks.pseudo_labels.list_leaking_images", **{name: f"@{name}" for name in names}}
     overlay = {"train_datalist": {**source, "predictions": [str(each) for each in predictions]}}
@@ -194,7 +194,7 @@ def score_run(plan: Plan, parts: Mapping[str, Path], weights: Path, num_resample
 
 
 def describe_parts(parts: Mapping[str, Path]) -> str:
-    """How many images each part has."""
+    """Describe the number of images of each part."""
     counts = {name: read_datalist(path) for name, path in parts.items()}
     reported = (f"{len(each['training']) + len(each['test'])} {name}" for name, each in counts.items())
     return f"images: {', '.join(reported)}"

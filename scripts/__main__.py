@@ -1,4 +1,4 @@
-"""The entry point: `python -m scripts <verb>`. Arguments only, no logic; `--help` after a verb reports its arguments."""
+"""Command line: `python -m scripts <verb>`. Arguments only, no logic; `--help` after a verb lists its arguments."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def export_corrections(studies: str, out: str) -> str:
 
 
 def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
-    """Write a datalist with images of another one, of elsewhere; what is the same image, study or patient is left out."""
+    """Write a datalist with the images of an external one; duplicates, and known studies and patients, are left out."""
     from scripts.datalist import add_external as add_images
 
     added = add_images(datalist, tree, external, external_tree, out, workers)
@@ -101,7 +101,7 @@ def find_lungs(
 
 
 def evaluate_lungs(lungs: str, ground_truth: str, fold: int | None = None) -> str:
-    """Compare the boxes of lungs.csv with the drawn ones of a datalist."""
+    """Compare the boxes of lungs.csv with the annotated ones of a datalist."""
     from scripts.metrics import report_lungs
 
     return report_lungs(lungs, ground_truth, fold)
@@ -147,7 +147,7 @@ def evaluate_reliability(
 
 
 def extract_metadata(datalist: str, tree: str, out: str) -> str:
-    """Write what the images of a datalist say about themselves as a CSV for `reliability`; nothing that reports who it is."""
+    """Write the images' metadata as a CSV for `evaluate-reliability`; nothing that identifies a person."""
     from scripts.datalist import write_metadata_table
 
     written, rejected = write_metadata_table(datalist, tree, out)
@@ -182,9 +182,9 @@ def run_ablation(
     tree: str = "runs/images",
     **options: object,
 ) -> str:
-    """What each experiment is worth, with its noise: trains what is missing, then compares; resumes.
+    """Measure the gain of each experiment with its noise: train what is missing, then compare; resumes.
 
-    Rows are overlays of experiments/, joined by "+": --experiments baseline,whole_image,whole_image+no_auxiliary.
+    Combinations are config overrides of experiments/, joined by "+": --experiments baseline,whole_image,whole_image+no_auxiliary.
     Further options go to every run.
     """
     from scripts.experiments import COMBINATIONS, Plan, ablate
@@ -219,7 +219,7 @@ def make_weights(
 
 
 def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | None = None) -> str:
-    """The experiment registry of all runs below the folders: experiments.csv, a picture of the gains, and TensorBoard's files.
+    """List all runs below the folders as experiments.csv, a figure of the gains, and TensorBoard's files.
 
     --leaderboard FILE: a CSV with the columns name and score.
     """
@@ -243,7 +243,7 @@ def plot_losses(out: str, **groups: object) -> str:
 def evaluate_ensemble(
     ground_truth: str, fold: int | list[int] | None = None, out: str | None = None, **members: object
 ) -> str:
-    """What averaging networks gains: --NAME predictions.json for each member, a list of files for several folds."""
+    """Measure the gain of an ensemble: --NAME predictions.json for each member, a list of files for several folds."""
     from scripts.ensembles import report_ensemble
 
     named = {name: [str(path) for path in _list(paths)] for name, paths in members.items()}
@@ -270,7 +270,7 @@ def export_networks(out: str, config: str = "bundle/configs/inference.json", **c
 
 
 def release(out: str = "dist", large_files_url: str | None = None, checks: bool = True) -> str:
-    """Pack the bundle for the model zoo, and check it unpacked elsewhere; each check stands in release.log."""
+    """Pack the bundle for the model zoo, and check it unpacked in another folder; each check stands in release.log."""
     from scripts.release import assemble_release, run_checks
 
     packed = assemble_release(".", out, large_files_url)

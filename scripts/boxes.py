@@ -134,7 +134,7 @@ def fuse_boxes(
     Args:
         boxes: `(N, 4)`, pooled over the sources, all in one frame.
         scores: `(N,)`, positive. Equal ones are taken in the order given.
-        num_sources: the flips or models that were asked, also those that found nothing.
+        num_sources: the flips or models that predicted, also those without a box.
         iou_threshold: overlap that a box must exceed to join.
 
     Returns:
@@ -164,7 +164,7 @@ def fuse_boxes(
 
 
 def _find_cluster(box: NDArray[np.float64], fused: Boxes, iou_threshold: float) -> int:
-    """Place of the fused box that a box overlaps best (the first of equal ones); the next free place where none is."""
+    """Index of the fused box that a box overlaps best (the first of equal ones); the next free index where none is."""
     if not len(fused):
         return 0
     iou = compute_paired_iou(np.broadcast_to(box, fused.shape), fused)

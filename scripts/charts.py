@@ -1,4 +1,4 @@
-"""How diagrams look and are saved, wherever they are drawn."""
+"""Style and saving of diagrams."""
 
 from __future__ import annotations
 

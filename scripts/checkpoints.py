@@ -1,6 +1,6 @@
 """Weights on disk: written whole, with their SHA-256 beside them, checked before they are loaded.
 
-The reason for a room of its own: MONAI's CheckpointSaver writes in place, so that a kill or a full disk destroys the
+The reason for a module of its own: MONAI's CheckpointSaver writes in place, so that a kill or a full disk destroys the
 only good file, and torch loads a file with a flipped bit without a word.
 """
 

@@ -1,4 +1,4 @@
-"""The few exceptions that a caller may catch, and how they are reported to a person: one line, no traceback."""
+"""Errors that a caller may catch, and their report to a person: one line, no traceback."""
 
 from __future__ import annotations
 

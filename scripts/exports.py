@@ -1,7 +1,7 @@
-"""The networks for programs without Python or MONAI: as TorchScript and ONNX, each compared with the eager one.
+"""Export of the networks as TorchScript and ONNX, each compared with the eager one.
 
-The reason for a room of its own: MONAI's exports know one network of a config, and of a detector not its inside, which
-is all of it that scripts; anchors and suppression of boxes stay in Python.
+The reason for a module of its own: MONAI's exports know one network of a config, and of a detector not its inside,
+which is all of it that scripts; anchors and suppression of boxes stay in Python.
 """
 
 from __future__ import annotations

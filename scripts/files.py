@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside their name, synchronised, then moved onto it."""
+"""Atomic files: written beside their name, synchronised, then moved onto it."""
 
 from __future__ import annotations
 

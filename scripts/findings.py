@@ -1,6 +1,6 @@
-"""What the networks say of one image, in the image's own frame: class probabilities, mask, boxes, none.
+"""Findings of one image in its own frame: class probabilities, mask, boxes, none.
 
-The reason for a room of its own: bundle runs, MONAI Label and MONAI Deploy all take their answer from this transform.
+The reason for a module of its own: bundle runs, MONAI Label and MONAI Deploy all take their result from this transform.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scripts.labels import NONE, STUDY_CLASSES
 
 
 class LogitsToFindingsd(MapTransform):
-    """What was found on one image -> a mask in its frame under the same key, and a plain `result` for tables and JSON.
+    """Turn the predictions of one image into a mask in its frame under the same key, and a plain `result` for tables.
 
     Boxes are those of the opacity detector or, without one, the connected regions of the mask, with their mean mask
     probability for a score. Either score is multiplied by the probability that the image is not negative, so that an
@@ -111,7 +111,7 @@ class LogitsToFindingsd(MapTransform):
 
 
 def explain_out_of_scope(flags: Sequence[str]) -> str:
-    """Why an image that could be read is not scored after all; "" where it is.
+    """Explain why an image that could be read is not scored; "" where it is scored.
 
     A wrong body part alone does not reject an image, portables are often mislabelled; without lungs in it, it does.
     """
@@ -134,7 +134,7 @@ def paste_mask(
 
 
 def _gather_flags(found: Mapping[str, Any], crop_box: NDArray[Any], original_size: Sequence[int]) -> list[str]:
-    """What a reader should know of an image: its reader's flags, those of its lungs, and whether it was seen whole."""
+    """Gather an image's flags: its reader's, those of its lungs, and "whole_image" where the networks saw all of it."""
     whole = np.array_equal(crop_box, [0, 0, original_size[1], original_size[0]])
     image_flags, lung_flags = str(found.get("image_flags", "")).split(), found.get("lung_flags", ())
     return sorted({*image_flags, *lung_flags, *(["whole_image"] if whole else [])})

@@ -28,7 +28,7 @@ def assign_folds(labels: Sequence[int], groups: Sequence[str], num_folds: int = 
     num_groups, num_common = len(set(groups)), max(Counter(labels).values(), default=0)
     if num_folds < 2 or min(num_groups, num_common) < num_folds:
         raise InputError(
-            f"at least 2 folds, and as many patients and studies of a class as the {num_folds} folds asked for",
+            f"at least 2 folds, and as many patients and studies of a class as the {num_folds} requested folds",
             f"{num_groups} patients with labelled images, {num_common} studies of the commonest class",
             "ask for fewer folds, or report patients apart in the column patient of a table of one's own",
         )

@@ -1,4 +1,4 @@
-"""The words of the task: study classes, image classes, their order and their spellings. Nothing else spells them."""
+"""Class names: study classes, image classes, their order and their spellings. Nothing else spells them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mask that somebody drew on an image, from the files that annotation tools write."""
+"""Annotated masks, read from the files that annotation tools write."""
 
 from __future__ import annotations
 

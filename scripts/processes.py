@@ -1,4 +1,4 @@
-"""Several processes on one run: which of them writes, how their results come together, how a network is shared."""
+"""Several processes in one run: the one that writes, gathered results, and a network distributed over them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def count_processes() -> int:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes what a run has once: tables, histories, checkpoints."""
+    """True in the process that writes what a run has once: tables, histories, checkpoints."""
     return count_processes() == 1 or distributed.get_rank() == 0
 
 
@@ -29,7 +29,7 @@ def keep_first(items: dict[str, T], name: str, item: T) -> None:
 
 
 def gather_items(items: Mapping[str, T], add: Callable[[dict[str, T], str, T], None] = keep_first) -> dict[str, T]:
-    """What all processes hold, in every process, each name once.
+    """Gather the items of all processes, in every process, each name once.
 
     Items are taken from the processes in turn, as `DistributedSampler` deals images out: the order is that of one
     process that saw them all.
@@ -52,7 +52,7 @@ def gather_items(items: Mapping[str, T], add: Callable[[dict[str, T], str, T], N
 def distribute_network(network: nn.Module, device: torch.device) -> DistributedDataParallel:
     """A network that is trained by all processes together, begun with the weights of the first.
 
-    Batch norm looks at the images of all processes on GPUs only: torch has no other one on a CPU.
+    Batch norm takes the images of all processes on GPUs only: torch has no other one on a CPU.
     """
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if device.type == "cuda":
@@ -67,7 +67,7 @@ def take_inner_network(member: Any) -> Any:
 
 @torch.no_grad()
 def broadcast_buffers(network: nn.Module) -> None:
-    """Give all processes the first one's running statistics, so that they judge by one network."""
+    """Give all processes the first one's running statistics, so that they evaluate one network."""
     if count_processes() > 1:
         for buffer in network.buffers():
             distributed.broadcast(buffer, src=0)

@@ -1,7 +1,7 @@
-"""Trained models label external images, each for the one fold that was held out while it was trained.
+"""Pseudo-labels of external images by trained models, each for the one fold that its training held out.
 
-The reason for a room of its own: it joins what a model was trained on (`experiments`), what it said (`outputs`), and
-where that is kept (`datalist`). There is no other scheme here: the mean of all folds' models, given to every fold,
+The reason for a module of its own: it joins what a model was trained on (`experiments`), its predictions (`outputs`),
+and where that is kept (`datalist`). There is no other scheme here: the mean of all folds' models, given to every fold,
 teaches each model what the others learnt from its own validation images.
 """
 
@@ -126,7 +126,7 @@ def read_labels(path: str | Path, images: Sequence[Mapping[str, Any]]) -> NDArra
 def _gather_labels(
     predictions: Sequence[str | Path], models: Mapping[str, Model], datalist: Mapping[str, Any]
 ) -> dict[int, Labels]:
-    """What each model says, by the fold that it may label for."""
+    """Gather each model's probabilities, by the fold that it may label for."""
     predicted: defaultdict[int, Labels] = defaultdict(dict)
     for path in map(Path, predictions):
         model = _find_model(path, models)

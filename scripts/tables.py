@@ -1,4 +1,4 @@
-"""The challenge's tables, or a CSV of one's own images, as typed records; a bad row is named by file, line and id.
+"""Typed records of the challenge's tables, or of a CSV of one's own images; a bad row is named by file, line and id.
 
 The challenge's folder holds
     train_study_level.csv    id, one 0/1 column for each study class
@@ -75,7 +75,7 @@ class LungRow:
 
 @dataclass(frozen=True)
 class Tables:
-    """What the tables say.
+    """Records of the tables.
 
     Args:
         study_labels: class name of each labelled study.

@@ -41,7 +41,7 @@ LUNGS = CONFIGS / "lungs.json"
 
 
 def write_first_run(datalist_file: Path, folder: Path) -> Path:
-    """What just_train_twice.json reads: predictions of all training images, "negative" whatever they show."""
+    """Write the predictions that just_train_twice.json reads: all training images, "negative" whatever they show."""
     images = json.loads(datalist_file.read_text(encoding="utf-8"))["training"]
     fractions = {name: float(name == STUDY_CLASSES[0]) for name in STUDY_CLASSES}
     content = {"images": [{"image_id": image["image_id"], "probabilities": fractions} for image in images]}

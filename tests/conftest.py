@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a synthetic tree, its datalist, and the real images where they are."""
+"""Fixtures for tests of several packages: a synthetic tree, its datalist, and the real images where they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reading child that dies, hangs, eats memory or lies, as the image's name says; started in place of the real one."""
+"""Faulty child process of the reader: dies, hangs, eats memory or lies, by the image's name."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The house keeps its order: who imports whom, what is named how, and what never enters the repository."""
+"""Architecture: allowed dependencies, names, docstrings and terms, and what never enters the repository."""
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -10,16 +11,22 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted((ROOT / "scripts").rglob("*.py"))
+PYTHON_FILES = [
+    *SOURCES,
+    *sorted(path for name in ("apps", "benchmarks", "tests") for path in (ROOT / name).rglob("*.py")),
+]
+CONFIGS = sorted(path for path in (ROOT / "bundle" / "configs").rglob("*.json") if path.name != "metadata.json")
 
-GROUND_FLOOR = {"labels", "boxes", "charts", "errors", "files", "masks", "processes"}
+GROUND_LAYER = {"labels", "boxes", "charts", "errors", "files", "masks", "processes"}
 
-# A room knows the ground floor and libraries only; the configs wire rooms together. Whoever joins rooms says why.
-JOINS: dict[str, dict[str, str]] = {
+# A package imports the ground layer and libraries only; configs wire packages together. Each exception has its reason.
+ALLOWED_DEPENDENCIES: dict[str, dict[str, str]] = {
     "datalist": {
         "tables": "labels and boxes of images stand in the tables",
         "radiographs": "every image is read before it is listed",
@@ -29,7 +36,7 @@ JOINS: dict[str, dict[str, str]] = {
     "metrics": {
         "tables": "the ground truth is the challenge's tables ...",
         "datalist": "... or a datalist ...",
-        "outputs": "... and trust is asked of what inference wrote down",
+        "outputs": "... and reliability is measured on the predictions that inference wrote",
     },
     "inferers": {
         "datalist": "the lungs of a datalist are found in one pass, for training on crops ...",
@@ -40,29 +47,46 @@ JOINS: dict[str, dict[str, str]] = {
     "pseudo_labels": {
         "datalist": "labels of external images stand in the datalist ...",
         "experiments": "... and come from models whose record says which fold they never saw ...",
-        "outputs": "... as they stand in their predictions",
+        "outputs": "... from their predictions",
     },
     "explanations": {
         "findings": "a map comes back to the image as a mask does",
-        "metrics": "shares get intervals by patient, as scores do",
+        "metrics": "fractions get intervals by patient, as scores do",
         "outputs": "their pictures look like those of findings",
         "inferers": "... of pictures that are stacked as inference stacks them",
     },
     "ensembles": {
-        "metrics": "a blend is fitted on what the score says of it ...",
-        "outputs": "... and on what a run wrote down",
+        "metrics": "an ensemble is fitted on its score ...",
+        "outputs": "... from the predictions that a run wrote",
     },
     "experiments": {
         "metrics": "experiments are compared by the score ...",
-        "outputs": "... of what their runs wrote down",
+        "outputs": "... of the predictions that their runs wrote",
     },
     "release": {"exports": "what a release writes for other programs is compared as an export is"},
 }
-INTEGRATION = "__main__"  # each verb of the command line calls one room
+ENTRY_POINT = "__main__"  # each verb of the command line calls one package
 
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 MAY_PRINT = {"__main__", "errors"}  # errors: the hook that reports bad input in one line
 MAX_BYTES = 25_000_000
+
+#: First words of a docstring that ask, where a noun phrase or a verb would name the matter.
+QUESTION_WORDS = re.compile(r"(what|how|who|whose|whom|whether|where|when|why|which)\b", re.IGNORECASE)
+
+#: A fraction without its leading zero, outside of words, paths and format specifications.
+BARE_FRACTION = re.compile(r"(?<![\w:.)\]}/\\$])[-+±]?\.\d+(?!\w*[A-Za-z_/])")
+PROSE = {".py", ".md", ".json"}
+
+#: Terms before version 0.4.0, with those that took their places.
+FORMER_TERMS = {
+    "film": "image", "films": "image", "refuse": "reject", "refused": "rejected", "refusal": "rejection",
+    "ledger": "registry", "door": "integration", "doors": "integrations", "article": "seventeenth_place",
+    "believed": "accepted", "judge": "evaluate", "judged": "evaluated", "finder": "inferer", "facts": "metadata",
+    "idea": "experiment", "ideas": "experiments", "elsewhere": "external", "truths": "references",
+    "sameness": "duplicate", "tell": "report", "told": "reported", "said": "predicted", "answer": "prediction",
+    "answers": "predictions", "drawn": "synthetic, annotated or sampled",
+}  # fmt: skip
 
 # Written in two parts, so that this file does not hold what it looks for.
 MACHINE_PATHS = re.compile("(?<![\\w.])/" + "(work|root|home/[a-z]|Users/[A-Za-z]|opt|mnt)/")
@@ -70,7 +94,7 @@ PACKAGE_HOSTS = re.compile("py" + r"pi\.(org|python)|python" + r"hosted\.org|dow
 PACKAGE_FILES = re.compile(r"https?://[^ \"]+\.(wh" + r"l|tar\.gz|deb)\b")
 
 
-def name_room(path: Path) -> str:
+def name_package(path: Path) -> str:
     return path.relative_to(ROOT / "scripts").with_suffix("").parts[0]
 
 
@@ -85,17 +109,17 @@ def find_imports(path: Path) -> Iterator[str]:
             yield from [f"scripts.{alias.name}" for alias in node.names] if module == "scripts" else [module]
 
 
-def find_imported_rooms() -> dict[str, set[str]]:
-    """Which rooms each room imports, itself and the ground floor left out."""
-    rooms: dict[str, set[str]] = {}
+def find_imported_packages() -> dict[str, set[str]]:
+    """Find the packages that each package imports, itself and the ground layer left out."""
+    packages: dict[str, set[str]] = {}
     for path in SOURCES:
         parts = (name.split(".") for name in find_imports(path))
         found = {name[1] for name in parts if name[0] == "scripts" and len(name) > 1}
-        rooms.setdefault(name_room(path), set()).update(found - GROUND_FLOOR - {name_room(path)})
-    return rooms
+        packages.setdefault(name_package(path), set()).update(found - GROUND_LAYER - {name_package(path)})
+    return packages
 
 
-IMPORTED_ROOMS = find_imported_rooms()
+IMPORTED_PACKAGES = find_imported_packages()
 
 
 def list_tracked_files() -> list[Path]:
@@ -113,23 +137,42 @@ def read_text(path: Path) -> str | None:
         return None
 
 
-@pytest.mark.parametrize("room", sorted(set(IMPORTED_ROOMS) - {INTEGRATION}))
-def test_a_room_imports_the_ground_floor_and_libraries_only(room: str):
-    assert IMPORTED_ROOMS[room] <= set(JOINS.get(room, {})), "wire it by config, or report the reason in JOINS"
+def list_identifiers(tree: ast.AST) -> Iterator[str]:
+    """Names that a module defines, uses or passes; those of tests are sentences, and left out."""
+    for node in ast.walk(tree):
+        names = (getattr(node, field, None) for field in ("id", "attr", "arg", "name"))
+        yield from (name for name in names if isinstance(name, str) and not name.startswith("test_"))
 
 
-def test_every_join_in_the_list_is_there():
-    assert {room: set(joined) for room, joined in JOINS.items()} == {
-        room: joined for room, joined in IMPORTED_ROOMS.items() if joined and room != INTEGRATION
+def list_keys(content: Any) -> Iterator[str]:
+    """Keys of a config, at any depth."""
+    if isinstance(content, dict):
+        yield from content
+    for each in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        yield from list_keys(each)
+
+
+@pytest.mark.parametrize("package", sorted(set(IMPORTED_PACKAGES) - {ENTRY_POINT}))
+def test_a_package_imports_the_ground_layer_and_libraries_only(package: str):
+    assert IMPORTED_PACKAGES[package] <= set(ALLOWED_DEPENDENCIES.get(package, {})), (
+        "wire it by config, or give the reason in ALLOWED_DEPENDENCIES"
+    )
+
+
+def test_every_allowed_dependency_is_used():
+    assert {package: set(imported) for package, imported in ALLOWED_DEPENDENCIES.items()} == {
+        package: imported for package, imported in IMPORTED_PACKAGES.items() if imported and package != ENTRY_POINT
     }
 
 
-def test_the_ground_floor_imports_nothing_above_it():
-    assert {room: IMPORTED_ROOMS[room] for room in GROUND_FLOOR} == {room: set() for room in GROUND_FLOOR}
+def test_the_ground_layer_imports_nothing_above_it():
+    assert {package: IMPORTED_PACKAGES[package] for package in GROUND_LAYER} == {
+        package: set() for package in GROUND_LAYER
+    }
 
 
-def test_no_room_imports_the_entry_point():
-    assert [room for room, joined in IMPORTED_ROOMS.items() if INTEGRATION in joined] == []
+def test_no_package_imports_the_command_line():
+    assert [package for package, imported in IMPORTED_PACKAGES.items() if ENTRY_POINT in imported] == []
 
 
 def test_every_library_that_is_imported_is_a_dependency():
@@ -147,8 +190,8 @@ def normalize_name(name: str) -> str:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_printed_outside_the_entry_point(path: Path):
-    if name_room(path) in MAY_PRINT:
+def test_nothing_is_printed_outside_the_command_line(path: Path):
+    if name_package(path) in MAY_PRINT:
         return
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
     names = [node.func.id for node in calls if isinstance(node.func, ast.Name)]
@@ -156,9 +199,32 @@ def test_nothing_is_printed_outside_the_entry_point(path: Path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_says_in_its_first_line_why_it_exists(path: Path):
+def test_every_module_has_a_docstring(path: Path):
     tree = ast.parse(path.read_text(encoding="utf-8"))
     assert ast.get_docstring(tree) or not tree.body, "a docstring of one line, at least"
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_docstring_begins_with_a_question_word(path: Path):
+    """A noun phrase (module, class) or a verb (function) is found by a search; a riddle is not."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [each for each in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(each, documented)]
+    first_lines = [(ast.get_docstring(node) or "").partition("\n")[0] for node in nodes]
+    assert [line for line in first_lines if QUESTION_WORDS.match(line)] == []
+
+
+def test_numbers_in_texts_have_their_leading_zero():
+    texts = {path.relative_to(ROOT): read_text(path) or "" for path in list_tracked_files() if path.suffix in PROSE}
+    assert {path: hits for path, text in texts.items() if (hits := BARE_FRACTION.findall(text))} == {}
+
+
+@pytest.mark.parametrize("path", [*PYTHON_FILES, *CONFIGS], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_identifier_has_a_former_term(path: Path):
+    """One term for one idea: the glossary in CONTRIBUTING.md has the present ones."""
+    text = path.read_text(encoding="utf-8")
+    names = set(list_keys(json.loads(text)) if path.suffix == ".json" else list_identifiers(ast.parse(text)))
+    parts = {name: {part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)} for name in names}
+    assert sorted(name for name in names if parts[name] & FORMER_TERMS.keys()) == []
 
 
 def test_no_module_is_named_by_what_is_left_over():
@@ -166,12 +232,14 @@ def test_no_module_is_named_by_what_is_left_over():
     assert [path for path, names in stems.items() if FORBIDDEN_NAMES & names] == []
 
 
-def test_every_test_file_is_named_after_a_room_or_a_module():
-    rooms = {name_room(path) for path in SOURCES} | {path.stem for path in SOURCES} | {"scripts"}
+def test_every_test_file_is_named_after_a_package_or_a_module():
+    packages = {name_package(path) for path in SOURCES} | {path.stem for path in SOURCES} | {"scripts"}
     whole = {"architecture", "config", "versions", "bundle", "commands", "integrations"}  # these look at the whole
     names = [path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")]
-    known = rooms | whole
-    assert [name for name in names if not any(name == room or name.startswith(f"{room}_") for room in known)] == []
+    known = packages | whole
+    assert [
+        name for name in names if not any(name == package or name.startswith(f"{package}_") for package in known)
+    ] == []
 
 
 def test_no_tracked_file_is_large():
@@ -187,6 +255,6 @@ def test_no_image_is_tracked():
 
 
 @pytest.mark.parametrize("pattern", [MACHINE_PATHS, PACKAGE_HOSTS, PACKAGE_FILES], ids=["path", "host", "file"])
-def test_no_tracked_file_names_a_machine_or_a_place_of_packages(pattern: re.Pattern[str]):
+def test_no_tracked_file_names_a_machine_or_a_package_host(pattern: re.Pattern[str]):
     texts = {path.relative_to(ROOT): read_text(path) or "" for path in list_tracked_files()}
     assert {path: hit.group() for path, text in texts.items() if (hit := pattern.search(text))} == {}

@@ -270,7 +270,7 @@ def test_a_box_joins_by_its_overlap_with_the_fused_box_not_with_the_first_one():
         [0, 0, 10, 10],
         [3, 0, 13, 10],
         [4.5, 0, 14.5, 10],
-    ]  # the third overlaps the first by .379, their mean by .55
+    ]  # the third overlaps the first by 0.379, their mean by 0.55
     found, scores = geometry.fuse_boxes(boxes, [0.5, 0.49, 0.48], 1, iou_threshold=0.5)
     assert len(found) == 1 and scores == pytest.approx([0.49])
 

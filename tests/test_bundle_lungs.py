@@ -1,4 +1,4 @@
-"""The shipped lung detector on real images: those of the validation fold, and four from elsewhere."""
+"""The shipped lung detector on real images: those of the validation fold, and four of other sources."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_a_file_that_holds_no_dictionary_is_rejected(tmp_path: Path, content: ob
 
 
 class Planted:
-    """What a pickle may run when it is opened."""
+    """Code that a pickle may run when it is opened."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark

@@ -56,12 +56,12 @@ TEXTS = (
 )  # fmt: skip
 BIRTH_DATE = "19010203"
 #: Patients of the broken images, which keep the headers that they were drawn with.
-SYNTHETIC_NAMES = ("Gezeichnet", "Zmyślona", "Рисунков", "Drawn^Image")
+SYNTHETIC_NAMES = ("Gezeichnet", "Zmyślona", "Рисунков", "Synthetic^Image")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a command ended."""
+    """Outcome of a command."""
 
     status: int
     stdout: str

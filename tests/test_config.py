@@ -260,7 +260,7 @@ def name_steps(steps: list[Any]) -> list[str]:
 
 
 def shrink(files: list[Path], **places: Path) -> dict[str, Any]:
-    """What turns a config into a small one on synthetic images; a mask decoder stays away where the config has none."""
+    """Shrink a stack of configs to synthetic images; a mask decoder stays away where the config has none."""
     config = merge(files)
     changes = SMALL | {key: str(value) for key, value in places.items()}
     if config.get("mask_widths") is None:
@@ -298,7 +298,7 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """That they run is shown in test_commands.py."""
+    """Running them is tested in test_commands.py."""
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # `report_errors` sets it; put it back afterwards
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)

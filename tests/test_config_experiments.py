@@ -116,7 +116,7 @@ def observe_loss(parser: ConfigParser) -> Any:
 
 @torch.no_grad()
 def observe_network(parser: ConfigParser) -> Any:
-    """What a network with the weights of one seed says of a fixed image."""
+    """Predictions of a network with the weights of one seed on a fixed image."""
     torch.manual_seed(0)
     network = parser.get_parsed_content("network_def").eval()
     image = torch.rand(1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
@@ -124,7 +124,7 @@ def observe_network(parser: ConfigParser) -> Any:
 
 
 def observe_picture(parser: ConfigParser) -> Any:
-    """What the network is shown of a fixed image, before augmentation."""
+    """Input of the network for a fixed image, before augmentation."""
     image = torch.rand(1, 90, 120, generator=torch.Generator().manual_seed(0))
     item = {"image": image, "lung_box": [20.0, 10.0, 100.0, 70.0]}
     for step in ("crop", "resize"):
@@ -156,7 +156,7 @@ def observe_schedule(parser: ConfigParser) -> Any:
 
 
 def observe_evaluated_network(parser: ConfigParser) -> Any:
-    """Whether the network that is trained is the one that is validated and kept."""
+    """True where the network that is trained is the one that is validated and kept."""
     return parser.get_parsed_content("evaluated_network") is parser.get_parsed_content("network")
 
 

@@ -1,4 +1,4 @@
-"""What was saved in MONAI Label becomes a table, then a datalist, with its origin."""
+"""Corrections from MONAI Label become a table, then a datalist, with their origin."""
 
 from __future__ import annotations
 

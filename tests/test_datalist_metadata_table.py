@@ -1,4 +1,4 @@
-"""The table of metadata says what a header says of an image, in known words, and nothing that reports whose image it is."""
+"""The table of image metadata: known words of a header, and nothing that identifies a person."""
 
 from __future__ import annotations
 

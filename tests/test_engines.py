@@ -1,4 +1,4 @@
-"""What MONAI's engines are given here: a batch's preparation, a stop before harm is done, history and pictures."""
+"""Parts of MONAI's engines: batch preparation, a stop before harm is done, history and TensorBoard images."""
 
 from __future__ import annotations
 
@@ -413,7 +413,7 @@ def test_an_evaluator_evaluates_a_detector_by_its_boxes():
         decollate=False,
     )
     evaluator.run()
-    # of six boxes at two scores three are right: 2 of 3 at .9, 1 of 3 at .8
+    # of six boxes at two scores three are right: 2 of 3 at 0.9, 1 of 3 at 0.8
     assert evaluator.state.metrics["box_ap"] == pytest.approx((2 * 2 / 3 + 1 / 2) / 3)
     assert evaluator.state.metrics["box_ap_mean_iou"] == 1
 

@@ -1,4 +1,4 @@
-"""Blends: what is fitted is what a slow search finds, an image's own ground truth has no say in it, and the report says so."""
+"""Ensembles: fitted weights against a slow search, no image in its own fit, and the reports."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_none_is_blended_from_p_negative_and_the_best_box(weight: float, expecte
     [
         ([0.9, 0.8, 0.2, 0.1], [0.5, 0.5, 0.5, 0.5], 1.0),  # all weights but 0 are perfect
         ([0.5, 0.5, 0.5, 0.5], [0.0, 0.0, 0.9, 0.8], 0.95),  # all but 1
-        ([0.4, 0.4, 0.5, 0.4], [0.0, 0.0, 0.2, 0.8], 0.65),  # .4 w + 1 - w > .5 w + .8 (1 - w) while w < 2/3
+        ([0.4, 0.4, 0.5, 0.4], [0.0, 0.0, 0.2, 0.8], 0.65),  # 0.4 w + 1 - w > 0.5 w + 0.8 (1 - w) while w < 2/3
         ([0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], 1.0),  # nothing reports them apart
     ],
 )
@@ -96,7 +96,7 @@ def test_each_part_is_blended_by_the_weight_of_the_others_and_a_patient_stands_i
 
 
 def test_the_ground_truth_of_an_image_has_no_say_in_its_own_confidence():
-    """A blend fitted on the images it is evaluated on leaks: each weight has seen the references that it is scored against."""
+    """A blend fitted on the images it is evaluated on leaks: each weight has seen the references that score it."""
     negative, best, is_none, groups = draw_arrays(60, noise=2)
     whole = ensembles.cross_fit_none(negative, best, is_none, groups)
     for patient in range(5):

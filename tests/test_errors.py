@@ -12,7 +12,7 @@ from scripts.errors import REASONS, InputError, RejectedImage, find_input_error,
 
 @pytest.fixture
 def hook(monkeypatch: pytest.MonkeyPatch):
-    """What the interpreter would call at its end, with `report_input_errors` in place; undone after the test."""
+    """The interpreter's hook at its end, with `report_input_errors` in place; undone after the test."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     report_input_errors()
     return sys.excepthook

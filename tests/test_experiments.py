@@ -1,4 +1,4 @@
-"""Runs and what they taught: records, folds in a combination, experiments against a baseline, the experiment registry. Nothing is trained here."""
+"""Experiments: run records, cross-validation, ablation, the experiment registry. Nothing is trained here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 17th-place solution's finding on synthetic images: who sees the whole image learns a marker in its corner, who sees lungs cannot.
+"""The 17th-place solution's shortcut on synthetic images: a marker in the corner is learned from whole images only.
 
 Every typical image has a faint opacity in a lung and a bright square in a corner, in training and later. What reports
 the two networks apart is what a user runs on real images: maps, and the corner test.

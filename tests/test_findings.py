@@ -1,4 +1,4 @@
-"""What the logits say is brought back to the image's own pixels; images here are never square, boxes never diagonal."""
+"""Findings in the image's own pixels; images here are never square, boxes never diagonal."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def test_image_mask_and_class_are_prepared_as_the_datalists_images(record: dict[
 
 
 def test_what_is_prepared_is_plain_whether_new_or_from_a_cache_on_disk(record: dict[str, str], tmp_path: Path):
-    """MONAI's collation takes a batch for what its first image is: one MetaTensor before a plain one ends a training."""
+    """MONAI's collation takes a batch for what its first image is: a MetaTensor before a plain one ends a training."""
     say(record, study_class="typical", lung_box=LUNGS)
     prepare = PrepareCorrection(build_preparation())
     dataset = PersistentDataset([record], prepare, cache_dir=tmp_path / "cache", hash_transform=pickle_hashing)

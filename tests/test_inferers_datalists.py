@@ -27,10 +27,10 @@ from scripts.radiographs import read_radiograph
 ROOT = Path(__file__).resolve().parents[1]
 FOLD = 1
 
-Finder = Callable[[Sequence[torch.Tensor]], list[Lungs]]
+Inferer = Callable[[Sequence[torch.Tensor]], list[Lungs]]
 
 
-class InsetFinder:
+class InsetInferer:
     """Finds lungs a tenth of the image within its edges, or none where it is reported so; it remembers its batches.
 
     Args:
@@ -67,7 +67,9 @@ def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
 def find(images: Path, datalist_file: Path, tmp_path: Path, read_here: None) -> Callable[..., dict[str, Lungs]]:
     """The call with the synthetic images, into a folder `out`."""
 
-    def run(lung_inferer: Finder, datalist: Path = datalist_file, out: str = "out", **options: Any) -> dict[str, Lungs]:
+    def run(
+        lung_inferer: Inferer, datalist: Path = datalist_file, out: str = "out", **options: Any
+    ) -> dict[str, Lungs]:
         return find_lungs(lung_inferer, datalist, images, tmp_path / out, **{"fold": FOLD, **options})
 
     return run
@@ -87,7 +89,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 def test_only_the_fold_and_the_images_without_label_change(
     find: Callable[..., Any], datalist_file: Path, tmp_path: Path, fold: int | None
 ):
-    found = find(InsetFinder(), fold=fold)
+    found = find(InsetInferer(), fold=fold)
     before, after = read_datalist(datalist_file), read_datalist(tmp_path / "out" / "datalist.json")
     looked_for = {image["image_id"] for image in list_images(before, fold)}
     assert set(found) == looked_for and 0 < len(looked_for) < len(before["training"])
@@ -112,7 +114,7 @@ def test_only_the_fold_and_the_images_without_label_change(
 def test_an_image_whose_lungs_were_not_found_has_none_and_keeps_the_drawn_ones(
     find: Callable[..., Any], datalist_file: Path, tmp_path: Path
 ):
-    find(InsetFinder(0))
+    find(InsetInferer(0))
     before, after = (list_images(read_datalist(path)) for path in (datalist_file, tmp_path / "out" / "datalist.json"))
     assert after[0]["lung_box"] is None and after[0]["lung_flags"] == ["no_lungs"]
     assert after[0]["annotated_lung_box"] == before[0]["lung_box"] is not None
@@ -121,15 +123,15 @@ def test_an_image_whose_lungs_were_not_found_has_none_and_keeps_the_drawn_ones(
 
 def test_the_source_is_left_as_it_was(find: Callable[..., Any], datalist_file: Path):
     before = datalist_file.read_bytes()
-    find(InsetFinder())
+    find(InsetInferer())
     assert datalist_file.read_bytes() == before
 
 
 def test_one_fold_after_another_keeps_what_was_drawn_at_first(
     find: Callable[..., Any], datalist_file: Path, tmp_path: Path
 ):
-    find(InsetFinder(), out="first", fold=0)
-    find(InsetFinder(0), tmp_path / "first" / "datalist.json", out="second", fold=1)
+    find(InsetInferer(), out="first", fold=0)
+    find(InsetInferer(0), tmp_path / "first" / "datalist.json", out="second", fold=1)
     annotated = {image["image_id"]: image["lung_box"] for image in list_images(read_datalist(datalist_file), None)}
     for image in (second := read_datalist(tmp_path / "second" / "datalist.json"))["test"]:
         assert image["annotated_lung_box"] == annotated[image["image_id"]]
@@ -138,7 +140,7 @@ def test_one_fold_after_another_keeps_what_was_drawn_at_first(
 
 
 def test_the_new_datalist_trains_and_infers_like_any_other(find: Callable[..., Any], images: Path, tmp_path: Path):
-    find(InsetFinder(0))
+    find(InsetInferer(0))
     datalist = tmp_path / "out" / "datalist.json"
     held_out, unlabelled = validation_images(datalist, images, FOLD), test_images(datalist, images)
     assert held_out[0]["lung_box"] is None
@@ -147,7 +149,7 @@ def test_the_new_datalist_trains_and_infers_like_any_other(find: Callable[..., A
 
 
 def test_the_table_has_a_row_for_each_image_with_its_box_score_and_flags(find: Callable[..., Any], tmp_path: Path):
-    found = find(InsetFinder(1))
+    found = find(InsetInferer(1))
     rows = read_table(tmp_path / "out" / "lungs.csv")
     assert tuple(rows[0]) == LUNG_TABLE_COLUMNS
     assert [row["image_id"] for row in rows] == list(found)
@@ -165,7 +167,7 @@ def test_the_table_can_be_compared_with_what_was_drawn(
     find: Callable[..., Any], datalist_file: Path, tmp_path: Path, ground_truth: str
 ):
     """The datalist that was found and the one it came of hold the same annotated boxes."""
-    find(InsetFinder(0))
+    find(InsetInferer(0))
     datalist = tmp_path / "out" / "datalist.json" if ground_truth == "new" else datalist_file
     text = report_lungs(tmp_path / "out" / "lungs.csv", datalist, FOLD, num_resamples=5)
     fold = [image for image in read_datalist(datalist_file)["training"] if image["fold"] == FOLD]
@@ -176,7 +178,7 @@ def test_the_table_can_be_compared_with_what_was_drawn(
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_images_are_looked_at_in_batches_and_none_is_left_over(find: Callable[..., Any], batch_size: int):
-    lung_inferer = InsetFinder()
+    lung_inferer = InsetInferer()
     found = find(lung_inferer, batch_size=batch_size)
     assert sum(lung_inferer.batches) == len(found)
     assert set(lung_inferer.batches[:-1]) <= {batch_size} and 1 <= lung_inferer.batches[-1] <= batch_size
@@ -185,7 +187,7 @@ def test_images_are_looked_at_in_batches_and_none_is_left_over(find: Callable[..
 def test_child_processes_read_the_images_unless_a_test_does_not_want_them(
     images: Path, datalist_file: Path, tmp_path: Path
 ):
-    found = find_lungs(InsetFinder(), datalist_file, images, tmp_path, workers=1)
+    found = find_lungs(InsetInferer(), datalist_file, images, tmp_path, workers=1)
     assert len(found) == len(read_datalist(datalist_file)["test"])
 
 
@@ -198,7 +200,7 @@ def test_the_datalist_that_it_came_of_is_not_overwritten(
     monkeypatch.chdir(tmp_path)
     for out in (tmp_path, Path(), tmp_path / "absent" / ".."):
         with pytest.raises(InputError, match="expected another folder than the datalist's"):
-            find_lungs(InsetFinder(), source, images, out)
+            find_lungs(InsetInferer(), source, images, out)
     assert source.read_bytes() == datalist_file.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
@@ -209,7 +211,7 @@ def test_nor_is_it_through_a_link_of_another_name(images: Path, datalist_file: P
     link = tmp_path / "external" / "link.json"
     link.symlink_to(tmp_path / "datalist.json")
     with pytest.raises(InputError, match="expected another folder than the datalist's"):
-        find_lungs(InsetFinder(), link, images, tmp_path)
+        find_lungs(InsetInferer(), link, images, tmp_path)
 
 
 @pytest.mark.parametrize("fold", [-1, 3, 99])
@@ -217,7 +219,7 @@ def test_a_fold_that_is_not_there_is_rejected_and_nothing_is_written(
     find: Callable[..., Any], tmp_path: Path, fold: int
 ):
     with pytest.raises(InputError, match=f"expected a fold from 0 to 2, found fold {fold}; choose another fold"):
-        find(InsetFinder(), fold=fold)
+        find(InsetInferer(), fold=fold)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -229,7 +231,7 @@ def test_an_image_that_cannot_be_read_stops_the_pass_and_nothing_is_written(
 
     monkeypatch.setattr(datalists, "read_radiographs", reject)
     with pytest.raises(InputError, match=r"expected images that can be read, found truncated at .*\.dcm; prepare"):
-        find(InsetFinder())
+        find(InsetInferer())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -238,7 +240,7 @@ def test_a_sheet_shows_the_images_that_differ_most_from_what_was_drawn(
 ):
     shown = []
     monkeypatch.setattr(datalists, "draw_lung_sheet", lambda cases, path: shown.extend(cases))
-    find(InsetFinder(2), sheet=tmp_path / "sheet.png")
+    find(InsetInferer(2), sheet=tmp_path / "sheet.png")
     changed = list_images(read_datalist(tmp_path / "out" / "datalist.json"))
     overlaps = [compute_iou([case.found], [case.annotated])[0, 0] if case.found else 0 for case in shown]
     assert len(shown) == len(changed) <= datalists.NUM_WORST
@@ -249,11 +251,11 @@ def test_a_sheet_shows_the_images_that_differ_most_from_what_was_drawn(
 
 
 def test_a_sheet_is_a_picture_where_it_was_asked_for(find: Callable[..., Any], tmp_path: Path):
-    number = len(find(InsetFinder(0), sheet=tmp_path / "sheets" / "worst.png"))
+    number = len(find(InsetInferer(0), sheet=tmp_path / "sheets" / "worst.png"))
     with Image.open(tmp_path / "sheets" / "worst.png") as sheet:
         assert sheet.format == "PNG"
         assert sheet.size == (6 * 244 + 4, -(-number // 6) * 260 + 4)
-    find(InsetFinder(), out="other")
+    find(InsetInferer(), out="other")
     assert [path.name for path in (tmp_path / "other").iterdir() if path.suffix == ".png"] == []
 
 

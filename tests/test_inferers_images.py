@@ -291,7 +291,7 @@ def describe_items(*sizes: tuple[int, int]) -> list[dict[str, Any]]:
 
 
 def run_evaluator(network: nn.Module, inferer: ImageInferer, *sizes: tuple[int, int], batch_size: int = 2) -> Any:
-    """What inference.json wires: MONAI's evaluator over images of different sizes; (items, outputs), in order."""
+    """Run what inference.json wires: MONAI's evaluator over images of different sizes; (items, outputs), in order."""
     items, outputs = [], []
     evaluator = SupervisedEvaluator(
         device="cpu",

@@ -1,4 +1,4 @@
-"""An image's lungs come back in its own pixels, whatever stands beside it in the batch, or it is said why they do not."""
+"""Lungs in an image's own pixels, whatever stands beside it in the batch, or a flag that says why not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def response(
     lungs: float = 9.0,
     rotation: tuple[float, ...] = UPRIGHT,
 ) -> Response:
-    """What the network reports of one image: fractions of its width and height, and logits."""
+    """Prediction of one image: fractions of its width and height, and logits."""
     return {"box": box, "edge_std": edge_std, "lungs": lungs, "rotation": rotation}
 
 
@@ -147,8 +147,8 @@ def test_an_image_without_lungs_has_that_one_flag_and_no_box(lungs: float, chang
         (QUARTER, ("rotated",)),
         ((0.0, 0.0, 9.0, 0.0), ("rotated",)),
         ((0.0, 0.0, 0.0, 9.0), ("rotated",)),
-        ((1.2, 0.0, 0.0, 0.0), ()),  # .525 upright
-        ((1.0, 0.0, 0.0, 0.0), ("rotated",)),  # .475 upright: somehow rotated is more likely, in whichever direction
+        ((1.2, 0.0, 0.0, 0.0), ()),  # 0.525 upright
+        ((1.0, 0.0, 0.0, 0.0), ("rotated",)),  # 0.475 upright: somehow rotated is more likely, in whichever direction
     ],
 )
 def test_a_rotated_image_keeps_its_box_and_is_flagged(rotation: tuple[float, ...], flags: tuple[str, ...]):

@@ -1,4 +1,4 @@
-"""How far the answers of two integrations lie apart, and what `make` promises about the integrations."""
+"""Agreement of the integrations' results, and the commands of `make`."""
 
 from __future__ import annotations
 

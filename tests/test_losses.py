@@ -176,7 +176,7 @@ LUNG_WEIGHTS = {"box_weight": 2.0, "edge_weight": 0.25, "lungs_weight": 0.5, "ro
 
 
 def draw_lungs(images: int = 6, seed: int = 0) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
-    """What a detector says of a batch, and the ground truth; every third image shows no lungs."""
+    """Random logits of a detector for a batch, and the ground truth; every third image shows no lungs."""
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     logits = {axis: 2 * torch.randn(images, 2, number, generator=generator) for axis, number in PLACES.items()}
     logits |= {
@@ -287,7 +287,7 @@ def test_edges_that_are_entirely_sure_do_no_harm_in_a_batch_without_lungs():
 
 
 def say_perfectly(image: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """What a detector should say of an image whose box's edges lie on its places; sure, but not without end."""
+    """Ideal logits for an image whose box's edges lie on positions of the grid; sure, but not without end."""
     fractions = image["boxes"][0] / torch.tensor([96.0, 64.0, 96.0, 64.0])
     reported = {
         "box": fractions[None],
@@ -331,7 +331,7 @@ def test_any_other_answer_costs_more(part: str, change: Any):
 
 
 def test_learning_moves_the_box_onto_the_ground_truth():
-    """From edges that say nothing: the box is the mean of its edges, as in the detector."""
+    """Edges begin without information: the box is the mean of its edges, as in the detector."""
     target = {"boxes": torch.tensor([[10.0, 20.0, 50.0, 55.0]]), "size": SIZE, "rotation": 0}
     logits = {name: torch.zeros(1, 2, number, requires_grad=True) for name, number in PLACES.items()}
     rest = {"lungs": torch.zeros(1), "rotation": torch.zeros(1, 4)}

@@ -1,4 +1,4 @@
-"""Losses of the study classes beside slow twins in float64, soft labels and weights of images, focal and bi-tempered."""
+"""Losses of the study classes beside slow twins in float64: soft labels, sample weights, focal and bi-tempered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The judge: golden values, a slow and obvious twin, the mistakes of published solutions, bad input."""
+"""The challenge's score: golden values, a slow and obvious twin, the mistakes of published solutions, bad input."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_perfect_predictions_score_one_and_empty_ones_zero():
     assert set(score_predictions(silent, ground_truth).values()) == {0.0}
 
 
-HAND_MADE = {  # references I1: one box, I2: two, I3: none; the first of I2's overlaps its ground truth by exactly one half
+HAND_MADE = {  # references I1: one box, I2: two, I3: none; the first of I2's overlaps its reference by exactly one half
     "confidences": [0.9, 0.8, 0.7, 0.6, 0.95],
     "boxes": [(0, 0, 100, 100), (0, 0, 100, 95), (50, 50, 150, 100), (200, 200, 300, 300), (0, 0, 50, 50)],
     "owners": [1, 1, 2, 2, 3],

@@ -71,7 +71,7 @@ def test_the_ranking_of_the_classes_within_an_image_stays(weights: list[float], 
 
 
 def test_the_ranking_of_images_within_a_class_does_not_and_with_it_the_precision():
-    """Of a sure and an unsure image that say the same of a class, the temperature moves one further."""
+    """The temperature moves one further of a sure and an unsure image with the same probability of a class."""
     images = np.array([[0.44, 0.40, 0.08, 0.08], [0.43, 0.19, 0.19, 0.19]])
     assert images[:, 0].argmax() == 0 and calibration.temper(images, 0.5)[:, 0].argmax() == 1
     before, after = (score_studies(rows, [1, 0])["negative"] for rows in (images, calibration.temper(images, 0.5)))
@@ -172,7 +172,7 @@ def test_errors_counted_by_hand():
     measured = calibration.measure_calibration(predicted, [0, 1, 1, 1], num_bins=2)
     assert {name: values.shape for name, values in measured.items()} == dict.fromkeys(measured, (1,))
     assert measured["ece"][0] == pytest.approx((2 * abs(0.8 - 0.5) + 2 * abs(0.5 - 1)) / 4)
-    # negative: .8 against 1/2, .2 against 0; typical: .1 against 1/2, .5 against 1; the others never occur
+    # negative: 0.8 against 1/2, 0.2 against 0; typical: 0.1 against 1/2, 0.5 against 1; the others never occur
     classes = [(0.3 + 0.2) / 2, (0.4 + 0.5) / 2, (0.1 + 0.2) / 2, (0.0 + 0.1) / 2]
     assert measured["class_ece"][0] == pytest.approx(np.mean(classes))
     brier = [0.04 + 0.01 + 0.01, 0.64 + 0.81 + 0.01, *[0.04 + 0.25 + 0.04 + 0.01] * 2]

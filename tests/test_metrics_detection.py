@@ -1,4 +1,4 @@
-"""How well boxes lie inside an evaluator: figures counted by hand, whatever the batches, and every image once."""
+"""Detection metric inside an evaluator: figures counted by hand, whatever the batches, every image once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metric inside evaluation: every image once, whatever the batches and processes; the published mistakes by name."""
+"""Study metric inside an evaluator: every image once, whatever the batches and processes; published mistakes."""
 
 from __future__ import annotations
 

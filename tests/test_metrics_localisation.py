@@ -1,4 +1,4 @@
-"""How well boxes lie: cases counted by hand, a slow twin image by image, and what the reports report and reject."""
+"""Localisation figures: cases counted by hand, a slow twin image by image, the reports and their errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_average_precision_at_one_half_is_the_score_of_the_class_opacity():
 
 @pytest.mark.parametrize(
     ("height", "num_found"),
-    [(100, 10), (96, 10), (95, 9), (76, 6), (75, 5), (51, 1), (50, 0)],  # an overlap of .95 is not greater than .95
+    [(100, 10), (96, 10), (95, 9), (76, 6), (75, 5), (51, 1), (50, 0)],  # an overlap of 0.95 is not greater than 0.95
 )
 def test_a_box_counts_at_each_of_ten_overlaps_that_it_exceeds(height: float, num_found: int):
     values = measure_values([("p", [(0.5, (0, 0, 10, height))], [(0, 0, 10, 100)])])
@@ -230,8 +230,8 @@ def test_lung_figures_counted_by_hand():
     figures = metrics.measure_lung_boxes(FOUND_LUNGS, TRUE_LUNGS, LUNG_PATIENTS, num_resamples=50)
     assert (figures.num_images, figures.num_without_box) == (4, 1)
     assert figures.mean_iou.value == pytest.approx((1 + 0.8 + 0.4 + 0) / 4)
-    assert figures.ap50.value == pytest.approx(1 / 4 + 2 / 3 / 4)  # .9 right, .8 wrong, .7 right
-    alone = 1 / 3 / 4  # above .75 only the box of "a" is right, third by confidence
+    assert figures.ap50.value == pytest.approx(1 / 4 + 2 / 3 / 4)  # 0.9 right, 0.8 wrong, 0.7 right
+    alone = 1 / 3 / 4  # above 0.75 only the box of "a" is right, third by confidence
     assert figures.ap50_95.value == pytest.approx((6 * figures.ap50.value + 4 * alone) / 10)
     assert figures.mean_iou.low < figures.mean_iou.value < figures.mean_iou.high
 
@@ -320,7 +320,7 @@ def test_report_of_lungs_reports_figures_and_the_images_to_look_at(tmp_path: Pat
     ):
         assert words in text
     values = {line[:22].strip(): line[22:].split()[0] for line in text.splitlines()[4:7]}
-    assert values == {"AP at IoU > .5": "0.4167", "AP at IoU > .50 to .95": "0.2833", "mean IoU": "0.5500"}
+    assert values == {"AP at IoU > 0.5": "0.4167", "AP at IoU > 0.50 to 0.95": "0.2833", "mean IoU": "0.5500"}
 
 
 def test_report_of_lungs_compares_with_the_annotated_box_where_the_lung_box_was_found(tmp_path: Path):
@@ -383,8 +383,8 @@ def test_report_of_a_score_reports_of_opacity_boxes_where_there_are_any(tmp_path
     if reported:
         lines = text.split("opacity boxes")[1].splitlines()[1:]
         names = (
-            "AP at IoU > .5 ",
-            "AP at IoU > .50 to .95 ",
+            "AP at IoU > 0.5 ",
+            "AP at IoU > 0.50 to 0.95 ",
             "mean IoU of those found ",
             "recall at 2 false an image ",
         )

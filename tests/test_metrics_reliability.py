@@ -1,4 +1,4 @@
-"""The report of trust on drawn predictions: folds are pooled, members matched, and what was planted is reported."""
+"""The reliability report on synthetic predictions: folds pooled, members matched, planted effects reported."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_the_report_reports_every_part(case: Path, tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def reported(case: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What reliability.json reports of both folds of one seed."""
+    """Content of reliability.json for both folds of one seed."""
     out = tmp_path_factory.mktemp("reported")
     report_reliability(find(case, *BOTH_FOLDS), case / "datalist.json", out, num_resamples=60)
     return json.loads((out / "reliability.json").read_text(), parse_constant=pytest.fail)
@@ -191,8 +191,8 @@ def test_files_that_do_not_fit_are_rejected_in_one_line(
     assert "\n" not in str(rejected.value) and not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("options", "predicted"), [({"num_resamples": 0}, "one resample"), ({"num_parts": 1}, "2 parts"),
-                                               ({"num_parts": 81}, "80 patients for 81 parts")])  # fmt: skip
-def test_options_out_of_range_are_rejected(options: dict[str, int], predicted: str, case: Path, tmp_path: Path):
-    with pytest.raises(InputError, match=predicted):
+@pytest.mark.parametrize(("options", "message"), [({"num_resamples": 0}, "one resample"), ({"num_parts": 1}, "2 parts"),
+                                                  ({"num_parts": 81}, "80 patients for 81 parts")])  # fmt: skip
+def test_options_out_of_range_are_rejected(options: dict[str, int], message: str, case: Path, tmp_path: Path):
+    with pytest.raises(InputError, match=message):
         report_reliability(find(case, *BOTH_FOLDS), case / "datalist.json", tmp_path, **options)

@@ -103,8 +103,8 @@ def test_quartiles_are_of_equal_mass_and_named_by_their_range():
 
 
 def test_few_values_are_parts_of_their_own_and_what_is_not_known_is_said():
-    assert cut_quartiles([8, 12, 8, np.nan, 16]) == ["8", "12", "8", "not said", "16"]
-    assert cut_quartiles([np.nan, np.nan]) == ["not said"] * 2
+    assert cut_quartiles([8, 12, 8, np.nan, 16]) == ["8", "12", "8", "not reported", "16"]
+    assert cut_quartiles([np.nan, np.nan]) == ["not reported"] * 2
 
 
 def test_equal_values_share_a_quartile():
@@ -113,8 +113,8 @@ def test_equal_values_share_a_quartile():
 
 
 def test_ranges_are_sorted_by_number_then_words_then_the_unknown():
-    names = {"PA", "10 to 12", "9 to 10", "not said", "AP", "mixed", "-1 to 2"}
-    assert sort_names(names) == ["-1 to 2", "9 to 10", "10 to 12", "AP", "PA", "mixed", "not said"]
+    names = {"PA", "10 to 12", "9 to 10", "not reported", "AP", "mixed", "-1 to 2"}
+    assert sort_names(names) == ["-1 to 2", "9 to 10", "10 to 12", "AP", "PA", "mixed", "not reported"]
 
 
 def test_traits_of_the_datalist_and_of_the_flags():
@@ -128,7 +128,7 @@ def test_traits_of_the_datalist_and_of_the_flags():
         images, {"b": ("whole_image",), "d": ("unsure_lungs", "whole_image"), "e": ()}, frozenset({"e"})
     )
     assert traits == {
-        "lung box area, fraction of the image": ["0.5", "0.25", "not said", "1"],
+        "lung box area, fraction of the image": ["0.5", "0.25", "not reported", "1"],
         "images of the study": ["2 or more", "1", "1", "1"],
         "near-duplicate in the set": ["no", "yes", "no", "yes"],
         "flag unsure_lungs": ["no", "no", "yes", "no"],
@@ -151,8 +151,8 @@ def test_metadata_are_words_or_numbers_and_two_images_may_disagree():
         "e": {"view": "", "kilovolts": ""},
     }
     traits = collect_traits(images, {}, metadata=metadata)
-    assert traits["view"] == ["mixed", "not said", "PA", "not said"]
-    assert traits["kilovolts"] == ["110", "not said", "80", "not said"]
+    assert traits["view"] == ["mixed", "not reported", "PA", "not reported"]
+    assert traits["kilovolts"] == ["110", "not reported", "80", "not reported"]
 
 
 # The table of metadata

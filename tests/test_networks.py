@@ -1,4 +1,4 @@
-"""The three networks: shapes, sizes, scripting, weights from elsewhere, and boxes that lie where they should."""
+"""The three networks: shapes, sizes, scripting, external weights, and boxes at their positions."""
 
 from __future__ import annotations
 
@@ -399,7 +399,7 @@ def test_the_lung_detector_learns_to_find_what_it_has_not_seen_off_the_middle_of
     images, boxes = draw_rectangles(16, generator)
     with torch.no_grad():
         found = network.eval()(images)["box"] * torch.tensor([128, 64, 128, 64])
-    assert compute_paired_iou(found, boxes).mean() > 0.6, "chance, and the mean of all boxes, give .3"
+    assert compute_paired_iou(found, boxes).mean() > 0.6, "chance, and the mean of all boxes, give 0.3"
 
 
 # The opacity detector
@@ -544,7 +544,7 @@ def test_the_boxes_of_an_image_are_the_same_alone_in_a_batch_and_after_images_of
 
 @torch.no_grad()
 def test_mixed_precision_does_not_round_boxes_to_whole_pixels():
-    """From 128 on bfloat16 has steps of one pixel; anchors, boxes and scores are computed in full."""
+    """Steps of bfloat16 are one pixel from 128 on; anchors, boxes and scores are computed in full precision."""
     detector, image = build_detector(min_score=0.0, max_boxes=50).eval(), torch.rand(1, 1, 32, 320)
     torch.nn.init.normal_(detector.network.regression_head.bbox_reg.bias, std=0.1)
     with torch.autocast("cpu", dtype=torch.bfloat16):

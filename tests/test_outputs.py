@@ -1,4 +1,4 @@
-"""What a run leaves behind: tables that agree with one another, a submission that scores, pictures of the image."""
+"""Outputs of a run: tables that agree with one another, a submission that scores, pictures of the image."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_the_submission_is_read_back_as_it_was_meant(tmp_path: Path):
 def test_none_of_an_image_blends_its_study_with_its_own_best_box(
     tmp_path: Path, weight: float, none: tuple[float, ...]
 ):
-    images = [replace(image, none_weight=weight) for image in IMAGES]  # best scores .8, none, .8
+    images = [replace(image, none_weight=weight) for image in IMAGES]  # best scores 0.8, none, 0.8
     write_submission(images, tmp_path / "submission.csv")
     found = read_submission(tmp_path / "submission.csv").image
     assert [found[image.image_id][-1] for image in images] == [("none", pytest.approx(each), UNIT_BOX) for each in none]

@@ -223,7 +223,7 @@ def find_graphics(state: Dataset) -> list[np.ndarray]:
 def test_drawn_on_the_image_the_edges_lie_on_the_edges_of_what_is_there(
     written: Written, tmp_path: Path, name: str, kind: str
 ):
-    """The first box is a bright block of the image: along its drawn edge lies bright on the one side, dark on the other.
+    """The first box is a bright block of the image: its edge has bright pixels on one side, dark ones on the other.
 
     A shift by half a pixel would be two dots, rows taken for columns would be far away.
     """

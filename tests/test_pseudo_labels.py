@@ -1,4 +1,4 @@
-"""Models label external images for the fold that they never saw; whatever is not certain of that is rejected."""
+"""Pseudo-labels of external images for the fold that a model never saw; anything less certain is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic images: do they keep to the standard, to their tables and to the classes, and do they hold every variation."""
+"""Synthetic images: conformity to the standard, to their tables and to the classes, and every variation."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def images(tree: Path) -> dict[str, pydicom.FileDataset]:
 
 @pytest.fixture(scope="module")
 def plans() -> dict[str, PlannedImage]:
-    """What the tree was drawn from, by image id."""
+    """Plans of the tree's images, by image id."""
     return {plan.image_id: plan for plan in plan_cohort(24, 8, seed=3)}
 
 

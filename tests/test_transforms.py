@@ -1,4 +1,4 @@
-"""Which part of an image the network sees, and its mask, which stays on the image through every augmentation."""
+"""Crops of an image and its mask, which stays on the image through every augmentation."""
 
 from __future__ import annotations
 

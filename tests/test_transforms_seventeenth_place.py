@@ -1,4 +1,4 @@
-"""The 17th-place solution's augmentations as a whole: in its order, the mask with what moves, and nothing out of range."""
+"""The 17th-place solution's augmentations as a whole: their order, the mask with what moves, nothing out of range."""
 
 from __future__ import annotations
 

@@ -50,10 +50,13 @@ def test_the_given_image_is_not_changed():
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"soft_label": [0.5, 0.5]}, r"expected 4 shares that sum to 1 as soft_label, found \[0.5, 0.5\] of image a"),
-        ({"soft_label": [0.5, 0.5, 0.5, 0.0]}, "expected 4 shares"),
-        ({"soft_label": [1.5, -0.5, 0.0, 0.0]}, "expected 4 shares"),
-        ({"soft_label": [float("nan")] * 4}, "expected 4 shares"),
+        (
+            {"soft_label": [0.5, 0.5]},
+            r"expected 4 probabilities that sum to 1 as soft_label, found \[0.5, 0.5\] of image a",
+        ),
+        ({"soft_label": [0.5, 0.5, 0.5, 0.0]}, "expected 4 probabilities"),
+        ({"soft_label": [1.5, -0.5, 0.0, 0.0]}, "expected 4 probabilities"),
+        ({"soft_label": [float("nan")] * 4}, "expected 4 probabilities"),
         ({"weight": -1}, "expected a weight from 0 on, found -1.0 of image a"),
         ({"weight": float("nan")}, "expected a weight from 0 on, found nan"),
     ],

@@ -1,4 +1,4 @@
-"""Images of many kinds with DICOM results, and the validators that judge them: for the tests and for the documentation.
+"""DICOM validators and images of many kinds with DICOM results: for the tests and for the documentation.
 
     python -m tests.validators      the table of bundle/docs/dicom_results.md
 
@@ -31,7 +31,7 @@ BOXES = ((12.0, 48.0, 60.0, 72.0), (70.5, 8.25, 110.125, 30.0))
 SCORES = (0.8123, 0.25)
 PROBABILITIES = {"negative": 0.125, "typical": 0.5, "indeterminate": 0.25, "atypical": 0.125}
 ALGORITHM = Algorithm("0.1.0", {"study_classifier": "ab" * 32, "opacity_detector": "cd" * 32})
-POINT = OperatingPoint(0.4227, "sensitivity .95 on images that were not trained on")
+POINT = OperatingPoint(0.4227, "sensitivity 0.95 on images that were not trained on")
 CREATED = datetime(2026, 1, 2, 3, 4, 5)
 
 JAPANESE = {
@@ -185,7 +185,7 @@ def tabulate() -> Iterator[str]:
 
 
 def has_program(name: str) -> bool:
-    """Whether a validator is installed."""
+    """True where a validator is installed."""
     return shutil.which(name) is not None
 
 

@@ -6,8 +6,8 @@
 Where an option is not given, HOLOSCAN_INPUT_PATH, HOLOSCAN_OUTPUT_PATH or HOLOSCAN_MODEL_PATH is taken, as a container
 of the App SDK sets them. loader -> selector of CR and DX series -> the bundle, which writes its own outputs.
 
-Exit status: 0 there is an answer, rejected images stand in rejected.csv; 1 there is none, one line says why; 2 wrong
-options.
+Exit status: 0 there are predictions, rejected images are in rejected.csv; 1 there are none, for the reason given in one
+line; 2 wrong options.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _format_left_out(left_out: Iterable[DICOMSeries], num_studies: int) -> None:
     if found := _count_modalities(left_out):
         _log.info("left out, neither CR nor DX: %s", found)
     if num_studies:
-        _log.warning("%d of the studies without a CR or DX series: no answer on them", num_studies)
+        _log.warning("%d of the studies without a CR or DX series: no predictions for them", num_studies)
 
 
 def _count_modalities(series: Iterable[DICOMSeries]) -> str:

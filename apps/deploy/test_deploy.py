@@ -5,7 +5,7 @@ Run in the Deploy environment, from the repository's root, with `dist/` assemble
     ulimit -s 32768
     .venv-deploy/bin/python -m pytest -q -p no:cacheprovider apps/deploy
 
-Where INTEGRATIONS names a folder, `deploy/` and `deploy.json` in it are what `python -m apps.integrations format` looks
+Where INTEGRATIONS names a folder, `deploy/` and `deploy.json` in it are what `python -m apps.integrations report` looks
 for.
 """
 
@@ -51,7 +51,7 @@ REJECTED = {"cut": "truncated", "lateral": "out_of_scope", "note": "not_dicom"}
 
 @dataclass(frozen=True)
 class Run:
-    """One command that ran: its status, what it said, the peak memory of its largest process in MiB, and its folder."""
+    """One command that ran: its status, its output, the peak memory of its largest process in MiB, and its folder."""
 
     status: int
     reported: str
@@ -109,7 +109,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same images among what else an archive sends: CT, in a study of an image and in one of its own, broken images."""
+    """The same images among all else that an archive sends: CT, in a study of an image and in its own, bad images."""
     folder = tmp_path_factory.mktemp("archive")
     first = dcmread(next(iter(write_images(folder).values())), stop_before_pixels=True)
     beside = folder / f"study-{next(iter(IMAGES))}" / "ct" / "slice.dcm"
@@ -130,7 +130,7 @@ def deployed(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(scope="session")
 def bundled(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What MONAI's own command answers about the images."""
+    """Predictions of the images by MONAI's own command."""
     folder = tmp_path_factory.mktemp("bundle")
     run_bundle(images, folder, BUNDLE)
     return folder
@@ -214,7 +214,7 @@ def test_a_missing_folder_ends_with_one_line(missing: str, tmp_path: Path) -> No
 
 
 def test_figures_are_recorded(images: Path, deployed: Run, tmp_path: Path) -> None:
-    """Start-up, seconds an image and memory in a run of many images; answers and figures go where INTEGRATIONS says."""
+    """Start-up, seconds an image and memory in a run of many images; results and figures go where INTEGRATIONS says."""
     for number in range(COPIES):
         shutil.copytree(images, tmp_path / "many" / f"{number}")
     start = time.time()

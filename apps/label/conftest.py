@@ -84,7 +84,7 @@ def wait_until_answered(address: str, process: subprocess.Popen[bytes], log: Pat
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, Path]:
-    """The images that every entry point is asked about, by image id."""
+    """The images that every integration predicts, by image id."""
     found = {path.stem: path for path in sorted((INTEGRATIONS / "images").rglob("*.dcm"))}
     assert found, f"no images in {INTEGRATIONS}; python -m apps.integrations ask"
     return found
@@ -138,7 +138,7 @@ def dicomweb_server(orthanc: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def browser() -> Iterator[webdriver.Chrome]:
-    """A headless Chromium that asks nobody but the page's own server."""
+    """A headless Chromium that reaches nobody but the page's own server."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     switches = ["headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-sync"]

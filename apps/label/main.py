@@ -1,4 +1,4 @@
-"""The stock app for bundles, with one more order of work: the image first about which folds and flips are least sure.
+"""MONAI Label's stock app for bundles, with one more strategy: the image first on which folds and flips disagree most.
 
 `apps.label.serve` puts this file beside the stock app, whose `main.py` it finds as `stock.py`; MONAI Label starts it.
 """
@@ -32,7 +32,7 @@ class MyApp(stock.MyApp, MONAILabelApp):
 
     @property
     def scores(self) -> Path:
-        """Where the scores stand: a DICOMweb store keeps nothing about an image, and scoring is a process of its own."""
+        """Folder of the scores: a DICOMweb store keeps nothing about an image, and scoring is a process of its own."""
         return Path(self.app_dir, "uncertainty.json")
 
     def init_strategies(self) -> dict[str, Strategy]:
@@ -68,14 +68,14 @@ class MostUncertain(Strategy):
 
 
 class Uncertainty(ScoringMethod):
-    """How unsure folds and flips are together of an image's study class: the entropy of their mean, in nats.
+    """Uncertainty of folds and flips together about an image's study class: the entropy of their mean, in nats.
 
-    A member is every classifier that lies in the bundle as models/model*.pt; each is asked about every flip that the
+    A member is every classifier that lies in the bundle as models/model*.pt; each predicts every flip that the
     bundle's config names. What they disagree about (mutual information) orders mistakes no better than chance where it
-    was measured, and the entropy does: bundle/docs/results.md, "Trust in the numbers".
+    was measured, and the entropy does: bundle/docs/results.md, "Reliability".
 
     Args:
-        infer: the bundle's task, through which images are read and asked about as for an answer.
+        infer: the bundle's task, through which images are read and predicted as for a request.
         scores: file to write.
     """
 

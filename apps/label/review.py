@@ -1,4 +1,4 @@
-"""A page beside MONAI Label's own: an image with its answer drawn on it, and a brush to correct the mask.
+"""Review page beside MONAI Label's own: an image with its predictions drawn on it, and a brush to correct the mask.
 
 MONAI Label's viewer (OHIF) hangs images as volumes, and a single CR or DX stays black in it. This page is served by the
 same server at /review/, so that no other origin has to be let in.

@@ -1,4 +1,4 @@
-"""Serve the packed bundle by MONAI Label, on loopback: `python -m apps.label.serve --studies FOLDER_OR_DICOMWEB_URL`.
+"""Server for the packed bundle in MONAI Label, on loopback: `python -m apps.label.serve --studies FOLDER_OR_URL`.
 
 It runs in MONAI Label's own environment (`make label`). The app is the stock one for bundles, and the bundle is put
 into it unchanged; `--stock` leaves out the strategy of `apps.label.main`.

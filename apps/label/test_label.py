@@ -1,4 +1,4 @@
-"""MONAI Label's entry point: the packed bundle, unchanged, in the stock app. `make test-label` runs it where Label lives."""
+"""MONAI Label integration: the packed bundle, unchanged, in the stock app. `make test-label` runs these tests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REVIEWED = "cr-monochrome1"
 
 
 def read_result(server: Server, image: str, folder: Path) -> dict[str, Any]:
-    """An answer's JSON; its mask goes to folder/masks."""
+    """A result's JSON; its mask goes to folder/masks."""
     result, mask = server.infer(image), server.infer(image, "image")
     assert result.ok and mask.ok, (result.text, mask.text[:300])
     (folder / "masks").mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def run_module(*arguments: object) -> None:
 def test_a_person_corrects_a_mask_in_the_browser(
     folder_server: Server, images: dict[str, Path], browser: webdriver.Chrome
 ):
-    """Our page: image, mask, boxes and scores are there; a stroke of the brush and a class come back as a correction."""
+    """Our page shows image, mask, boxes and scores; a stroke of the brush and a class come back as a correction."""
     name, store = REVIEWED, folder_server.log.parent / "studies"
     browser.get(f"{folder_server.url}/review/?image={name}")
     submit = browser.find_element(By.ID, "submit")
@@ -218,7 +218,7 @@ def test_the_image_comes_first_about_which_members_are_least_sure(dicomweb_serve
 
 
 def test_nothing_but_loopback_answers(folder_server: Server):
-    """Neither a listener on other interfaces, nor an answer to pages of other places."""
+    """Neither a listener on other interfaces, nor a response to pages of other origins."""
     listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
     port = f"{int(folder_server.url.rpartition(':')[2]):04X}"
     hosts = {line.split()[1].split(":")[0] for line in listening if line.split()[1].endswith(f":{port}")}

@@ -1,4 +1,4 @@
-"""One `datalist.json` that joins images, tables, folds and copies; everything trains and scores by it.
+"""The datalist: one `datalist.json` that joins images, tables, folds and copies; everything trains and scores by it.
 
 Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `external`:
 
@@ -11,7 +11,7 @@ Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `
       image_id, study_id
       patient        12 hex digits; images of one patient share it, and so do patients that share an image. It is made
                      from an image id: no patient's number can be found from it
-      label          place in `classes`, null without label
+      label          index in `classes`, null without label
       fold           0 .. num_folds - 1, null without label
       boxes          opacity boxes, [xmin, ymin, xmax, ymax] in image pixels
       boxes_known    false for an image without boxes in a study that is not negative and has boxes on another image:

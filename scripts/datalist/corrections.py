@@ -1,11 +1,11 @@
-"""What a person saved in MONAI Label: a mask for an image, its study's class where it was reported, and where both come from.
+"""Corrections from MONAI Label: masks, classes and their origin, as a table for `prepare`.
 
 MONAI Label keeps them in a folder of images:
-    datastore_v2.json        for each image id: the image's suffix, and for each tag a label's suffix and what was said
+    datastore_v2.json        for each image id: the image's suffix, and for each tag a label's suffix and its parameters
     labels/final/<id>.nrrd   the masks that were submitted
 
-What was said are the `params` of `PUT /datastore/label`. Of them `study_class` is read, one of `STUDY_CLASSES`, and
-`lung_box` or `crop_box`, image pixels, as an answer of the bundle has it.
+The parameters are the `params` of `PUT /datastore/label`. Of them `study_class` is read, one of `STUDY_CLASSES`, and
+`lung_box` or `crop_box`, image pixels, as a result of the bundle has it.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ class Correction:
 
     @property
     def label(self) -> int:
-        """Place in `STUDY_CLASSES`, or `UNKNOWN_CLASS`."""
+        """Index in `STUDY_CLASSES`, or `UNKNOWN_CLASS`."""
         return UNKNOWN_CLASS if self.study_class is None else STUDY_CLASSES.index(self.study_class)
 
     def describe_origin(self) -> str:
-        """Where the mask comes from, and which one it is."""
+        """Describe the origin of a mask."""
         return f"MONAI Label, saved {self.saved}, mask sha256 {compute_sha256(self.mask)}"
 
 
 @dataclass(frozen=True)
 class Listed:
-    """What `list_corrections` wrote: the table, how many corrections stand in it, how many of them without a class."""
+    """Result of `list_corrections`: the table, its number of corrections, and how many of them lack a class."""
 
     table: Path
     num_images: int

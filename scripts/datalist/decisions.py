@@ -1,4 +1,4 @@
-"""What preparation rejected, dropped, merged or marked, and why: one row for each image concerned."""
+"""Table of decisions: images that preparation rejected, dropped, merged or marked, and the reason for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from images that are the same: patients that become one, copies that are not trained on."""
+"""Deduplication: patients that share an image are joined, copies are not trained on."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _choose_in_cluster(
 
 
 def _link_equal(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Each place with the first place of an equal key."""
+    """Each index with the first index of an equal key."""
     seen: dict[str, int] = {}
     for index, key in enumerate(keys):
         first = seen.setdefault(key, index)
@@ -82,5 +82,5 @@ def _link_equal(keys: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 
 def describe_duplicate(pair: DuplicatePair) -> str:
-    """How two images were found to be one."""
+    """Describe the evidence that two images are one."""
     return "equal pixels" if pair.exact else f"aligned correlation {pair.correlation:.3f}"

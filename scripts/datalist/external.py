@@ -1,4 +1,4 @@
-"""External images join a datalist: compared by content first, since none may be scored and trained on."""
+"""External images for a datalist: compared by content first, since none may be both scored and trained on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXTERNAL_DECISIONS = "external.csv"
 
 @dataclass(frozen=True)
 class Added:
-    """What `add_external` wrote.
+    """Result of `add_external`.
 
     Args:
         datalist, decisions: the two files.
@@ -122,7 +122,7 @@ def find_hits(
     other_patients: Mapping[str, str],
     workers: int = 1,
 ) -> dict[str, Hit]:
-    """Which external images belong to a datalist, by image id.
+    """Find the external images that belong to a datalist, by image id.
 
     Args:
         known: images of the datalist.
@@ -162,7 +162,7 @@ def _propagate_hits(images: Sequence[Image], hits: Mapping[str, Hit], patients: 
 
 
 def _find_duplicates(known: Sequence[Image], images: Sequence[Image], workers: int) -> Iterator[tuple[int, Hit]]:
-    """Place in `images` and hit of each image that is one of the known, be it through a third image."""
+    """Index in `images` and hit of each image that is one of the known, be it through a third image."""
     every = [*known, *images]
     found = find_duplicates(
         [image.digest for image in every],

@@ -1,4 +1,4 @@
-"""What preparation must know of each image's pixels and header, and no more."""
+"""Images as preparation reads them: the part of pixels and header that a datalist needs."""
 
 from __future__ import annotations
 

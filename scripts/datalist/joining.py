@@ -1,4 +1,4 @@
-"""A fold's training with external images beside the labelled ones; labels that could know the fold are rejected."""
+"""Training and validation sets with external images; labels whose models may have seen the fold are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the images of a datalist say about themselves, as a table for subgroups that reports of nobody who it is."""
+"""Table of image metadata for subgroups, without anything that identifies a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before inference: every image is read once, in limited child processes; what cannot be read is reported, not scored."""
+"""Check before inference: each image is read once, in limited child processes; unreadable ones are never scored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a tree of images and its tables to `datalist.json` and `decisions.csv`: all images read, all choices reported."""
+"""Preparation of a datalist: a tree of images and its tables -> `datalist.json` and `decisions.csv`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DECISIONS = "decisions.csv"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` wrote.
+    """Result of `prepare`.
 
     Args:
         datalist, decisions: the two files.
@@ -140,7 +140,7 @@ def _describe_images(
 
 
 def _know_boxes(image: Image, boxed_studies: set[str], decisions: Decisions) -> bool:
-    """Whether an image's boxes, or that it has none, can be accepted."""
+    """Decide if an image's boxes, or their absence, are known."""
     positive = image.source.label is not None and STUDY_CLASSES[image.source.label] != "negative"
     if image.boxes or not positive or image.study_id not in boxed_studies:
         return True

@@ -1,4 +1,4 @@
-"""Writing and reading the datalist file: whole or not at all, and rejected when it was changed or cut."""
+"""Schema of the datalist file: written whole, and rejected where it was changed or cut."""
 
 from __future__ import annotations
 

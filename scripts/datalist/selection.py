@@ -1,4 +1,4 @@
-"""Images for a MONAI `Dataset`: a fold of a datalist, its test part, or whatever lies in a folder."""
+"""Selections of a datalist for a MONAI `Dataset`: a fold, the test part, or the images of a folder."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def locate_images(
     Args:
         images: the entries.
         dataset_dir: the tree that their paths are relative to.
-        what, source: what was looked for, and in which file, for messages.
+        what, source: kind of the files, and the file that names them, for messages.
 
     Raises:
         InputError: where there is no entry, no tree, or an image is not in it.
@@ -172,7 +172,7 @@ def name_study(path: Path, folder: Path) -> str:
 
 
 def _read_study_uid(path: Path) -> str | None:
-    """Read through the reader's gates: it looks at files of any kind, and none may blow up or be taken for an image."""
+    """Read through the reader's gates: it takes files of any kind, and none may blow up or be taken for an image."""
     try:
         check_size(path.stat().st_size)
         return Header.of_image(open_image_bytes(path.read_bytes())).word("StudyInstanceUID") or None

@@ -1,4 +1,4 @@
-"""Which images there are: the tree held against its tables, before any image is opened."""
+"""Sources of a datalist: files of the tree matched with rows of the tables, before any image is opened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Source:
     Args:
         image: path relative to the tree.
         row: what the tables say of it; of an image without label, its ids alone.
-        label: place in `STUDY_CLASSES`, or None.
+        label: index in `STUDY_CLASSES`, or None.
     """
 
     image: str

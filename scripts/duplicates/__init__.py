@@ -1,4 +1,4 @@
-"""The same image found twice: equal pixels, or one exposure that was stored with other processing or another cut-out.
+"""Duplicate images: equal pixels, or one exposure that was stored with other processing or another cut-out.
 
 A perceptual hash proposes pairs and an aligned correlation confirms them. Repeated exposures of one patient are not the
 same image: ribs and heart move between two breaths, so even after an affine alignment their fine structure differs.

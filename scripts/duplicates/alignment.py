@@ -1,4 +1,4 @@
-"""How well two images agree once the best shift, scale and shear between them is found."""
+"""Correlation of two images after the best shift, scale and shear between them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scripts.duplicates.hashes import Picture, flatten_contrast, halve
 Affine = NDArray[np.float64]  # (2, 3): row and column in the moving picture from row, column and 1 of the fixed one
 
 _SCALES = (1.0, 0.96, 1.04, 0.92, 1.08)
-#: Below this the coarse search has found nothing to refine: the same images reach .5 there.
+#: Below this the coarse search has found nothing to refine: the same images reach 0.5 there.
 _MIN_COARSE = 0.3
 _GOOD_COARSE = 0.9
 _NUM_STEPS = 12

@@ -1,4 +1,4 @@
-"""What an image is compared by: a digest of its pixels, a thumbnail, and a perceptual hash of that."""
+"""Fingerprints of an image: a digest of its pixels, a thumbnail, and a perceptual hash of that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which images of a set are the same: proposed by hash and study, confirmed by alignment, joined into groups."""
+"""Pairs of duplicate images: proposed by hash and study, confirmed by alignment, joined into groups."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from scripts.duplicates.alignment import correlate_flat
 from scripts.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
 
 #: Pairs are proposed whose hashes differ in at most this fraction of their bits. On real images unrelated ones differ
-#: in .5 +- .05, the same ones in .21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
+#: in 0.5 +- 0.05, the same ones in 0.21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
 MAX_DISTANCE = 0.33
 #: At most so many proposals of the hash for each image, the nearest: images that are all alike would propose every
 #: pair.
 NUM_NEAREST = 5
-#: Pairs that correlate this well after alignment are one image. Looked at on real images: up to .872 are mostly
-#: repeated exposures (two breaths of one session), from .874 on nearly all are one exposure, processed or cut
+#: Pairs that correlate this well after alignment are one image. Inspected on real images: up to 0.872 are mostly
+#: repeated exposures (two breaths of one session), from 0.874 on nearly all are one exposure, processed or cut
 #: otherwise.
 MIN_CORRELATION = 0.873
 
@@ -32,10 +32,10 @@ Proposals = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two images, by their places in a list, that are one.
+    """Two images, by their indices in a list, that are one.
 
     Args:
-        first, second: places, first < second.
+        first, second: indices, first < second.
         exact: whether the decoded pixels are equal.
         correlation: after alignment, 1 where exact.
     """
@@ -122,7 +122,7 @@ def group_items(num_items: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.
 
 
 def _keep_nearest(found: NDArray[np.float64], num_nearest: int) -> Proposals:
-    """Of rows first, second, distance those that are among the nearest of either image."""
+    """Keep the rows first, second, distance that are among the nearest of either image."""
     number = np.tile(np.arange(len(found)), 2)
     image, distance = np.concatenate([found[:, 0], found[:, 1]]), np.tile(found[:, 2], 2)
     order = np.lexsort((number, distance, image))
@@ -139,7 +139,7 @@ def _pair_equal(digests: Sequence[str]) -> list[DuplicatePair]:
 
 
 def _pair_within(images: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
-    """All pairs of places that share a study."""
+    """All pairs of indices that share a study."""
     indices: dict[str, list[int]] = {}
     for index, study in images:
         indices.setdefault(study, []).append(index)

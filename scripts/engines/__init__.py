@@ -1,4 +1,4 @@
-"""What MONAI's trainers and evaluators are given here: the batch's preparation, and handlers that MONAI lacks."""
+"""Parts for MONAI's engines: batch preparation, iteration functions, and handlers that MONAI lacks."""
 
 from scripts.engines.batches import (
     TARGET_KEYS,

@@ -1,4 +1,4 @@
-"""A batch on its way into an engine: collated or not, into pictures and what is known of them."""
+"""Batch preparation: collated or not, into images and targets for an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The handlers that MONAI lacks: a stop before harm is done, history, pictures, one network for several processes."""
+"""Handlers that MONAI lacks: stop on a non-finite loss, history, TensorBoard images, buffers of several processes."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class HistoryRecorder:
 
 
 class BuffersFromFirstProcess:
-    """Before a validation by several processes: all take the first one's running statistics, and judge by one network.
+    """Before a validation by several processes: all take the first one's running statistics, and evaluate one network.
 
     Args:
         network: whose buffers they are; each process saw other images, and batch norm on a CPU keeps to its own.

@@ -1,4 +1,4 @@
-"""Images of a batch mixed with each other, classes, masks and weights with them: mixup and CutMix."""
+"""Mixup and CutMix: images of a batch mixed with each other, with their classes, masks and weights."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ class MixedBatch:
 
     Everything goes through one mixing: the mask as a plane beside the picture and, as planes of one value each, whether
     the boxes are known and what the image weighs. A mixture's mask is known where nothing unknown is in it; its weight
-    is the mean by share. MONAI's mixers take a fixed number of images and no fractions of classes (B, C), and in CutMix
-    count another area than the one that is pasted; torchvision's take what comes, and count what they paste.
+    is the mean by fraction. MONAI's mixers take a fixed number of images and no class probabilities (B, C), and in
+    CutMix count another area than the one that is pasted; torchvision's take what comes, and count what they paste.
 
     Args:
-        mix: `torchvision.transforms.v2.MixUp` or `CutMix`: planes (B, K, H, W) and shares (B, C) -> the same, mixed.
+        mix: `torchvision.transforms.v2.MixUp` or `CutMix`: planes (B, K, H, W) and class probabilities (B, C) -> the
+            same, mixed.
 
     Returns:
         Pictures (B, C, H, W), and targets whose "soft_label" (B, classes), "mask", "boxes_known" and "weight" are those

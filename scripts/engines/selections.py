@@ -1,4 +1,4 @@
-"""What a loss, a metric or a picture takes of an engine's output."""
+"""Output transforms: the parts of an engine's output that a loss, a metric or an image logger takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blends that are fitted on what the score says of them.
+"""Ensembles: weights of networks, and of the class none, fitted on their score.
 
 A blend that is evaluated on the images it was fitted on looks better than it is. So images are split by patient, and
 the confidences of each part are blended by the weight that was fitted on the others.

@@ -1,4 +1,4 @@
-"""Which networks to average, and how often each: greedy forward selection on images that none of them was trained on."""
+"""Greedy forward selection of ensemble weights, on images that no member was trained on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def choose_weights(probabilities: ArrayLike, labels: ArrayLike, min_gain: float 
 
     Args:
         probabilities: `(M, S, 4)` of M members for S studies.
-        labels: `(S,)`, places in `STUDY_CLASSES`.
+        labels: `(S,)`, indices in `STUDY_CLASSES`.
         min_gain: in study mAP; selection ends at the first step that gains less.
 
     Source: Caruana et al. 2004, doi:10.1145/1015330.1015432.

@@ -1,4 +1,4 @@
-"""What a blend of several networks gains, as a table to read, and the record by which they run on new images."""
+"""Gain of an ensemble over its members, as a table to read, and the record by which it runs on new images."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _read_member(paths: Sequence[str | Path]) -> dict[str, dict[str, float]]:
 def _collect_probabilities(
     members: Mapping[str, Mapping[str, Mapping[str, float]]], ground_truth: GroundTruth
 ) -> Floats:
-    """What each member says of each study, `(M, S, 4)`."""
+    """Collect each member's probabilities of each study, `(M, S, 4)`."""
     for studies in members.values():
         check_ids("study", studies, ground_truth.study_labels, ground_truth.unscored_studies)
     return np.array(

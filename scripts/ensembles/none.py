@@ -1,4 +1,4 @@
-"""The challenge's class "none" blended from the negative probability and from the best box, and what that gains."""
+"""The challenge's class "none" blended from the negative probability and the best box, with its gain."""
 
 from __future__ import annotations
 

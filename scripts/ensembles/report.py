@@ -1,4 +1,4 @@
-"""What blending the boxes into "none" gains, as a table to read."""
+"""Gain of the blend for the class "none", as a table to read."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def report_none_blend(
     num_resamples: int = 1000,
     seed: int = 0,
 ) -> str:
-    """What blending the boxes into "none" gains, in plain text; the weights stay as fitted in all resamples.
+    """Report the gain of blending the boxes into "none", in plain text; the weights stay as fitted in all resamples.
 
     Args:
         predictions: predictions.json, as inference writes it.

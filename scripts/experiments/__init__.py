@@ -1,4 +1,4 @@
-"""Runs and what they taught: a record of each, folds in a row, experiments against a baseline, and the experiment registry of all.
+"""Experiments: run records, cross-validation, ablation against a baseline, and the experiment registry.
 
 The 17th-place solution reports 163 experiments. Here each experiment is an override in bundle/configs/experiments, each
 training leaves a record.json beside its weights, and a gain is called one only where it stands out of the noise between

@@ -1,4 +1,4 @@
-"""What each experiment is worth: combinations of overrides, several seeds, paired differences, and which stand out of the noise.
+"""Ablation study: combinations of config overrides, several seeds, paired differences with their noise.
 
 A combination is named by its overrides ("whole_image+no_auxiliary"), and compared with every combination that has some
 of them only.
@@ -37,7 +37,7 @@ def ablate(
     configs: Path = Path("bundle/configs"),
     num_resamples: int = 1000,
 ) -> str:
-    """Run what is missing, then report every combination and every difference; also as ablation.json and ablation.txt in `out`.
+    """Run what is missing, then report all combinations and differences, also as ablation.json and ablation.txt.
 
     Args:
         plan: data and options of the runs.
@@ -81,7 +81,8 @@ def format_ablation(
 ) -> str:
     """Both tables in plain text."""
     noise, freedom = pool_noise(measured)
-    where = f"fold {', '.join(map(str, folds))}: {len(ground_truth.study_labels)} studies, {len(ground_truth.groups)} patients"
+    counts = f"{len(ground_truth.study_labels)} studies, {len(ground_truth.groups)} patients"
+    where = f"fold {', '.join(map(str, folds))}: {counts}"
     spread = f"{noise:.4f} ({freedom} degrees of freedom)" if freedom else "not measured: one seed"
     lines = [
         f"study mAP, mean of {len(seeds)} seeds, {where}; 95 % intervals from {num_resamples} resamples of patients",

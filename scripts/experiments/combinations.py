@@ -1,4 +1,4 @@
-"""A combination of the ablation: which overrides it stacks, and which of them only change how a trained network is asked."""
+"""Combinations of config overrides, and which of them change the evaluation only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.errors import InputError
 from scripts.experiments.recording import BASELINE
 
-#: The 17th-place solution's steps: region x auxiliary loss, label smoothing, and views at test time.
+#: The 17th-place solution's steps: crop x auxiliary loss, label smoothing, and test-time augmentation.
 COMBINATIONS: tuple[str, ...] = (
     BASELINE,
     "auxiliary_1",
@@ -30,7 +30,7 @@ _EVALUATION_ONLY = {"_desc_", "output_dir", "tta_flips"}
 
 @dataclass(frozen=True)
 class Combination:
-    """One combination of overrides; `trained` change the training, `seen` only how its network is asked."""
+    """One combination of overrides; `trained` change the training, `seen` only its evaluation."""
 
     trained: tuple[str, ...]
     seen: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Every image predicted once, by a network that never saw its patient: the folds of one configuration, pooled."""
+"""Cross-validation: every image predicted once, by a network that never saw its patient; the folds pooled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A combination minus another one, with both of its noises: the patients that there happen to be, and the seeds of trainings.
+"""Differences between two combinations, with both of their noises: the sample of patients, and the training seeds.
 
-Rows are scored on the same drawn patients, their seeds averaged. The patients' interval is the paired bootstrap's; the
-spread between seeds, which all rows share, widens it by Student's t, as independent errors add.
+Combinations are scored on the same resamples of patients, their seeds averaged. The patients' interval is the paired
+bootstrap's; the standard deviation between seeds, pooled over all combinations, widens it by Student's t, as
+independent errors add.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def list_differences(measured: Sequence[Measured], level: float = 0.95) -> list[
 
 
 def pool_noise(measured: Sequence[Measured]) -> tuple[float, int]:
-    """Standard deviation between seeds that all trained rows share, and its degrees of freedom; NaN with one seed."""
+    """Standard deviation between seeds, pooled over trained combinations, and its degrees of freedom; NaN if one."""
     return pool_deviations([each.values[:, 0].tolist() for each in measured if not each.combination.seen])
 
 
@@ -100,7 +101,7 @@ def _subtract(one: Measured, other: Measured, noise: float, freedom: int, level:
     patients = summarise_values(each.mean(axis=0), level)
     if (
         one.combination.trained == other.combination.trained
-    ):  # the same weights, asked otherwise: only that difference varies
+    ):  # the same weights, evaluated otherwise: only that difference varies
         freedom = len(each) - 1
         error = float(np.std(each[:, 0], ddof=1)) / math.sqrt(len(each)) if freedom else math.nan
     else:

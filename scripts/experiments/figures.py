@@ -1,4 +1,4 @@
-"""Pictures of many runs: loss curves side by side, and the gain of each experiment beside the noise."""
+"""Figures of many runs: loss curves side by side, and the gain of each experiment beside the noise."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw_losses(groups: Mapping[str, Sequence[History]], path: str | Path) -> No
 
 
 def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
-    """The gain of each experiment over the baseline of its settings, with the band that noise between seeds alone gives.
+    """Draw each experiment's gain over the baseline of its settings, with the band of the noise between seeds.
 
     Args:
         entries: of `group_runs`; where several settings are among them, those with the most experiments are drawn.

@@ -1,4 +1,4 @@
-"""What a training reports of itself beside its weights: experiment, settings, code, data, machine, and how it ended."""
+"""Run record beside the weights: experiment, settings, code, data, machine, and outcome."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def read_datalist_hash(datalist_file: str | Path) -> str:
 
 
 def read_options(arguments: Sequence[str]) -> dict[str, str]:
-    """`--name value` and `--name=value` of a command line; what stands elsewhere is left out."""
+    """`--name value` and `--name=value` of a command line; all else is left out."""
     options: dict[str, str] = {}
     rest = list(arguments)
     for index, text in enumerate(rest):
@@ -235,7 +235,7 @@ def hash_weights(output_dir: str | Path) -> dict[str, str]:
 
 
 def _read_description(file: str) -> tuple[str, str]:
-    """What a config says of itself, and what it says is expected."""
+    """Read a config's description, and the expectation in it."""
     path = Path(file)
     text = str(json.loads(path.read_text(encoding="utf-8")).get("_desc_", "")) if path.is_file() else ""
     expected = _EXPECTED.search(text)

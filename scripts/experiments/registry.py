@@ -1,4 +1,4 @@
-"""All runs in one table: what each experiment was to bring, what it brought, and whether that stands out of the noise."""
+"""Experiment registry: all runs in one table, with the expected and the measured gain of each experiment."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from scripts.metrics.tabulation import align_columns
 METRIC = "study_map"
 
 _COLUMNS = (
-    "name", "description", "expected", "status", "overrides", "settings", "fold", "seed", METRIC, "loss_ratio", "seconds",
-    "machine", "code", "datalist_hash", "weights_sha256", "started", "error",
+    "name", "description", "expected", "status", "overrides", "settings", "fold", "seed", METRIC, "loss_ratio",
+    "seconds", "machine", "code", "datalist_hash", "weights_sha256", "started", "error",
 )  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def measure_noise(entries: Sequence[Entry]) -> dict[tuple[tuple[str, str], ...],
 
 
 def measure_gain(entry: Entry, baseline: Entry | None, noise: tuple[float, int]) -> Gain:
-    """What an experiment gains over the baseline of its settings."""
+    """Measure an experiment's gain over the baseline of its settings."""
     common = sorted(set(entry.values) & set(baseline.values), key=str) if baseline else []
     if not common or baseline is None:
         return Gain(math.nan, math.nan)
@@ -233,7 +233,8 @@ def _format_correlation(entries: Sequence[Entry], scores: Mapping[str, float]) -
         return f"correlation with the leaderboard: {len(pairs)} experiments have both scores, 3 are needed"
     ours, theirs = zip(*pairs, strict=True)
     pearson, spearman = stats.pearsonr(ours, theirs).statistic, stats.spearmanr(ours, theirs).statistic
-    return f"correlation with the leaderboard over {len(pairs)} experiments: Pearson {pearson:.2f}, Spearman {spearman:.2f}"
+    figures = f"Pearson {pearson:.2f}, Spearman {spearman:.2f}"
+    return f"correlation with the leaderboard over {len(pairs)} experiments: {figures}"
 
 
 def _list_cells(record: Record, leaderboard: Mapping[str, float] | None) -> list[object]:

@@ -1,4 +1,4 @@
-"""A training and its evaluation as processes of their own: what was finished is not run again, what failed is reported."""
+"""Trainings and evaluations as processes of their own: finished ones are not run again, failures are reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def start_process(arguments: Sequence[str], log: Path) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a series of runs has in common, and how one is run.
+    """Common data and options of a series of runs.
 
     Args:
         datalist_file: that images and folds come from.
@@ -104,7 +104,7 @@ class Plan:
         if asked != found:
             differing = [str(there) for here, there in zip(asked, found, strict=True) if here != there]
             advice = "choose another folder, or remove this one"
-            raise InputError(f"in {folder} the run that is asked for", f"one with {differing[0]}", advice)
+            raise InputError(f"in {folder} the requested run", f"one with {differing[0]}", advice)
         return True
 
     def _list_settings(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Why the study classifier says what it says: maps of where it looks, and what the corners of an image do to it."""
+"""Explanations of the study classifier: Grad-CAM maps, and the influence of an image's corners."""
 
 from scripts.explanations.corners import CHANGES, change_corners, find_corner_boxes
 from scripts.explanations.explainer import ImageExplainer

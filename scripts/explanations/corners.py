@@ -1,4 +1,4 @@
-"""The corners of an image, where markers, collimator edges and black borders lie: what a network need not look at."""
+"""Corners of an image, where markers, collimator edges and black borders lie: a test for shortcuts."""
 
 from __future__ import annotations
 

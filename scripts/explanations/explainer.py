@@ -1,4 +1,4 @@
-"""One iteration of an evaluator that explains: images as they were read -> maps, figures, and the corner test."""
+"""Iteration function of an explaining evaluator: images as they were read -> maps, figures, and the corner test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PREDICTED, LABEL = "predicted", "label"
 class ImageExplainer:
     """An `iteration_update` of MONAI's evaluators: explains images of any size by the engine's network.
 
-    Probabilities are those of the engine's inferer, views included; a map is that of the image as it stands.
+    Probabilities are those of the engine's inferer, TTA flips included; a map is that of the image as it stands.
 
     Args:
         preparation: image -> picture, with `crop_box`: the region that the network sees, and its size.
@@ -54,7 +54,7 @@ class ImageExplainer:
         for value, valid in ((method, tuple(METHODS)), (explained, (PREDICTED, LABEL, *STUDY_CLASSES))):
             if value not in valid:
                 raise InputError(f"one of {', '.join(valid)}", repr(value), "choose one of them")
-        find_corner_boxes(1, 1, corner_fraction)  # raises where it is no such share
+        find_corner_boxes(1, 1, corner_fraction)  # raises where it is no such fraction
         self.preparation, self.method, self.explained = preparation, method, explained
         self.corner_fraction = corner_fraction
         self._last_image: torch.Tensor = torch.empty(0)
@@ -82,7 +82,7 @@ class ImageExplainer:
     def _test_corners(
         self, engine: Any, batch: Sequence[Image], pictures: torch.Tensor, probabilities: torch.Tensor
     ) -> list[dict[str, Response]]:
-        """For each image its answers by what was done to its corners, "untouched" first."""
+        """For each image its predictions by what was done to its corners, "untouched" first."""
         images = [image["image"] for image in batch]
         before = images[-1] if engine.state.iteration == 1 else self._last_image
         donors, self._last_image = [before, *images[:-1]], images[-1]

@@ -1,4 +1,4 @@
-"""How much of a map lies where: fractions of its energy, beside what a map without an opinion would have."""
+"""Localisation figures of a map: fractions of its energy in a region, beside those of a map that is even everywhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.boxes import as_boxes, fill_mask
 
 @dataclass(frozen=True)
 class Fraction:
-    """How much of a map lies in a region; NaN where there is no region or nothing in the map.
+    """Fraction of a map inside a region; NaN where there is no region or nothing in the map.
 
     Args:
         energy: fraction of the map's sum.
@@ -44,7 +44,7 @@ def measure_fractions(heat: ArrayLike, boxes: ArrayLike, crop_box: ArrayLike) ->
 
 
 def measure_pointing(heat: ArrayLike, boxes: ArrayLike) -> float:
-    """1 where the map's maximum lies in a box, 0 where not; of equal maxima the fraction that does. NaN as for shares.
+    """1 where the map's maximum lies in a box, 0 where not; of equal maxima the fraction that does; NaN as above.
 
     Source: Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, without their tolerance of 15 pixels.
     """

@@ -17,7 +17,7 @@ TITLES: dict[str, str] = {"grad_cam": "Grad-CAM", "grad_cam++": "Grad-CAM++"}
 def compute_maps(
     network: nn.Module, pictures: torch.Tensor, classes: torch.Tensor, method: str = "grad_cam"
 ) -> torch.Tensor:
-    """Where the encoder's last map speaks for a class, at the pictures' size; raw values, at least 0.
+    """Compute class activation maps of the encoder's last map, at the images' size; raw values, at least 0.
 
     The network is left as it was: its mode, its hooks, and no gradients.
 

@@ -1,4 +1,4 @@
-"""Pictures of explanations: an image, the same image under its map, and beneath them what the network reports of it."""
+"""Pictures of explanations: an image, the same image under its map, and the predictions beneath."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class _Sheet:
 
 
 def _list_fractions(image: ExplainedImage) -> list[tuple[str, str, str, Colour]]:
-    """Rows of words, the map's share, what an even map would have, and the colour of the region's outline."""
+    """Rows of words, the map's fraction, what an even map would have, and the colour of the region's outline."""
     colours = {"lungs": CROP_COLOUR, "opacities": OPACITY_COLOUR, "corners": CORNER_COLOUR}
     rows = [("fraction of the map in the", "", "if it were even", REMARK_COLOUR)]
     for region, title in REGIONS.items():

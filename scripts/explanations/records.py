@@ -1,4 +1,4 @@
-"""What is known of one explained image, in image pixels: what figures, tables and pictures are made from."""
+"""Record of one explained image, in image pixels, from which figures, tables and pictures are made."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ExplainedImage:
         lungs, opacities, corners: boxes `(N, 4)`, at most one of lungs, four of corners.
         fractions: of the map, by region: "lungs", "opacities", "corners". NaN where a region has no box, or the map is
             empty; opacities are not asked of a map for "negative".
-        points_at_opacity: 1 where the map's maximum lies in an opacity box, 0 where not, NaN as for shares.
+        points_at_opacity: 1 where the map's maximum lies in an opacity box, 0 where not, NaN as for fractions.
         corners_seen: fraction of the corners' area that the network sees.
         pixels: the image `(H, W)` in [0, 1].
         heat: the map `(H, W)`, at least 0.
@@ -53,12 +53,12 @@ class ExplainedImage:
 
     @property
     def probabilities(self) -> Response:
-        """What the network reports of the image as it is."""
+        """Predicted probabilities of the unchanged image."""
         return self.predictions[UNTOUCHED]
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing speaks for the explained class, anywhere."""
+        """True where the map is zero everywhere."""
         return bool(np.isnan(self.fractions["corners"].energy))
 
     def drop_pictures(self) -> ExplainedImage:
@@ -67,13 +67,13 @@ class ExplainedImage:
         return replace(self, pixels=none, heat=none)
 
     def measure_change(self, change: str) -> CornerChange:
-        """How far the answer moves with the corners."""
+        """Measure the change of the prediction with the corners."""
         return measure_change(self.probabilities, self.predictions[change])
 
 
 @dataclass(frozen=True)
 class CornerChange:
-    """How far the answer moves when the corners of an image are changed.
+    """Change of the prediction when the corners of an image are changed.
 
     Args:
         mean, largest: of the absolute changes of the probabilities.
@@ -88,7 +88,7 @@ class CornerChange:
 
 
 def measure_change(before: Response, after: Response) -> CornerChange:
-    """How far one answer lies from another; both name the same classes."""
+    """Measure the distance between two predictions; both name the same classes."""
     differences = [abs(after[name] - before[name]) for name in before]
     top = find_top(after)
     return CornerChange(sum(differences) / len(differences), max(differences), top, top != find_top(before))

@@ -26,7 +26,7 @@ class Summary:
 
     Args:
         num_images, num_patients: that were explained.
-        num_empty: images whose map is zero everywhere; they have no shares.
+        num_empty: images whose map is zero everywhere; they have no fractions.
         figures: means by name: those of `list_image_figures`; by change of the corners mean_change, largest_change,
             top_changes, and accuracy of images by themselves. NaN where no image has one.
         counts: images behind each figure.
@@ -65,7 +65,7 @@ def summarise_explanations(images: Sequence[ExplainedImage], num_resamples: int 
 
 
 def list_image_figures(image: ExplainedImage) -> dict[str, float]:
-    """Where one image's map lies, by name; NaN where a figure does not apply."""
+    """List one image's localisation figures by name; NaN where one does not apply."""
     fractions = {
         f"{kind}_in_{region}": getattr(image.fractions[region], kind)
         for region in REGIONS

@@ -1,4 +1,4 @@
-"""The handler that turns explained images into files: pictures image by image, then the tables and the summary."""
+"""Handler that writes explanations: pictures image by image, then the tables and the summary."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ExplanationsWriter:
 
 
 def _write_explanations(images: Sequence[ExplainedImage], path: Path) -> None:
-    """A row an image: ids, classes, probabilities, then shares, pointing and how much of the corners is seen."""
+    """A row an image: ids, classes, probabilities, then fractions, pointing and how much of the corners is seen."""
     figures = [{**image.probabilities, **list_image_figures(image)} for image in images]
     rows = [
         [image.image_id, image.study_id, image.label, image.explained, *map(_round, row.values())]
@@ -97,7 +97,7 @@ def _write_explanations(images: Sequence[ExplainedImage], path: Path) -> None:
 
 
 def _write_corners(images: Sequence[ExplainedImage], path: Path) -> None:
-    """A row an image and change: how far the answer moves, and the answer."""
+    """A row an image and change: how far the prediction moves, and the prediction."""
     rows = []
     for image in images:
         for change in CHANGES:

@@ -1,4 +1,4 @@
-"""How networks are asked: in mixed precision, over several flips, and one after the other: image, lungs, study."""
+"""Inferers: mixed precision, test-time augmentation, lung and opacity detection, and the pipeline of all of them."""
 
 from scripts.inferers.images import ImageInferer
 from scripts.inferers.lungs import LungInferer, Lungs

@@ -1,4 +1,4 @@
-"""An image that MONAI Label hands over for training, made into what the datalist's images are made into."""
+"""Preparation of a corrected image from MONAI Label as the datalist's images are prepared."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PrepareCorrection(Transform):
     """`{"image": path, "label": path of a mask}`, a record of MONAI Label -> what `preparation` makes of an image.
 
     An item whose label is no path was prepared before, and passes through. The class is the one that was saved with
-    the mask, or `UNKNOWN_CLASS`; so are the lungs, or they are looked for: a network that is asked about lungs must not
+    the mask, or `UNKNOWN_CLASS`; so are the lungs, or they are detected: a network that detects lungs must not
     be trained on whole images.
 
     Args:

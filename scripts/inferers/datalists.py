@@ -1,4 +1,4 @@
-"""The lungs of a datalist's images, found in one pass and written into a datalist of their own."""
+"""Lung detection for a whole datalist, in one pass, into a datalist of its own."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def find_lungs(
 ) -> dict[str, Lungs]:
     """Find the lungs of one fold and of the images without label; write `datalist.json` and `lungs.csv` into `out`.
 
-    An image's `lung_box` becomes the one that was found, or null where none is accepted; the drawn one stays under
+    An image's `lung_box` becomes the detected one, or null where none is accepted; the annotated one stays under
     `annotated_lung_box`. Images of other folds keep their annotated boxes: a detector that was trained on them knows
     them.
 
@@ -105,7 +105,7 @@ def find_lungs(
 
 
 def _choose_worst(images: Sequence[dict[str, Any]], tree: Path, number: int = NUM_WORST) -> list[LungCase]:
-    """The images whose found box overlaps the drawn one least; one without a box comes first."""
+    """The images whose detected box overlaps the annotated one least; one without a box comes first."""
     annotated = [image for image in images if image["annotated_lung_box"] is not None]
     overlaps = {
         image["image_id"]: compute_paired_iou([image["lung_box"]], [image["annotated_lung_box"]])[0]

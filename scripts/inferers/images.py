@@ -1,4 +1,4 @@
-"""The whole way of an image: its lungs are found, and what is inside them is classified, marked and boxed."""
+"""Inference pipeline for images: lung detection, then classification, mask and opacity boxes inside the lungs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ImageInferer(Inferer):
     """Images of any size -> what is found on each; each part can be exchanged, or left out with None.
 
     Args:
-        study_inferer: asks the study classifier, a `TTAInferer` as a rule.
+        study_inferer: runs the study classifier, a `TTAInferer` as a rule.
         study_preparation: dictionary transform of "image", an image `(1, H, W)`, and its "lung_box": cuts out and
             resizes what the classifier sees, and leaves its "crop_box".
         lung_inferer: finds the lungs; without it, images without a box are seen whole.
@@ -56,7 +56,7 @@ class ImageInferer(Inferer):
         network: nn.Module,
         lung_boxes: Sequence[Any] | None = None,
     ) -> list[dict[str, Any]]:
-        """What is found on each image.
+        """Predict each image.
 
         Args:
             inputs: images `(1, H, W)` in [0, 1], of different sizes or as a batch (B, 1, H, W).

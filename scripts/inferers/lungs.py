@@ -1,4 +1,4 @@
-"""Where the lungs of images are: the lung detector, asked for a batch of any sizes, and when not to believe it."""
+"""Lung detection for a batch of images of any sizes, with the reasons to reject a box."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from scripts.boxes import scale_boxes
 from scripts.inferers.tta import AutocastInferer, stack_pictures
 
-#: What is said of an image's lungs. With one of the first two there is no box.
+#: Flags of an image's lungs. With one of the first two there is no box.
 FLAGS: dict[str, str] = {
     "no_lungs": "no lungs were found",
     "unsure_lungs": "the box round the lungs is too uncertain, too small or too odd in shape to be accepted",
@@ -22,7 +22,7 @@ FLAGS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Lungs:
-    """What was found on an image.
+    """Detected lungs of one image.
 
     Args:
         box: xmin, ymin, xmax, ymax round both lungs in image pixels, or None where it is not to be accepted.
@@ -46,10 +46,11 @@ class LungInferer:
         device: where the network runs.
         dtype: as for `AutocastInferer`.
         min_score: a smaller probability means no lungs.
-        max_edge_std: a more uncertain box is not accepted; of 1,052 validation images one is above it, and .03 is
+        max_edge_std: a more uncertain box is not accepted; of 1,052 validation images one is above it, and 0.03 is
             usual.
-        min_side: nor is a box of which a side is a smaller fraction of the image: the smallest that was drawn is .35.
-        max_ratio: nor one whose sides, in fractions of the image, are in a larger ratio: the largest drawn is 1.9.
+        min_side: nor is a box of which a side is a smaller fraction of the image: the smallest annotated one is 0.35.
+        max_ratio: nor one whose sides, in fractions of the image, are in a larger ratio: the largest annotated one is
+            1.9.
         min_rotation: probability from which an image is called rotated.
     """
 

@@ -1,4 +1,4 @@
-"""Where opacities are: the opacity detector, asked over flips and by several networks, their boxes fused."""
+"""Opacity detection by several networks and flips, with their boxes fused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_tta_flips
 
 
 class OpacityInferer:
-    """Finds opacity boxes in pictures: each network looks at each flip, and weighted boxes fusion joins what they say.
+    """Finds opacity boxes in pictures: each network predicts each flip, and weighted boxes fusion joins the boxes.
 
     Args:
         networks: `OpacityDetector`s with their weights, one or one of each fold.

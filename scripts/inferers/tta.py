@@ -1,4 +1,4 @@
-"""One network: its images as a batch of plain tensors, mixed precision, and several flips of an image."""
+"""Mixed precision and test-time augmentation by flips for one network."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def stack_pictures(prepared: Sequence[Mapping[str, Any]]) -> torch.Tensor:
 
 
 def _to_float(output: Any) -> Any:
-    """What a network returned, tensors of floats in full precision, in the same dictionaries and lists."""
+    """Convert a network's output to full precision, in the same dictionaries and lists."""
     if isinstance(output, dict):
         return {name: _to_float(value) for name, value in output.items()}
     if isinstance(output, list):

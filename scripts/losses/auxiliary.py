@@ -76,7 +76,7 @@ class AuxiliaryMaskLoss(nn.Module):
 def _average(
     loss: nn.Module, logits: torch.Tensor, ground_truth: torch.Tensor, weight: torch.Tensor | None
 ) -> torch.Tensor:
-    """A loss of a batch, or the weighted mean of its images' losses, each by itself: not all losses have `reduction`."""
+    """Loss of a batch, or the weighted mean of its images' losses, one by one: not all losses have `reduction`."""
     if weight is None:
         return loss(logits, ground_truth)
     each = torch.stack(

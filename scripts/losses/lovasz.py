@@ -1,4 +1,4 @@
-"""The Lovasz hinge: a mask loss that follows the intersection over union itself."""
+"""Lovasz hinge: a mask loss that follows the intersection over union itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class LovaszHingeLoss(nn.Module):
 
 
 def _differ(ground_truth: torch.Tensor) -> torch.Tensor:
-    """How much 1 - IoU grows with each further wrong pixel (B, N), for references sorted by their errors, worst first."""
+    """Increments of 1 - IoU with each further wrong pixel (B, N), for references sorted by their errors."""
     total = ground_truth.sum(dim=1, keepdim=True)
     lost = 1 - (total - ground_truth.cumsum(dim=1)) / (total + (1 - ground_truth).cumsum(dim=1))
     return lost.diff(dim=1, prepend=torch.zeros_like(total))

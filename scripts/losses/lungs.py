@@ -1,4 +1,4 @@
-"""The loss of the lung detector: where the four edges are, whether there are lungs, how the image is rotated."""
+"""Loss of the lung detector: the four edges, the presence of lungs, and the rotation of the image."""
 
 from __future__ import annotations
 

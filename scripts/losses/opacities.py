@@ -1,4 +1,4 @@
-"""The two losses of MONAI's RetinaNet as one number."""
+"""Loss of the opacity detector: the two losses of MONAI's RetinaNet as one number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classification losses that the 17th-place solution tried in place of cross entropy; both take class indices or shares."""
+"""Classification losses that the 17th-place solution tried in place of cross entropy; hard or soft labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 def smooth_labels(targets: torch.Tensor, num_classes: int, smoothing: float = 0.0) -> torch.Tensor:
-    """Class indices (B,), or shares (B, C), as fractions (B, C) of which `smoothing` is dealt out to all classes alike.
+    """Smooth class indices (B,), or probabilities (B, C): `smoothing` is dealt out to all classes alike.
 
     Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; as `torch.nn.CrossEntropyLoss` does it.
     """
@@ -28,7 +28,7 @@ class StudyFocalLoss(nn.Module):
         label_smoothing: as for cross entropy.
 
     Shape:
-        logits (B, C), ground truth (B,) class indices or (B, C) shares -> scalar.
+        logits (B, C), targets (B,) class indices or (B, C) probabilities -> scalar.
 
     Source: Lin et al. 2017, arXiv:1708.02002.
     """
@@ -53,7 +53,7 @@ class BiTemperedLoss(nn.Module):
         iterations: of the search for the softmax's normalisation.
 
     Shape:
-        logits (B, C), ground truth (B,) class indices or (B, C) shares -> scalar.
+        logits (B, C), targets (B,) class indices or (B, C) probabilities -> scalar.
 
     Source: Amid et al. 2019, arXiv:1906.03361.
     """
@@ -78,7 +78,8 @@ def temper_softmax(logits: torch.Tensor, temperature: float, iterations: int = 5
     """Softmax (B, C) of a temperature from 1 on, whose tail falls as a power above 1 (Amid et al. 2019, appendix A).
 
     The gradient is that of the equation which fixes the normalisation, not that of the search for it: the normalisation
-    moves with the mean of the logits' moves under the escort distribution, the shares to the power of the temperature.
+    moves with the mean of the logits' moves under the escort distribution, the probabilities to the power of the
+    temperature.
     """
     with torch.no_grad():
         top = logits.amax(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""How good predictions are: the challenge's score, its intervals, clinical figures, and the metric of every validation.
+"""Metrics: the challenge's score, its intervals, clinical figures, and the metric of every validation.
 
 The score is PASCAL VOC 2010 mean average precision over six classes. Detections of a class are pooled over all ids; a
 detection matches the best-overlapping ground truth of its id at IoU > 0.5 (strictly); a second match of one ground

@@ -4,7 +4,7 @@ Source: Everingham et al. 2010, doi:10.1007/s11263-009-0275-4, section 4.2, with
 2010 development kit (not 11, not 101 points).
 
 Average precision is computed for weighted groups of ids, because a bootstrap by patient is nothing else: a
-patient drawn twice counts every one of its detections and references twice. Weights of 1 give the plain value.
+patient sampled twice counts every one of its detections and references twice. Weights of 1 give the plain value.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def match_detections(
     reference_owners: ArrayLike,
     iou_threshold: float = IOU_THRESHOLD,
 ) -> NDArray[np.bool_]:
-    """Which detections of one class are true positives, `(D,)`.
+    """Match the detections of one class with references: true positives as a mask `(D,)`.
 
     A detection belongs to the ground truth of its id that it overlaps best (the first of two equal ones), when their
     overlap is greater than the threshold. Of the detections of one ground truth the most confident is right, the others
@@ -136,7 +136,7 @@ def _find_best_references(
 
 
 def _pair_by_owner(owners: Ints, reference_owners: Ints) -> tuple[Ints, Ints]:
-    """Every pair of a detection and a reference of one id, as two arrays of places."""
+    """Every pair of a detection and a reference of one id, as two arrays of indices."""
     by_owner = np.argsort(reference_owners, kind="stable")
     start = np.searchsorted(reference_owners, owners, side="left", sorter=by_owner)
     count = np.searchsorted(reference_owners, owners, side="right", sorter=by_owner) - start

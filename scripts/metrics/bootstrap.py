@@ -1,4 +1,4 @@
-"""How sure a score is: intervals from resamples of patients, and of the difference between two predictions."""
+"""Bootstrap intervals from resamples of patients, for a score and for the difference between two predictions."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ class ResampledScores:
 
 
 def sample_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
-    """How often each of `num_groups` patients is drawn in each resample, `(num_resamples, num_groups)`.
+    """Sample the number of times that each of `num_groups` patients is in each resample, `(num_resamples, num_groups)`.
 
-    Source: Efron 1979, doi:10.1214/aos/1176344552. Patients are drawn, not images: the images of one patient are alike.
+    Source: Efron 1979, doi:10.1214/aos/1176344552. Patients are sampled, not images: the images of one patient are
+        alike.
     """
     rng = np.random.default_rng(seed)
     weights = np.empty((num_resamples, num_groups))
@@ -50,7 +51,7 @@ def sample_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats
 
 
 def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
-    """How often each patient counts, `(1 + num_resamples, num_groups)`: once, then as each resample draws it.
+    """Sample patient weights `(1 + num_resamples, num_groups)`: ones, then each resample's counts.
 
     Raises:
         InputError: where there is no resample: an interval needs them.
@@ -63,7 +64,7 @@ def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
 def bootstrap_scores(
     predictions: Predictions, ground_truth: GroundTruth, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> dict[str, Interval]:
-    """Every score of `score_predictions` with its interval; patients are drawn, or studies where they are not known.
+    """Every score of `score_predictions` with its interval; patients are sampled, or studies where they are not known.
 
     Args:
         num_resamples: resamples; 1000 settle the bounds to about a tenth of the interval's width.
@@ -86,7 +87,7 @@ def compare_predictions(
 ) -> dict[str, Interval]:
     """Every score of `predictions` minus that of `other`, with the interval of the paired bootstrap.
 
-    Both are measured on the same drawn patients, so what makes a resample easy or hard for both cancels.
+    Both are measured on the same sampled patients, so what makes a resample easy or hard for both cancels.
 
     Raises:
         InputError: as `score_predictions`.

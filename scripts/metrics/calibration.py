@@ -1,4 +1,4 @@
-"""Whether a probability means what it says, and the one number, a temperature, that can make it so.
+"""Calibration error and temperature scaling of the study probabilities.
 
 Sources: temperature scaling, Guo et al. 2017, arXiv:1706.04599; bins of equal mass and the error of every class, Nixon
 et al. 2019, arXiv:1904.01685; Brier 1950, doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.
@@ -23,7 +23,7 @@ NUM_BINS = 15
 #: Figures of `measure_calibration`: errors, the lower the better.
 ECE, CLASS_ECE, BRIER, NLL = "ece", "class_ece", "brier", "nll"
 
-#: Temperatures that are looked through; a network further off than twentyfold has another fault.
+#: Temperatures that are searched; a network further off than twentyfold has another fault.
 _BOUNDS = (0.05, 20.0)
 
 #: What inference takes for the smallest probability, so that its logarithm is finite.
@@ -125,7 +125,7 @@ def measure_calibration(
 
     Args:
         probabilities: `(S, C)`.
-        labels: `(S,)`, places of the classes.
+        labels: `(S,)`, indices of the classes.
         counts: `(R, S)`, how often each study counts; by default once, so that R is 1.
         num_bins: of equal mass, found once on all studies.
 
@@ -187,7 +187,7 @@ def _measure_error(confidences: Floats, hits: NDArray[np.bool_], counts: Floats,
 
 
 def _mark_bins(confidences: Floats, num_bins: int) -> Floats:
-    """Which bin each confidence is in, `(S, B)` of zeros and ones; equal ones share a bin, and no bin is empty."""
+    """Mark the bin of each confidence, `(S, B)` of zeros and ones; equal ones share a bin, and no bin is empty."""
     parts = np.array_split(np.sort(confidences), num_bins)
     starts = np.unique([part[0] for part in parts if len(part)])
     return (np.searchsorted(starts, confidences, side="right")[:, None] == np.arange(1, len(starts) + 1)).astype(float)

@@ -1,4 +1,4 @@
-"""What a clinician asks of the study predictions: can they report a negative study from any pneumonia, and how often."""
+"""Clinical figures of the study predictions: AUROC, sensitivity and specificity of negative against any pneumonia."""
 
 from __future__ import annotations
 

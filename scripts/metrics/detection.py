@@ -1,4 +1,4 @@
-"""How well boxes lie inside MONAI's evaluators: what the validation of a detector is evaluated by."""
+"""Detection metric inside MONAI's evaluators: average precision of boxes, for the validation of a detector."""
 
 from __future__ import annotations
 

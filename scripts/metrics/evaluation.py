@@ -1,4 +1,4 @@
-"""The study score inside MONAI's evaluators: what the validation of every epoch is evaluated by."""
+"""Study metric inside MONAI's evaluators: mean average precision, for the validation of every epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the images of a datalist, or of the challenge's tables, really show: what predictions are scored against."""
+"""Ground truth of a datalist or of the challenge's tables, against which predictions are scored."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ class GroundTruth:
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
-        """What a bootstrap draws: the patients, or the studies where patients are not known; in sorted order."""
+        """Units of the bootstrap: the patients, or the studies where patients are not known; in sorted order."""
         return tuple(sorted({self._find_group(study) for study in self.study_labels}))
 
     @cached_property
     def study_group(self) -> dict[str, int]:
-        """Place in `groups` of each study."""
+        """Index in `groups` of each study."""
         indices = {group: index for index, group in enumerate(self.groups)}
         return {study: indices[self._find_group(study)] for study in self.study_labels}
 
     @cached_property
     def image_group(self) -> dict[str, int]:
-        """Place in `groups` of each image."""
+        """Index in `groups` of each image."""
         return {image: self.study_group[study] for image, study in self.image_studies.items()}
 
     def _find_group(self, study: str) -> str:
@@ -95,7 +95,7 @@ def read_ground_truth(path: str | Path, fold: int | Sequence[int] | None = None)
 
 
 def name_ground_truth(path: str | Path, fold: int | Sequence[int] | None = None) -> str:
-    """How a report calls the ground truth that it scores against: its file, and the folds."""
+    """Name the ground truth in a report: its file, and the folds."""
     folds = [fold] if isinstance(fold, int) else fold
     return Path(path).name if folds is None else f"{Path(path).name}, fold {', '.join(map(str, folds))}"
 

@@ -1,4 +1,4 @@
-"""How well boxes lie: the opacities of a submission, and the one box round both lungs that images are cropped to."""
+"""Localisation figures of boxes: the opacities of a submission, and the lung box that images are cropped to."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from scripts.metrics.pooling import PooledBoxes, average_by_weights, measure_pre
 from scripts.metrics.scores import check_ids
 from scripts.metrics.submission import Predictions
 
-#: Where recall is reported: a reader looks at a few wrong boxes an image, not at all that a detector has to offer.
+#: False positives at which recall is reported: a reader checks a few wrong boxes an image, not at all that a detector
+#: has to offer.
 FALSE_POSITIVES_PER_IMAGE = 2.0
 
 #: Box in image pixels (None where no lungs were found) and its confidence, by image id.
@@ -26,14 +27,14 @@ LungBoxes = Mapping[str, tuple[Sequence[float] | None, float]]
 
 @dataclass(frozen=True)
 class LocalisationFigures:
-    """How well opacity boxes lie; intervals by patient.
+    """Localisation figures of opacity boxes; intervals by patient.
 
     Args:
-        ap50: average precision at IoU > .5: the challenge's "opacity".
+        ap50: average precision at IoU > 0.5: the challenge's "opacity".
         ap50_95: mean of the average precisions at `IOU_THRESHOLDS`.
-        mean_iou: mean overlap of the references that are found at IoU > .5, at any confidence, with the detection that
+        mean_iou: mean overlap of the references that are found at IoU > 0.5, at any confidence, with the detection that
             found them.
-        recall: fraction of references found at IoU > .5 by the lowest confidence that leaves at most
+        recall: fraction of references found at IoU > 0.5 by the lowest confidence that leaves at most
             `FALSE_POSITIVES_PER_IMAGE` on average; a point of the FROC curve.
     """
 
@@ -45,7 +46,7 @@ class LocalisationFigures:
 
 @dataclass(frozen=True)
 class LungFigures:
-    """How well lung boxes lie; intervals by patient.
+    """Localisation figures of lung boxes; intervals by patient.
 
     Args:
         ap50, ap50_95: as in `LocalisationFigures`, with one detection and one ground truth an image.
@@ -63,7 +64,7 @@ class LungFigures:
 def measure_opacity_boxes(
     predictions: Predictions, ground_truth: GroundTruth, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
 ) -> LocalisationFigures:
-    """How well the opacity boxes of all images lie.
+    """Measure the localisation of the opacity boxes of all images.
 
     A resample chooses its own operating point for the recall, as it would have been chosen on those patients.
 
@@ -97,7 +98,7 @@ def measure_lung_boxes(
     seed: int = 0,
     level: float = 0.95,
 ) -> LungFigures:
-    """How well the lung boxes of the images with a reference lie; what was found on other images is left out.
+    """Measure the localisation of lung boxes on the images with a reference; detections on others are left out.
 
     Args:
         lung_boxes: what was found, by image id.

@@ -1,4 +1,4 @@
-"""Detected lung boxes against those that were drawn, as a table to read.
+"""Detected lung boxes against annotated ones, as a table to read.
 
 The CSV has one row an image, with the columns
     image_id                 the image
@@ -31,7 +31,7 @@ NUM_WORST = 5
 
 @dataclass(frozen=True)
 class DetectedLungs:
-    """What was found on one image: a box in image pixels or None, its confidence, flags."""
+    """Detected lungs of one image: a box in image pixels or None, its confidence, flags."""
 
     box: tuple[float, ...] | None
     score: float
@@ -41,7 +41,7 @@ class DetectedLungs:
 def report_lungs(
     lungs_csv: str | Path, ground_truth: str | Path, fold: int | None = None, num_resamples: int = 1000, seed: int = 0
 ) -> str:
-    """Compare detected lung boxes with the drawn ones of a datalist and report it in plain text.
+    """Compare detected lung boxes with the annotated ones of a datalist, and report in plain text.
 
     Every image of the datalist with an annotated box counts, with a label or without: `annotated_lung_box` where an
     image has this key (its `lung_box` was found then), else `lung_box`. Each needs its row; rows of its other images
@@ -83,7 +83,7 @@ def report_lungs(
 
 
 def read_detected_lungs(path: str | Path) -> dict[str, DetectedLungs]:
-    """What was found on each image, by image id, in the order of the table.
+    """Read the detected lungs of each image, by image id, in the order of the table.
 
     Raises:
         InputError: naming file and line, where the table is not there, empty, or a row is malformed or repeated.
@@ -107,7 +107,7 @@ def _is_in(image: Mapping[str, Any], fold: int | None) -> bool:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where a row stands, and its cells by column."""
+    """Read rows: file and line of each, and its cells by column."""
     checked = expect_columns(LUNG_TABLE_COLUMNS, path)
     for where, header, cells in read_rows(path, "a table of lung boxes", "check the path", checked):
         yield where, dict(zip(header, map(str.strip, cells), strict=True))
@@ -129,8 +129,8 @@ def _parse_row(cells: Mapping[str, str], where: str) -> DetectedLungs:
 
 def _tabulate_figures(figures: LungFigures) -> str:
     rows = {
-        "AP at IoU > .5": figures.ap50,
-        "AP at IoU > .50 to .95": figures.ap50_95,
+        "AP at IoU > 0.5": figures.ap50,
+        "AP at IoU > 0.50 to 0.95": figures.ap50_95,
         "mean IoU": figures.mean_iou,
     }
     return tabulate_intervals("lung boxes", rows)

@@ -1,4 +1,4 @@
-"""Detections and references of one class on many images, as arrays, and their average precision at one overlap or ten."""
+"""Detections and references of one class pooled over images, with their average precision at one overlap or ten."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from scripts.metrics.average_precision import (
 )
 from scripts.metrics.bootstrap import weigh_groups
 
-#: IoU > .50, .55 ... .95: the ten overlaps of COCO (Lin et al. 2014, arXiv:1405.0312). The area is VOC's, all points.
+#: IoU > 0.50, 0.55 ... 0.95: the ten overlaps of COCO (Lin et al. 2014, arXiv:1405.0312). The area is VOC's.
 IOU_THRESHOLDS: tuple[float, ...] = tuple((50 + 5 * step) / 100 for step in range(10))
 
 
 @dataclass(frozen=True)
 class PooledBoxes:
-    """Detections and references of F images, pooled; owners are places among the images.
+    """Detections and references of F images, pooled; owners are indices of the images.
 
     Args:
         confidences, boxes, owners: `(D,)`, `(D, 4)`, `(D,)`.
@@ -51,7 +51,7 @@ class PooledBoxes:
         return rank_detections(self.confidences, hits, self.groups[self.owners], references)
 
     def match(self, iou_threshold: float) -> NDArray[np.bool_]:
-        """Whether each detection is right at an overlap, `(D,)`."""
+        """Match detections with references at an overlap: a mask `(D,)`."""
         return match_detections(
             self.confidences, self.boxes, self.owners, self.reference_boxes, self.reference_owners, iou_threshold
         )

@@ -41,7 +41,7 @@ def report_score(
     Args:
         submission: CSV in the challenge's format.
         ground_truth: a datalist.json, or a folder with the challenge's tables.
-        fold: only the images of this fold of the datalist, or of these; what is said of the others is left out.
+        fold: only the images of this fold of the datalist, or of these; predictions of the others are left out.
         against: another submission of the same images, for paired differences.
         num_resamples: bootstrap resamples behind each interval.
         threshold: operating point on 1 - p(negative); chosen on these studies by default, and the table says so.
@@ -132,8 +132,8 @@ def _count_opacities(predictions: Predictions, images: GroundTruth) -> int:
 
 def _tabulate_boxes(figures: LocalisationFigures) -> str:
     rows = {
-        "AP at IoU > .5": figures.ap50,
-        "AP at IoU > .50 to .95": figures.ap50_95,
+        "AP at IoU > 0.5": figures.ap50,
+        "AP at IoU > 0.50 to 0.95": figures.ap50_95,
         "mean IoU of those found": figures.mean_iou,
         f"recall at {FALSE_POSITIVES_PER_IMAGE:g} false an image": figures.recall,
     }

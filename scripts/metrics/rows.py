@@ -1,4 +1,4 @@
-"""Rows of the tables that are scored or joined: whatever is wrong with one is reported by file and line."""
+"""Rows of CSV tables, with errors that name file and line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.errors import InputError
 def read_rows(
     path: Path, table: str, advice: str, check_header: Callable[[Sequence[str]], None], naming_first: bool = False
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Where each row of a CSV stands, its header and its cells.
+    """Read a CSV: file and line of each row, its header and its cells.
 
     Args:
         path: the file.

@@ -47,7 +47,7 @@ def score_studies(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, floa
 
     Args:
         probabilities: `(S, 4)`, one row for each study, classes in the order of `STUDY_CLASSES`.
-        labels: `(S,)`, places in `STUDY_CLASSES`.
+        labels: `(S,)`, indices in `STUDY_CLASSES`.
 
     Returns:
         NaN for a class without studies (it is left out of the mean), and for all where a probability is not finite.
@@ -73,7 +73,7 @@ def score_studies(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, floa
 
 
 def rank_predictions(predictions: Predictions, ground_truth: GroundTruth) -> Ranking:
-    """The ranked detections of each class, grouped by `ground_truth.groups`; None for classes that were not predicted at all.
+    """Rank the detections of each class, grouped by `ground_truth.groups`; None for classes without any prediction.
 
     This is all that the score and its bootstrap need: what follows is arithmetic on arrays.
 
@@ -171,7 +171,7 @@ def _rank_image_class(
 def _collect_detections(
     name: str, image: Mapping[str, Sequence[Detection]], ground_truth: GroundTruth
 ) -> tuple[Ints, Floats, Floats]:
-    """Owners `(D,)`, confidences `(D,)` and boxes `(D, 4)` of one class; owners are places in `ground_truth.image_boxes`."""
+    """Owners `(D,)`, confidences `(D,)` and boxes `(D, 4)` of one class; owners index `ground_truth.image_boxes`."""
     rows = [
         (owner, confidence, *box)
         for owner, key in enumerate(ground_truth.image_boxes)

@@ -1,4 +1,4 @@
-"""How unsure the networks are of an image or study, and what is gained by handing the most unsure ones to a person.
+"""Uncertainty of a prediction, and selective prediction: the most uncertain studies handed to a person.
 
 Sources: predictive entropy and mutual information, Lakshminarayanan et al. 2017, arXiv:1612.01474, and Gal et al. 2017,
 arXiv:1703.02910 (active learning); the risk-coverage curve and its area, Geifman and El-Yaniv 2017, arXiv:1705.08500.
@@ -17,7 +17,7 @@ ENTROPY, MUTUAL_INFORMATION, LEAST_CONFIDENCE = "entropy", "mutual_information",
 
 
 def score_uncertainty(probabilities: ArrayLike) -> dict[str, Floats]:
-    """Three measures of how unsure M members (seeds, folds' models, views) are; of one image or of many.
+    """Three measures of how unsure M members (seeds, folds' models, TTA flips) are; of one image or of many.
 
     Args:
         probabilities: `(M, ..., C)`, what each member says: `(M, C)` of one image, `(M, N, C)` of N.
@@ -46,11 +46,11 @@ def score_uncertainty(probabilities: ArrayLike) -> dict[str, Floats]:
 
 
 def trace_risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike) -> Floats:
-    """Fraction of wrong answers `(S,)` among the 1, 2 ... S surest studies; equal ones are taken as in a random order.
+    """Fraction of wrong predictions `(S,)` among the 1, 2 ... S surest studies; equal ones as in a random order.
 
     Args:
         uncertainty: `(S,)`, high where a study would be handed to a person first.
-        wrong: `(S,)`, whether the answer is.
+        wrong: `(S,)`, True for a wrong prediction.
     """
     order = np.argsort(uncertainty, kind="stable")
     unsure, errors = np.asarray(uncertainty)[order], np.cumsum(np.asarray(wrong, dtype=np.float64)[order])

@@ -35,11 +35,11 @@ def average_images(probabilities: ArrayLike, studies: ArrayLike) -> Floats:
 
 @dataclass(frozen=True)
 class EvaluatedStudies:
-    """S studies, what was said of them and what they are.
+    """S studies with their predictions and labels.
 
     Args:
         probabilities: `(S, 4)`, classes in the order of `STUDY_CLASSES`.
-        labels: `(S,)`, places in `STUDY_CLASSES`.
+        labels: `(S,)`, indices in `STUDY_CLASSES`.
         groups: `(S,)`, number of each study's patient.
         num_groups: patients, also those without a study here.
     """
@@ -68,7 +68,7 @@ class EvaluatedStudies:
         return replace(self, probabilities=self.probabilities[mask], labels=self.labels[mask], groups=self.groups[mask])
 
     def sample_weights(self, num_resamples: int, seed: int = 0) -> Floats:
-        """How often each patient counts, `(1 + R, G)`: once, then as each resample draws it."""
+        """Sample patient weights `(1 + R, G)`: ones, then each resample's counts."""
         return weigh_groups(self.num_groups, num_resamples, seed)
 
     def measure(self, weights: Floats) -> dict[str, Floats]:

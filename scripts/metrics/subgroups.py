@@ -1,4 +1,4 @@
-"""Whether a part of the studies scores otherwise than the rest, reported only where there are enough of both."""
+"""Subgroup analysis: scores of a part of the studies beside those of the rest, where there are enough of both."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MEASURES: tuple[str, ...] = (STUDY_MAP, AUROC)
 MAX_VALUES = 4
 
 #: Names of subgroups of which nothing, or several things, are known.
-UNSAID, MIXED = "not said", "mixed"
+UNSAID, MIXED = "not reported", "mixed"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Subgroup:
     """Studies that share a trait, and their scores beside those of all other studies.
 
     Args:
-        trait, name: what is looked at ("lung box area"), and which part of it ("0.21 to 0.35").
+        trait, name: the trait ("lung box area"), and the part of it ("0.21 to 0.35").
         num_of_class: studies of each class.
         scores: by measure; None stands for too few.
         differences: to all other studies, on the same resamples; None where either side has too few.
@@ -65,7 +65,7 @@ def measure_subgroups(
 
 
 def count_differences(subgroups: Sequence[Subgroup]) -> tuple[int, int]:
-    """How many differences were measured, and how many of them have an interval without zero.
+    """Count the differences that were measured, and those whose interval leaves out zero.
 
     Of a trait with two subgroups the one is the other's rest: a difference that counts once.
     """
@@ -77,7 +77,7 @@ def count_differences(subgroups: Sequence[Subgroup]) -> tuple[int, int]:
 
 
 def cut_quartiles(values: ArrayLike) -> list[str]:
-    """Names of the quartiles that values lie in, as the range of each; NaN is "not said".
+    """Names of the quartiles that values lie in, as the range of each; NaN is "not reported".
 
     Equal values share a quartile. With no more than `MAX_VALUES` different ones each is a part of its own.
     """
@@ -132,7 +132,7 @@ def _measure_side(studies: EvaluatedStudies, weights: Floats) -> dict[str, Float
 
 
 def has_enough(studies: EvaluatedStudies) -> dict[str, bool]:
-    """Whether there are `MIN_STUDIES`, and `MIN_OF_CLASS` of every class that a measure reports apart."""
+    """Check for `MIN_STUDIES`, and for `MIN_OF_CLASS` of every class that a measure reports apart."""
     of_class = studies.num_of_class
     smallest = {STUDY_MAP: of_class.min(), AUROC: min(of_class[NEGATIVE], len(studies) - of_class[NEGATIVE])}
     return {measure: len(studies) >= MIN_STUDIES and bool(smallest[measure] >= MIN_OF_CLASS) for measure in MEASURES}

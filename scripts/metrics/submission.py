@@ -21,7 +21,7 @@ Detection = tuple[str, float, Box]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What is claimed about studies and images.
+    """Predictions for studies and images.
 
     Args:
         study: for each study id the confidence of each class (of any of the four).
@@ -62,7 +62,7 @@ def read_submission(path: str | Path) -> Predictions:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Where a row stands, its id and its prediction string."""
+    """Read rows: file and line of each, its id and its prediction string."""
     checked = expect_columns(HEADER, path)
     for where, _, cells in read_rows(path, "a submission.csv", "check the path", checked, naming_first=True):
         yield where, cells[0], cells[1]

@@ -1,4 +1,4 @@
-"""Figures as columns of plain text, for the reports."""
+"""Plain-text tables of figures, for the reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def format_interval(interval: Interval, style: str = ".4f") -> str:
 
 
 def evaluate_difference(difference: Interval) -> str:
-    """Whether zero lies outside a difference's interval, and on which side."""
+    """Evaluate a difference: on which side of its interval zero lies, if outside."""
     if difference.low > 0:
         return "better"
     return "worse" if difference.high < 0 else "not resolved"

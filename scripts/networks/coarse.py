@@ -1,4 +1,4 @@
-"""The 17th-place solution's first form of the auxiliary mask: drawn from the second-last map, in cells of 16 pixels."""
+"""Coarse auxiliary mask of the 17th-place solution's first form: from the second-last map, in cells of 16 pixels."""
 
 from __future__ import annotations
 

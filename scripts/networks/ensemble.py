@@ -1,4 +1,4 @@
-"""Several study classifiers as one: the weighted mean of what they say of the same picture."""
+"""Ensemble of study classifiers: the weighted mean of their predictions on the same image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class StudyEnsemble(nn.Module):
         (B, C, H, W) -> {"study": (B, N), "mask": (B, 1, H, W)}, the latter where the members have it.
 
     Raises:
-        InputError: where there is no member, or the shares are not one positive number for each.
+        InputError: where there is no member, or the weights are not one positive number for each.
     """
 
     def __init__(self, members: Sequence[nn.Module], ensemble_weights: Sequence[float] | None = None) -> None:

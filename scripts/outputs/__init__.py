@@ -1,4 +1,4 @@
-"""What a run leaves behind: tables, JSON, the challenge's submission, masks and overlays."""
+"""Outputs of a run: tables, JSON, the challenge's submission, masks and overlays."""
 
 from scripts.outputs.pictures import draw_overlay, write_mask
 from scripts.outputs.prediction_table import (

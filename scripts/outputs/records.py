@@ -1,4 +1,4 @@
-"""One image's findings with its ids: what every output is made from."""
+"""Findings of one image with its ids, from which every output is made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_SHOWN_SCORE = 0.5
 
 @dataclass(frozen=True)
 class ImageFindings:
-    """What was found on an image.
+    """Findings of one image.
 
     Args:
         image_id, study_id: ids of the datalist, never a patient's.
@@ -47,7 +47,7 @@ class ImageFindings:
 
     @classmethod
     def from_result(cls, image_id: str, study_id: str, result: Mapping[str, Any]) -> ImageFindings:
-        """From the `result` that `scripts.findings.LogitsToFindingsd` leaves."""
+        """Build from the `result` that `scripts.findings.LogitsToFindingsd` leaves."""
         return cls(
             image_id=image_id,
             study_id=study_id,

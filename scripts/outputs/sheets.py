@@ -1,4 +1,4 @@
-"""Many images on one picture, for the eye: where lungs were found, beside where they were drawn."""
+"""Contact sheets of images with detected and annotated lung boxes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class LungCase:
 
 
 def draw_lung_sheet(cases: Sequence[LungCase], path: str | Path, columns: int = 6, size: int = 240) -> None:
-    """Draw images in rows, each as a square of `size` pixels: blue the box that was drawn, orange the one found.
+    """Draw images in rows, each as a square of `size` pixels: blue the annotated box, orange the detected one.
 
     A sheet shows the images themselves: of patients' images it is as confidential as they are.
     """

@@ -1,4 +1,4 @@
-"""The handler that turns an evaluator's findings into files."""
+"""Handler that writes an evaluator's findings as files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DONE = "done.json"
 
 
 class FindingsWriter:
-    """Writes masks and overlays image by image, then the tables and the submission, and last a record that all is there.
+    """Writes masks and overlays image by image, then the tables and the submission, and last a record of completeness.
 
     Args:
         output_dir: where everything goes: masks/, overlays/, images.csv, studies.csv, predictions.json, submission.csv,
@@ -41,7 +41,7 @@ class FindingsWriter:
             without it no study is called positive or negative.
 
     Raises:
-        InputError: where DICOM results are asked for without weights or version, or the operating point is malformed,
+        InputError: where DICOM results are requested without weights or version, or the operating point is malformed,
             or `dicom_results` is something else.
 
     The engine's output is a list of items with "pred", the mask `(W, H)` in the image's frame, x first as MONAI's own

@@ -1,4 +1,4 @@
-"""The only reader: one DICOM radiograph -> `(1, H, W)` float32 in [0, 1] and metadata that identify nobody.
+"""The only image reader: one DICOM radiograph -> `(1, H, W)` float32 in [0, 1] and metadata that identify nobody.
 
 `read_radiograph` reads in the calling process, `read_radiographs` in child processes with memory and time limits,
 `LoadRadiographd` stands at the head of every transform chain. Importing this package loads numpy and pydicom only:

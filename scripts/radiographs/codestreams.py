@@ -1,4 +1,4 @@
-"""Compressed pictures: which are read, by which decoder, and what they say themselves before a decoder believes it."""
+"""Compressed pixel data: supported transfer syntaxes, their decoders, and checks of a codestream before decoding."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 
 
 def is_supported(transfer_syntax: str) -> bool:
-    """Whether this program reads the syntax, and its decoder is installed."""
+    """Check that this program reads the syntax, and that its decoder is installed."""
     return transfer_syntax in NATIVE_SYNTAXES or (
         transfer_syntax in PLUGINS and _is_installed(PLUGINS[transfer_syntax][1])
     )

@@ -1,4 +1,4 @@
-"""From a checked image to stored values. numpy and pydicom only: this is where decoders run.
+"""Decoding of a checked image to stored values. numpy and pydicom only: this is where decoders run.
 
 A decoder sees a data set made here, with the checked description of the picture and the codestream as one fragment,
 so nothing else of the image reaches it.
@@ -50,7 +50,7 @@ def read_words(image: ImageBytes, element: Element, bits: int) -> NDArray[np.uns
 
 
 def sign_values(values: NDArray[np.integer], picture: Picture) -> StoredValues:
-    """What the stored bits of integers say, two's complement where the image is signed."""
+    """Interpret the stored bits of integers, two's complement where the image is signed."""
     bits = picture.bits_stored
     masked = values.astype(np.int32) & ((1 << bits) - 1)
     return masked - ((masked >> (bits - 1)) << bits) if picture.signed else masked

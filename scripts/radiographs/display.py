@@ -1,4 +1,4 @@
-"""How an image wants its stored values shown, read from its header."""
+"""Display attributes of an image (Modality LUT, VOI LUT, window, polarity), read from its header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gates between a sound file and its decoder: what object it is, what its picture is like, whom it shows.
+"""Checks between a sound file and its decoder: kind of object, geometry of its pixels, scope.
 
 Each gate is a plain function that returns nothing or raises a `Rejection`. Details name what this program knows
 (numbers and words of DICOM's lists), never a text of the file.

@@ -1,4 +1,4 @@
-"""From stored values to brightness: Modality LUT or rescale, VOI LUT or window, inversion, min-max; padding is black.
+"""Grayscale pipeline: Modality LUT or rescale, VOI LUT or window, inversion, min-max; padding is black.
 
 Stored values have at most 16 bits, so the whole chain runs once on the list of possible values, in float64, and the
 image is looked up in it. PS3.3 C.11.1 (modality), C.11.2 (VOI), C.7.6.3.1.2 (photometric interpretation), C.7.5.1.1.2
@@ -41,7 +41,7 @@ class Window:
     function: str = "LINEAR"
 
     def is_valid(self) -> bool:
-        """Whether the standard gives these numbers a meaning."""
+        """True where the standard gives these numbers a meaning."""
         lowest = 1.0 if self.function == "LINEAR" else np.finfo(float).tiny
         return math.isfinite(self.center) and math.isfinite(self.width) and self.width >= lowest
 
@@ -58,7 +58,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Display:
-    """How the image wants its stored values shown.
+    """Display attributes of an image.
 
     Args:
         slope, intercept: the rescale, where there is no `modality`.

@@ -1,4 +1,4 @@
-"""Typed reading of the few elements that the reader needs; everything else in an image is never looked at."""
+"""Typed reading of the few elements that the reader needs; everything else in a header is never read."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an image says about itself, without what it says about a person.
+"""Metadata of an image that identify nobody.
 
-Texts of an image are free: a name may stand in any of them. So a text becomes a fact only as a word of a known list, a
-UID only when it is made of digits and dots, and the patient only as a hash.
+Texts of an image are free: a name may stand in any of them. So a text becomes metadata only as a word of a known list,
+a UID only when it is made of digits and dots, and the patient only as a hash.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MANUFACTURERS = (
 )  # fmt: skip
 
 
-#: What is said of an image that is read all the same.
+#: Flags of an image that is read all the same.
 FLAGS: dict[str, str] = {
     "body_part": "the body part is not the chest, says the image; portables are often mislabelled",
     "modality": "the modality is neither CR, DX nor RG",
@@ -120,7 +120,7 @@ def collect_metadata(header: Header, transfer_syntax: str) -> ImageMetadata:
 
 
 def _flag_header(header: Header) -> tuple[str, ...]:
-    """What in the header deserves a look and rejects nothing."""
+    """Flag header attributes that deserve a look and reject nothing."""
     part, spacings = header.word("BodyPartExamined"), ("PixelSpacing", "ImagerPixelSpacing")
     flags = {
         "body_part": bool(part) and part not in CHEST_PARTS,
@@ -139,7 +139,7 @@ def _read_spacing(header: Header) -> tuple[float, float] | None:
 
 
 def _read_age_years(header: Header) -> float | None:
-    """From Patient's Age (PS3.5 6.2, AS), else from the dates of birth and study."""
+    """Read the age in years from Patient's Age (PS3.5 6.2, AS), else from the dates of birth and study."""
     match = re.fullmatch(r"(\d{1,3})([DWMY]?)", header.word("PatientAge"))
     if match:
         return int(match[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1, "": 1}[match[2]]

@@ -1,4 +1,4 @@
-"""`LoadRadiographd`: the reader as the first link of a transform chain."""
+"""`LoadRadiographd`: the reader as the first transform of a chain."""
 
 from __future__ import annotations
 

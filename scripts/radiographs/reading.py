@@ -1,4 +1,4 @@
-"""The way from one file to a `Radiograph`, gate after gate."""
+"""Reading of one file to a `Radiograph`, check after check."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_radiograph(
 
 
 def read_image_display(path: str | Path, *, accept_secondary_capture: bool = False) -> Display:
-    """How a DICOM image wants its stored values shown, for what has to show it alike; no decoder runs.
+    """Read a DICOM image's display attributes, for objects that have to show it alike; no decoder runs.
 
     Raises:
         RejectedImage: as `read_radiograph`.
@@ -55,7 +55,7 @@ def read_image_display(path: str | Path, *, accept_secondary_capture: bool = Fal
 
 
 def read_image_metadata(path: str | Path, *, accept_secondary_capture: bool = False) -> ImageMetadata:
-    """What a DICOM image says about itself; no decoder runs.
+    """Read a DICOM image's metadata; no decoder runs.
 
     Raises:
         RejectedImage: as `read_radiograph`, but for what only its pixels or its scope would be rejected for.

@@ -1,10 +1,10 @@
-"""A rejection inside the reader: the reason is known, the path not yet."""
+"""Rejection inside the reader: the reason is known, the path not yet."""
 
 from __future__ import annotations
 
 
 class Rejection(Exception):
-    """Why an image is not read; `read_radiograph` turns it into a `RejectedImage` with the image's path.
+    """Reason why an image is not read; `read_radiograph` turns it into a `RejectedImage` with the image's path.
 
     Args:
         reason: a key of `scripts.errors.REASONS`.

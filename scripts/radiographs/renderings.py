@@ -1,4 +1,4 @@
-"""PNG and JPEG pictures of images, by option: annotation tools hand those over."""
+"""PNG and JPEG renderings of radiographs, by option: annotation tools hand those over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COLOUR_TOLERANCE = 3
 
 
 def is_rendering(file: bytes) -> bool:
-    """Whether the file starts as PNG or JPEG."""
+    """True where the file starts as PNG or JPEG."""
     return file.startswith(_SIGNATURES)
 
 

@@ -1,4 +1,4 @@
-"""The first gates, on bytes: size, preamble, inflation, nesting, and that every element ends inside the file.
+"""First checks, on bytes: size, preamble, inflation, nesting, and that every element ends inside the file.
 
 The data set is walked in a loop, never by recursion, and nothing of it is interpreted here but lengths. pydicom's own
 parser is not used on files from outside: it recurses into every sequence, inflates without bound, and quotes values in
@@ -34,7 +34,7 @@ _IMPLICIT, _, _DEFLATED, _BIG_ENDIAN = NATIVE_SYNTAXES
 
 @dataclass(frozen=True)
 class Coding:
-    """How elements are written: without VR or with, least significant byte first or last."""
+    """Encoding of elements: without VR or with, least significant byte first or last."""
 
     implicit: bool
     little: bool
@@ -55,7 +55,7 @@ class Element:
     stop: int
 
     def choose_coding(self, around: Coding) -> Coding:
-        """How elements inside it are written: UN hides Implicit VR Little Endian (PS3.5 6.2.2 note 2)."""
+        """Choose the encoding of elements inside it: UN hides Implicit VR Little Endian (PS3.5 6.2.2 note 2)."""
         return Coding(implicit=True, little=True) if self.vr == b"UN" else around
 
 
@@ -81,7 +81,7 @@ class ImageBytes:
 
     @property
     def is_native(self) -> bool:
-        """Whether the transfer syntax leaves pixel data uncompressed."""
+        """True where the transfer syntax leaves pixel data uncompressed."""
         return self.transfer_syntax in NATIVE_SYNTAXES
 
     @cached_property

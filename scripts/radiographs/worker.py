@@ -1,4 +1,4 @@
-"""The child process that reads images: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
+"""Child process that reads images: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
 
 It speaks JSON and raw pixels over one socket, never pickle, so that a decoder taken over by an image gains nothing from
 what it answers.
@@ -23,9 +23,9 @@ READY = b"ready"
 
 
 def serve_images(descriptor: int, read: Callable[..., Radiograph] = read_radiograph) -> None:
-    """Answer requests until the parent closes the socket.
+    """Respond to requests until the parent closes the socket.
 
-    A request is JSON: path, options, and the seconds of computing that this image may cost. An answer is JSON, either
+    A request is JSON: path, options, and the seconds of computing that this image may cost. A response is JSON, either
     reason and detail, or metadata, and then the pixels as bytes.
     """
     connection = Connection(descriptor)

@@ -1,4 +1,4 @@
-"""Images read in child processes with memory and time limits: a child's death costs one image, no batch."""
+"""Isolated reading in child processes with memory and time limits: a child's death costs one image, no batch."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class _Child:
 
     @classmethod
     def start(cls, memory_bytes: int) -> _Child:
-        """A child that has said that it is ready."""
+        """A child that has reported that it is ready."""
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(
@@ -115,7 +115,7 @@ class _Child:
         raise RuntimeError(f"the decoding process does not start: see what `python -c 'import {WORKER}'` says")
 
     def exchange_messages(self, request: bytes) -> tuple[dict[str, Any], bytes]:
-        """The answer to a request, and the pixels where it is an image."""
+        """The response to a request, and the pixels where it is an image."""
         self.connection.send_bytes(request)
         response = json.loads(self.connection.recv_bytes(_MAX_RESPONSE))
         return response, b"" if "reason" in response else self.connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)
@@ -219,7 +219,7 @@ def _build_environment() -> dict[str, str]:
 
 
 def _open_response(response: dict[str, Any], pixels: bytes, path: str | Path) -> Radiograph:
-    """What a child answered; it may have been taken over, so whatever is not an image raises."""
+    """Open a child's response; it may have been taken over, so whatever is not an image raises."""
     if "reason" in response:
         raise RejectedImage(str(response["reason"]), path, str(response["detail"]))
     given = dict(response["metadata"])

@@ -25,7 +25,7 @@ NEVER = 1_000_000
 
 
 @dataclass(frozen=True)
-class Kitchen:
+class RecipeRun:
     """Where a recipe is run, and with what.
 
     Args:
@@ -125,29 +125,29 @@ def make_weights(
     num_folds = int(read_datalist(plan.datalist_file)["num_folds"])
     recipe = read_recipe(recipe_file, num_folds)
     parts = recipe.select(names)
-    kitchen = Kitchen(
+    run = RecipeRun(
         plan, recipe, Path(out), Path(external_dir) if external_dir else None, Path(models),
         None if minutes is None else time.monotonic() + 60 * minutes,
     )  # fmt: skip
-    kitchen.fill_caches(num_folds, os.cpu_count() or 1)
+    run.fill_caches(num_folds, os.cpu_count() or 1)
     format(f"{len(parts)} parts, {slots} at a time: {', '.join(part.name for part in parts)}")
-    left = _run_in_order(kitchen, parts, slots, format)
+    left = _run_in_order(run, parts, slots, format)
     made = len(parts) - len(left)
     return f"{made} of {len(parts)} parts made" + (f"; not begun: {', '.join(left)}" if left else "")
 
 
-def _run_in_order(kitchen: Kitchen, parts: Sequence[Part], slots: int, format: Callable[[str], None]) -> list[str]:
+def _run_in_order(run: RecipeRun, parts: Sequence[Part], slots: int, format: Callable[[str], None]) -> list[str]:
     """Run each part when those that it needs are done; names of the parts that were not begun."""
     start, waiting, done = time.monotonic(), list(parts), set[str]()
     running: dict[Future[None], Part] = {}
     failed: list[BaseException] = []
     with ThreadPoolExecutor(max_workers=slots) as pool:
         while True:
-            late = kitchen.deadline is not None and time.monotonic() > kitchen.deadline
+            late = run.deadline is not None and time.monotonic() > run.deadline
             ready = [part for part in waiting if set(part.needs) <= done] if not (late or failed) else []
             for part in ready[: slots - len(running)]:
                 waiting.remove(part)
-                running[pool.submit(kitchen.make, part)] = part
+                running[pool.submit(run.make, part)] = part
             if not running:
                 break
             for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -157,7 +157,7 @@ def _run_in_order(kitchen: Kitchen, parts: Sequence[Part], slots: int, format: C
                     format(f"{part.name} failed: {error}")
                     continue
                 done.add(part.name)
-                format(f"{time.monotonic() - start:6.0f} s  {part.name}  {_read_score(kitchen.out / part.name)}")
+                format(f"{time.monotonic() - start:6.0f} s  {part.name}  {_read_score(run.out / part.name)}")
     if failed:
         raise failed[0]
     return [part.name for part in waiting]

@@ -1,4 +1,4 @@
-"""A release: the bundle as MONAI's model zoo takes it, packed, and checked where it has nothing of the repository."""
+"""Release of the bundle for MONAI's model zoo: packed, and checked apart from the repository."""
 
 from scripts.release.assembly import BUNDLE_NAME, Release, assemble_release
 from scripts.release.checks import CHECKS, Check, run_checks

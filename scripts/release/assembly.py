@@ -1,4 +1,4 @@
-"""The repository's parts -> a packed bundle: a folder that stands on its own, and a zip of it."""
+"""Assembly of a release: the repository's parts -> a packed folder that stands on its own, and a zip of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the oldest time that a zip can report
 
 @dataclass(frozen=True)
 class Release:
-    """What `assemble_release` made: the version, the packed folder, the zip, and what was too large for both."""
+    """Result of `assemble_release`: the version, the packed folder, the zip, and the files too large for both."""
 
     version: str
     folder: Path
@@ -226,7 +226,7 @@ def _format_json(value: Any, column: int = 0, depth: int = 0) -> str:
 
 
 def _list_large_files(files: dict[str, Path], url: str | None) -> str:
-    """What MONAI's `download_large_files` reads."""
+    """List the large files for MONAI's `download_large_files`."""
     entries = [
         f'  - path: "{name}"\n    url: "{url}/{Path(name).name}"\n'
         f'    hash_val: "{compute_sha256(path)}"\n    hash_type: "sha256"\n'

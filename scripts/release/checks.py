@@ -1,4 +1,4 @@
-"""A release is used as its users will: unpacked elsewhere, by fresh processes that know nothing of the repository."""
+"""Checks of a release as its users will run it: unpacked, by fresh processes that know nothing of the repository."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def run_checks(release: Release, root: str | Path, log: str | Path, checks: Sequ
 
 
 def check_files(place: Workplace) -> str:
-    """What the model zoo wants is there, and what it does not want is not."""
+    """Check that what the model zoo wants is there, and what it does not want is not."""
     wanted = ("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "models/model.pt")
     for name in (*wanted, "docs/README.md", "docs/data_license.txt", "scripts/__init__.py"):
         if not (place.bundle / name).is_file():
@@ -163,9 +163,9 @@ def check_inference(place: Workplace) -> str:
     return f"{_format_findings(out)} by the shipped weights; no socket, nothing written elsewhere"
 
 
-def check_inference_elsewhere(place: Workplace) -> str:
+def check_inference_in_another_folder(place: Workplace) -> str:
     """The same from another working directory gives the same."""
-    out, external = place.out("inference_elsewhere"), place.out("external")
+    out, external = place.out("inference_in_another_folder"), place.out("external")
     external.mkdir(parents=True)
     options: Options = {"bundle_root": place.bundle, "dataset_dir": place.out("images") / "test", "output_dir": out}
     place.run_bundle("run", str(place.bundle / "configs" / "inference.json"), options, cwd=external)
@@ -237,7 +237,7 @@ def check_checkpoint_export(place: Workplace) -> str:
     reported = re.search(r"^difference (\S+)$", place.run_python("-c", _COMPARISON, str(target)), flags=re.MULTILINE)
     difference = float(reported[1]) if reported else float("nan")
     if not difference <= TOLERANCE:
-        raise InputError(f"the eager answers within {TOLERANCE}", f"{difference:.2g} apart", "see MONAI's ckpt_export")
+        raise InputError(f"the eager outputs within {TOLERANCE}", f"{difference:.2g} apart", "see MONAI's ckpt_export")
     return f"differs from eager by {difference:.1g}"
 
 
@@ -279,7 +279,7 @@ def check_zoo_tests(place: Workplace) -> str:
         reported = place.run_python(str(test), cwd=place.folder, watched=False)
         found = re.search(r"Ran (\d+) tests? in [\d.]+s\s+OK", reported)
         if found is None:
-            raise InputError("tests that ran", f"none in {test.name}", "see what unittest said")
+            raise InputError("tests that ran", f"none in {test.name}", "see unittest's output")
         printed.append(f"{found[1]} in {test.name}")
     return ", ".join(printed)
 
@@ -296,7 +296,7 @@ CHECKS: tuple[Check, ...] = (
     Check("training", check_training),
     Check("evaluation", check_evaluation),
     Check("inference", check_inference),
-    Check("inference from elsewhere", check_inference_elsewhere),
+    Check("inference from another folder", check_inference_in_another_folder),
     Check("ckpt_export", check_checkpoint_export),
     Check("exports", check_exports),
     Check("zoo tests", check_zoo_tests),

@@ -1,4 +1,4 @@
-"""Where a release is checked: unpacked in a temporary folder, by fresh processes that are watched."""
+"""Sandbox of the release checks: a temporary folder, and fresh processes that are watched."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Workplace:
         return self.folder / "out" / name
 
     def run_python(self, *arguments: str, cwd: Path | None = None, watched: bool = True) -> str:
-        """Run Python in the packed folder and return what it said.
+        """Run Python in the packed folder and return its output.
 
         A watched process reaches no network and writes below `out` only; see guard/sitecustomize.py.
 
@@ -111,7 +111,7 @@ class Workplace:
             raise InputError("files below the output folder only", f"{name} changed", "find out who did it")
 
     def _hash_files(self) -> dict[str, str]:
-        """What may not change: everything but the outputs and the log of the last command."""
+        """Hash the files that may not change: all but the outputs and the log of the last command."""
         spared = {self.folder / "out", self.folder / "reported.txt"}
         return {
             path.relative_to(self.folder).as_posix(): compute_sha256(path)

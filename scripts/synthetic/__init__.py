@@ -1,4 +1,4 @@
-"""Synthetic chest images in the challenge's layout: for the demo, the tests and the runs at scale. No real image is in them.
+"""Synthetic chest images in the challenge's layout, for the demo, the tests and runs at scale. None of them is real.
 
 generate_tree            a tree of images with its tables
 draw_contact_sheet   a picture of a tree

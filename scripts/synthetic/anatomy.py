@@ -1,4 +1,4 @@
-"""A frontal chest radiograph as one picture: body, findings and exposure brought together."""
+"""A synthetic frontal chest radiograph: body, findings and exposure brought together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scripts.synthetic.tissue import AIR, draw_layers
 
 @dataclass(frozen=True)
 class Look:
-    """What an image's header reports and its picture shows.
+    """Attributes that an image's header holds and its pixels show.
 
     Args:
         sex: "F", "M" or "" (drawn as "M").

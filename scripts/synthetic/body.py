@@ -26,7 +26,7 @@ _SAMPLES = 160
 
 @dataclass(frozen=True)
 class Body:
-    """What differs from patient to patient.
+    """Anatomy that differs from patient to patient.
 
     Args:
         sex: "F" or "M".
@@ -134,7 +134,7 @@ def draw_body(rng: np.random.Generator, sex: str = "M", breath: float = 0.0) -> 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the body lies on an image of `height` x `width` pixels: image = matrix @ body + offset, both as (x, y)."""
+    """Position of the body on an image of `height` x `width` pixels: image = matrix @ body + offset, both as (x, y)."""
 
     height: int
     width: int
@@ -188,6 +188,6 @@ def lean_fraction(distance: ArrayLike) -> NDArray[np.float64]:
 
 
 def _inverse_dome(body: Body, side: int, y: Points) -> Points:
-    """Where the outer part of a hemidiaphragm has sunk to y: further in there is no lung at this height."""
+    """Position at which the outer part of a hemidiaphragm has sunk to y: further in there is no lung at this height."""
     across = np.linspace(0.45, 1.05, 80)
     return np.interp(y, body.dome(side, across), across, left=0.0)

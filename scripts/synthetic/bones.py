@@ -1,4 +1,4 @@
-"""What is drawn with a pen in the chest: ribs, clavicles, scapulae, humeri, spine; and the lungs' vessels."""
+"""Bones and vessels: ribs, clavicles, scapulae, humeri, spine; the lungs' vessels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.synthetic.canvas import Canvas, bend, bend_alike, widen
 
 
 def draw_skeleton(body: Body, frame: Frame, arms_down: bool) -> Field:
-    """What all bones absorb, `(H, W)`."""
+    """Draw the absorption of all bones, `(H, W)`."""
     behind, before = Canvas(frame), Canvas(frame)
     _draw_ribs(body, behind, before)
     # The spine shares the front ribs' layer: they do not meet.

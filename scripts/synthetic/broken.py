@@ -1,4 +1,4 @@
-"""Images that a reader must reject, each made from a good one, with the reason code that it must give."""
+"""Broken images that a reader must reject, each made from a good one, with the reason code that it must give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves and shapes that are drawn with a pen: bones, vessels, wires, outlines; smooth at their edges."""
+"""Canvas for curves and shapes with smooth edges: bones, vessels, wires, outlines."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Canvas:
         )
 
     def stroke_all(self, lines: ArrayLike, widths: Sequence[float], values: Sequence[float]) -> None:
-        """Many lines of the same number of points, `(N, K, 2)`, each with its width and value."""
+        """Draw many lines of the same number of points, `(N, K, 2)`, each with its width and value."""
         pixels = (self._frame.to_image(lines) * self._zoom).reshape(len(widths), -1).tolist()
         zoom = self._frame.scale * self._zoom
         for line, width, value in zip(pixels, widths, values, strict=True):

@@ -1,7 +1,7 @@
-"""Who is in a synthetic tree: patients, studies, images, their classes, their twins and how each image is stored.
+"""Synthetic cohort: patients, studies, images, their classes, their duplicates and the storage of each image.
 
-Every variation that a reader must master stands in a list that is gone through again and again, in an order drawn anew
-each time, and is not left to a lottery: a tree of two dozen studies has them all.
+Every variation that a reader must master stands in a list that is gone through again and again, in an order shuffled
+anew each time, and is not left to a lottery: a tree of two dozen studies has them all.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from scripts.synthetic.storage import DISPLAYS
 
 T = TypeVar("T")
 
-# About the challenge's shares, with the two rare classes raised so that five folds of a small tree have them all.
+# About the challenge's class frequencies, with the two rare classes raised so that five folds of a small tree have them
+# all.
 _CLASSES = [STUDY_CLASSES[number] for number in (1, 0, 2, 1, 3, 0, 1, 2, 1, 0, 3, 1)]
 _STUDIES_OF_PATIENT = [1, 2, 1, 1, 3, 1, 1, 1, 2, 1]
 _IMAGES_OF_STUDY = [1, 2, 1, 1, 1, 1, 1, 3, 1, 1, 1, 1]
 # Rows, columns as fractions of the tree's size, and the pixel's height by its width in thousandths.
 _SHAPES = [(1.0, 1.0, 1000), (1.0, 0.82, 1000), (0.82, 1.0, 1000), (1.0, 1.0, 1190), (1.0, 0.9, 1000), (1.0, 1.0, 840)]
 # A reader knows makers by the beginning of their name; the rest says that none of them made these images.
-_MAKERS = ["Philips (drawn)", "Agfa (drawn)", "Fuji (drawn)", "Konica (drawn)", ""]
+_MAKERS = ["Philips (synthetic)", "Agfa (synthetic)", "Fuji (synthetic)", "Konica (synthetic)", ""]
 _TTA_FLIPS = ["PA", "AP", "PA", "", "AP"]
 _BODY_PARTS = ["CHEST", "CHEST", "CHEST", "PORT CHEST", "CHEST", "", "CHEST", "ABDOMEN"]
 _NAMES = [
     ("ISO_IR 100", "Gezeichnet^Jürgen"),
     ("ISO_IR 192", "Zmyślona^Łucja"),
     ("ISO_IR 144", "Рисунков^Иван"),
-    ("", "Drawn^Image"),
+    ("", "Synthetic^Image"),
 ]
 _STORED: list[ImageStyle] = [
     ImageStyle(kind=kind, photometric=f"MONOCHROME{number}", bits_stored=bits, syntax=syntax)
@@ -56,7 +57,7 @@ _STUDIES_PER_TWIN = 24
 
 @dataclass(frozen=True)
 class PlannedImage:
-    """One image of the tree before it is drawn.
+    """One image of the tree before it is generated.
 
     Args:
         part: "train" or "test".
@@ -104,7 +105,7 @@ def derive_id(*parts: object) -> str:
 
 
 def _repeat(values: Sequence[T], rng: np.random.Generator) -> Iterator[T]:
-    """`values` again and again, in an order drawn anew for every round."""
+    """`values` again and again, in an order shuffled anew for every round."""
     while True:
         yield from (values[index] for index in rng.permutation(len(values)))
 
@@ -180,7 +181,7 @@ def _plan_study(part: str, seed: int, study: int, patient: int, lists: _Lists) -
 
 
 def _join_styles(described: ImageStyle, stored: ImageStyle, aspect: int) -> ImageStyle:
-    """What the header says of the patient, with how the image is stored; a squeezed CR image has no spacing."""
+    """Join the header's patient attributes with the image's storage; a squeezed CR image has no spacing."""
     style = replace(
         described,
         kind=stored.kind, bits_stored=stored.bits_stored, syntax=stored.syntax, photometric=stored.photometric,
@@ -197,7 +198,7 @@ def _choose_display(display: str, stored: ImageStyle) -> str:
 
 
 def _add_twins(train: list[PlannedImage], test: list[PlannedImage], seed: int, rounds: int) -> list[PlannedImage]:
-    """Train and test with further images in a study, and images whose picture is replaced by that of another patient."""
+    """Train and test with further images in a study, and images whose pixels are replaced by another patient's."""
     images = {image.image_id: image for image in (*train, *test)}
     counts: dict[str, int] = {}
     for image in images.values():

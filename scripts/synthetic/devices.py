@@ -1,4 +1,4 @@
-"""What lies on or in a patient whose image is taken in bed: electrodes with wires, tubes, lines, a pacemaker."""
+"""Devices on or in a bedridden patient: electrodes with wires, tubes, lines, a pacemaker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.synthetic.canvas import Canvas, bend
 
 
 def draw_devices(body: Body, frame: Frame, rng: np.random.Generator) -> Field:
-    """What the devices absorb, `(H, W)`; each of them is there or not."""
+    """Draw the absorption of the devices, `(H, W)`; each of them is there or not."""
     canvas = Canvas(frame)
     if rng.random() < 0.7:
         _draw_electrodes(canvas, rng)

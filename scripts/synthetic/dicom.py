@@ -1,4 +1,4 @@
-"""One array -> one DICOM image that keeps to the standard's CR, DX or Secondary Capture module tables.
+"""Writer of synthetic DICOM images that keep to the standard's CR, DX or Secondary Capture module tables.
 
 Sources: DICOM PS3.3 A.2 (CR), A.26 (DX), A.8 (Secondary Capture), C.7.6.3 (Image Pixel), C.11.1 and C.11.2 (Modality
 and VOI LUT); PS3.5 8.2 and A.4 (encapsulated transfer syntaxes).
@@ -56,7 +56,7 @@ _IMPLEMENTATION_UID = "2.25.190146791183187905110838377026302914377"
 
 @dataclass(frozen=True)
 class ImageStyle:
-    """How one image is stored, and the metadata in its header; None or "" leaves an element out (or empty, for type 2).
+    """Storage of one image, and the metadata in its header; None or "" leaves an element out (or empty, for type 2).
 
     Args:
         kind: a key of `SOP_CLASSES`.
@@ -91,7 +91,7 @@ class ImageStyle:
     imager_pixel_spacing: tuple[float, float] | None = None
     aspect_ratio: tuple[int, int] | None = None
     padding: int | None = None
-    patient_name: str = "Drawn^Image"
+    patient_name: str = "Synthetic^Image"
     patient_id: str = "SYNTHETIC"
     patient_sex: str = ""
     patient_age: str = ""

@@ -1,4 +1,4 @@
-"""From what absorbs to what is seen: post-processing of a maker, noise, collimation, markers and letters."""
+"""Exposure: absorption -> grey values, with a maker's post-processing, noise, collimation, markers and letters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opacities whose number, place and kind follow the study class, and the boxes that fit them.
+"""Opacities whose number, position and kind follow the study class, and the boxes that fit them.
 
 The rules are those of the classes themselves (Litmanovich et al. 2020, doi:10.1097/RTI.0000000000000541): typical is
 bilateral, peripheral, lower, rounded or ground glass; indeterminate is unilateral, or central and diffuse; atypical is
@@ -147,7 +147,7 @@ def _plan_cavity(body: Body, rng: np.random.Generator) -> list[Opacity]:
 def fill_lungs(
     opacities: Sequence[Opacity], body: Body, frame: Frame, step: int, layers: Layers, rng: np.random.Generator
 ) -> tuple[Field, Boxes]:
-    """What is left of the air, `(h, w)` in [0, 1], and the opacity boxes `(N, 4)` in image pixels."""
+    """Compute the air that is left, `(h, w)` in [0, 1], and the opacity boxes `(N, 4)` in image pixels."""
     x, y = frame.body_grid(step)
     clear = np.ones_like(x)
     if not opacities:

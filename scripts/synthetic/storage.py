@@ -1,4 +1,4 @@
-"""From a drawn picture to stored values, by the inverse of what a reader must do to see it again."""
+"""Stored values of a synthetic image, by the inverse of the display pipeline."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.synthetic.dicom import ImageStyle
 #: The ways in which stored values become the picture; "rescale" is for CR only (PS3.3 C.8.11.3 fixes it for DX).
 DISPLAYS: tuple[str, ...] = ("full", "linear", "sigmoid", "lut", "rescale", "padded")
 
-# Gamma of the drawn VOI LUT: far enough from 1 that a reader that forgets the table is found out.
+# Gamma of the synthetic VOI LUT: far enough from 1 that a reader that forgets the table is found out.
 _GAMMA = 1.6
 
 

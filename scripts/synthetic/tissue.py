@@ -1,4 +1,4 @@
-"""What is smooth in a chest radiograph: soft tissue, air in the lungs, heart and mediastinum, abdomen.
+"""Soft tissue, air in the lungs, heart and mediastinum, abdomen: the smooth parts of a chest radiograph.
 
 All layers are line integrals along the beam, in units in which the middle of the chest, without its air, absorbs 1:
 an image shows about the logarithm of what comes through, so that layers add up.

@@ -31,7 +31,7 @@ _BOX_COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax")
 
 @dataclass(frozen=True)
 class WrittenImage:
-    """What the tables report of one written image: its boxes `(N, 4)` and lung box `(4,)`, in image pixels."""
+    """Table entries of one written image: its boxes `(N, 4)` and lung box `(4,)`, in image pixels."""
 
     plan: PlannedImage
     boxes: Boxes
@@ -49,7 +49,7 @@ def generate_tree(
 ) -> None:
     """Draw `train/<study>/<series>/<image>.dcm`, `test/...` and the challenge's tables.
 
-    The tree appears whole or not at all: it is drawn beside `out` and renamed.
+    The tree appears whole or not at all: it is generated beside `out` and renamed.
 
     Args:
         out: a new or empty folder.

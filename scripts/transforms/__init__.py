@@ -1,4 +1,4 @@
-"""The dictionary transforms that MONAI lacks: regions of an image, targets in their frame, augmentation with boxes."""
+"""Dictionary transforms that MONAI lacks: crops of an image, targets in their frame, augmentation with boxes."""
 
 from scripts.transforms.augmentation import RandAffineWithBoxesd, RandHideLungsd
 from scripts.transforms.batch_affine import RandAffineBatchd

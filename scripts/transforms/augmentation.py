@@ -1,4 +1,4 @@
-"""Augmentations that MONAI lacks: boxes that follow their picture, images without lungs.
+"""Augmentations that MONAI lacks: affine maps with boxes, hidden lungs.
 
 Each draws its random parameters in `randomize` and applies them apart from it.
 """
@@ -33,7 +33,7 @@ class RandAffineWithBoxesd(RandomizableTransform, MapTransform):
         quarter_rotation_prob: chance of one to three quarter turns; their number, counter-clockwise, is left under
             `rotation`.
         rotate: largest angle either way, degrees.
-        scale: smallest and largest size, drawn for both axes together, with `stretch` between the axes.
+        scale: smallest and largest size, sampled for both axes together, with `stretch` between the axes.
         stretch: largest ratio of the axes' scales.
         shift: largest shift either way, as a fraction of the picture.
         min_visible: a box of which less than this fraction stays inside is left out.
@@ -69,7 +69,7 @@ class RandAffineWithBoxesd(RandomizableTransform, MapTransform):
             ratio = math.exp(self.R.uniform(-math.log(self.stretch), math.log(self.stretch)) / 2)
             shift = torch.tensor(self.R.uniform(-2 * self.shift, 2 * self.shift, size=(2, 1)), dtype=torch.float32)
         scaled = torch.diag(torch.tensor([mirror * size * ratio, size / ratio]))
-        # exact for whole quarters, so that what is only turned keeps its pixels
+        # exact for whole quarters, so that what is only rotated keeps its pixels
         rotated = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).matrix_power(self.rotation)
         cosine, sine = math.cos(angle), math.sin(angle)
         self.matrix = torch.cat([torch.tensor([[cosine, sine], [-sine, cosine]]) @ rotated @ scaled, shift], dim=1)

@@ -1,4 +1,4 @@
-"""Which part of an image a network sees: its lungs, all of it, or, as a negative control, all but the lungs.
+"""Crops of an image for a network: its lungs, all of it, or, as a negative control, all but the lungs.
 
 Each of the three regions leaves `crop_box` (`(4,)`, image pixels) and `original_size` (height and width in pixels)
 beside the picture, so that whatever is found in it can be brought back to the image.

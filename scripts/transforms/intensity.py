@@ -1,4 +1,4 @@
-"""Augmentations of grey values that MONAI lacks: images inverted, brightness, tiles equalised, motion and box blur.
+"""Intensity augmentations that MONAI lacks: inversion, brightness, CLAHE, motion and box blur.
 
 Each draws its random parameters in `randomize` and applies them apart from it; what goes in and comes out is in [0, 1].
 """
@@ -28,7 +28,7 @@ BOX: tuple[torch.Tensor, ...] = (torch.full((3, 3), 1 / 9),)
 
 
 class _RandIntensityd(RandomizableTransform, MapTransform):
-    """What the transforms below share: whether they act is drawn once for all keys, and other keys stay as they are."""
+    """Base of the transforms below: they act or not on all keys at once, and other keys stay as they are."""
 
     def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
@@ -170,7 +170,7 @@ def _count_levels(parts: torch.Tensor, clip: float) -> torch.Tensor:
 
 
 def _find_neighbours(length: int, size: int, tiles: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Along one side: the tile before each pixel with its share, and the tile after it; the outermost at the border."""
+    """Find the tile before each pixel along one side, with its weight, and the tile after it (the last at the end)."""
     place = (torch.arange(length) + 0.5) / size - 0.5
     before = place.floor()
     fraction = place - before

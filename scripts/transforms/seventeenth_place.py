@@ -41,7 +41,7 @@ class SeventeenthPlaceAugmentation(Compose):
         super().__init__(
             [
                 RandFlipd(BOTH, prob=0.5, spatial_axis=1),
-                # upside down no image is taken, yet a vertical view is part of the 17th-place solution's test-time
+                # upside down no image is taken, yet a vertical flip is part of the 17th-place solution's test-time
                 # augmentation
                 RandFlipd(BOTH, prob=0.5, spatial_axis=0),
                 OneOf([Transposed(BOTH, indices=(0, 2, 1)), Identityd(BOTH)]),

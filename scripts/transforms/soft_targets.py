@@ -1,4 +1,4 @@
-"""How sure an image's label is and how much the image counts, put back after the preparation, which drops both.
+"""Soft labels and sample weights of images, put back after the preparation, which drops both.
 
 The preparation is cached by what it reads and does; what a training thinks of an image is no part of that, so that one
 cache serves trainings with and without it.
@@ -29,8 +29,8 @@ class AttachTargets(Transform):
     All images get both, so that sure and unsure ones can stand in one batch.
 
     Args:
-        images: the images that were prepared, as a datalist's source gives them. "soft_label", C shares that sum to 1,
-            and "weight", not negative, are optional: without them it is the class index "label" alone, and 1.
+        images: the images that were prepared, as a datalist's source gives them. "soft_label", C probabilities that sum
+            to 1, and "weight", not negative, are optional: without them it is the class index "label" alone, and 1.
 
     Raises:
         InputError: where a soft label or a weight is none.
@@ -134,7 +134,7 @@ def _read_probabilities(image: Mapping[str, Any]) -> torch.Tensor:
         or not (probabilities >= 0).all()
         or abs(probabilities.sum().item() - 1) > 1e-3
     ):
-        expected = f"{len(STUDY_CLASSES)} shares that sum to 1 as soft_label"
+        expected = f"{len(STUDY_CLASSES)} probabilities that sum to 1 as soft_label"
         raise InputError(expected, f"{probabilities.tolist()} of image {image['image_id']}", "correct it")
     return probabilities
 

@@ -1,4 +1,4 @@
-"""What a network is to find, in the frame of the cropped and resized picture: a mask, or boxes."""
+"""Targets of a network in the frame of the cropped and resized image: a mask, or boxes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cut_mask(mask: NDArray[np.bool_], crop_box: ArrayLike, height: int, width: i
 
 
 class BoxesToCropd(MapTransform):
-    """Replace `boxes` by those of the picture: image pixels -> pixels of the cropped and resized picture, clipped to it.
+    """Replace `boxes` by those of the crop: image pixels -> pixels of the cropped and resized image, clipped to it.
 
     Args:
         keys: pictures `(C, H, W)` that the boxes are moved into.

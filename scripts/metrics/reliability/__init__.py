@@ -1,4 +1,4 @@
-"""May the numbers be trusted: calibration, uncertainty, what a person should look at, and for whom they are worse.
+"""Reliability of the study probabilities: calibration, uncertainty, selective prediction, subgroups.
 
 Not imported by `scripts.metrics`: every training imports that, and none of them draws diagrams.
 """

@@ -1,4 +1,4 @@
-"""Calibration and selective prediction of gathered images, with intervals by patient."""
+"""Calibration and selective prediction of pooled images, with intervals by patient."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from scripts.metrics.studies import ACCURACY, AUROC, EvaluatedStudies
 
 Intervals = Mapping[str, Interval]
 
-#: Fractions of the studies that the networks answer alone.
+#: Coverages: fractions of the studies that are not handed to a person.
 COVERAGES: tuple[float, ...] = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 #: Orders that no uncertainty makes: what it must beat, and what it cannot.
@@ -115,7 +115,7 @@ def centre_errors(figures: Mapping[str, Floats]) -> dict[str, Floats]:
 
 
 def evaluate_selection(images: EvaluatedImages, studies: EvaluatedStudies, weights: Floats) -> Selection:
-    """How well each measure of uncertainty puts the mistakes first."""
+    """Evaluate how each measure of uncertainty orders the mistakes."""
     orders = _list_orders(images, studies)
     wrong, counts = ~studies.right, weights[:, studies.groups]
     areas = {name: measure_risk_area(values, wrong, counts) for name, values in orders.items()}

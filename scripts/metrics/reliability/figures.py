@@ -1,4 +1,4 @@
-"""Two pictures of trust: reliability diagrams before and after, and risk-coverage curves."""
+"""Reliability diagrams before and after temperature scaling, and risk-coverage curves."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def draw_risk_coverage(curves: Mapping[str, Floats], path: str | Path) -> None:
         shown = np.arange(len(risks) // 50, len(risks))  # the risk of a handful of studies is a zigzag
         coverage = (shown + 1) / len(risks)
         ax.plot(coverage, risks[shown], _PLAIN.get(name, "-"), color=colour, linewidth=1.5, label=name_order(name))
-    ax.set(xlabel="fraction of studies that the network answers", ylabel="fraction of wrong answers")
+    ax.set(xlabel="coverage: fraction of studies kept", ylabel="risk: fraction of wrong predictions")
     ax.set(xlim=(0, 1), ylim=(0, None))
     ax.grid(alpha=0.3)
     ax.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves

@@ -1,4 +1,4 @@
-"""Several predictions.json, of folds or of members, joined with the datalist that knows their labels and patients."""
+"""Predictions of several folds or members, joined with the datalist that knows their labels and patients."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scripts.outputs.records import ImageFindings
 
 @dataclass(frozen=True)
 class EvaluatedImages:
-    """F images of S studies, what was said of them, and what is known of them.
+    """F images of S studies, with their predictions and their ground truth.
 
     Args:
         ground_truth: of these studies.
@@ -58,7 +58,7 @@ class EvaluatedImages:
         )
 
     def average_members(self) -> Floats:
-        """What each member says of each study, `(M, S, 4)`."""
+        """Average each member's probabilities over the images of each study, `(M, S, 4)`."""
         return np.stack([average_images(member, self.study_indices) for member in self.members])
 
 
@@ -128,7 +128,7 @@ def _find_ground_truth(
 
 
 def _pool_members(paths: Sequence[str | Path], wanted: Sequence[str]) -> Floats:
-    """What is said of every image `(M, F, 4)`, in the order of the files."""
+    """Pool the members' probabilities of every image `(M, F, 4)`, in the order of the files."""
     predicted: dict[str, list[list[float]]] = {image_id: [] for image_id in wanted}
     for path in paths:
         for image in read_predictions(path):

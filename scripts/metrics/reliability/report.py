@@ -1,4 +1,4 @@
-"""The whole report of trust: text to read, reliability.json, two pictures."""
+"""Reliability report: text to read, reliability.json, two figures."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def report_reliability(
         predictions: predictions.json, one of each fold, of images that their network was not trained on.
         ground_truth: a datalist.json.
         out: folder for reliability.json, reliability.png and selective.png.
-        members: predictions.json of the same images by each member (seeds, views, networks); as one text, divided by
-            commas. From them comes what the members disagree about.
+        members: predictions.json of the same images by each member (seeds, TTA flips, networks); as one text, divided
+            by commas. From them comes what the members disagree about.
         metadata: a table of metadata by image id, for more subgroups; `python -m scripts extract-metadata` writes one.
         num_parts: parts of the patients in the cross-fit of the temperature.
         num_resamples: resamples of patients behind each interval.

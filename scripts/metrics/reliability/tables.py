@@ -1,4 +1,4 @@
-"""The report of trust as tables to read."""
+"""Tables of the reliability report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CLASSES = "/".join(name[:3] for name in STUDY_CLASSES)
 
 
 def describe_task(images: EvaluatedImages, studies: EvaluatedStudies, ground_truth: str, num_resamples: int) -> str:
-    """What is evaluated, and what the intervals are."""
+    """Describe the evaluated predictions and their intervals."""
     where = ground_truth if images.folds == (None,) else f"{ground_truth}, fold {', '.join(map(str, images.folds))}"
     members = f"; {len(images.members)} members" if len(images.members) > 1 else ""
     return (
@@ -93,7 +93,7 @@ def tabulate_selection(evaluated: Selection) -> str:
 
 
 def tabulate_subgroups(subgroups: Sequence[Subgroup]) -> str:
-    """Each subgroup beside all other studies, and a warning of how many were looked at."""
+    """Each subgroup beside all other studies, and a warning with the number of comparisons."""
     blocks = [
         align_columns(
             ("subgroup", CLASSES, TITLES[measure].split(",")[0], "95 % interval", "minus rest", "95 % interval", ""),
@@ -105,15 +105,15 @@ def tabulate_subgroups(subgroups: Sequence[Subgroup]) -> str:
     blocks.append(
         f"{TOO_FEW}: below {MIN_STUDIES} studies, or {MIN_OF_CLASS} of a class that the score reports apart, "
         "here or in the rest\n"
-        "average precision rises with the fraction of a class: where the mix of classes differs, AUROC compares better\n"
-        f"WARNING: {measured} differences were looked at, {resolved} of them resolved; where nothing differs, "
+        "average precision rises with a class's fraction: where the mix of classes differs, AUROC compares better\n"
+        f"WARNING: {measured} differences were measured, {resolved} of them resolved; where nothing differs, "
         f"about {measured / 20:.1f} would be by chance alone"
     )
     return "\n\n".join(blocks)
 
 
 def name_order(order: str) -> str:
-    """What a person reads for an order of `evaluate_selection`."""
+    """Name an order of `evaluate_selection` for a person."""
     measure, _, members = order.partition(" ")
     return f"{TITLES[measure]} {members}".rstrip()
 

@@ -1,4 +1,4 @@
-"""What is known of each study beside its label: by what the studies are cut into subgroups."""
+"""Traits of each study, beside its label, by which studies are cut into subgroups."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_metadata_table(path: str | Path) -> dict[str, dict[str, str]]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Where a row stands, and its cells by column."""
+    """Read rows: file and line of each, and its cells by column."""
 
     def check(header: Sequence[str]) -> None:
         names = [name.strip() for name in header]
@@ -88,7 +88,7 @@ def _average_area(images: Sequence[Image]) -> float:
 
 
 def _name_metadata(values: Sequence[Sequence[str]]) -> list[str]:
-    """Subgroup of each study from what its images say: quartiles where all that is said are numbers, else words."""
+    """Subgroup of each study from its images' metadata: quartiles where all values are numbers, else words."""
     predicted = [[value for value in images if value] for images in values]
     numbers = [[_parse_number(value) for value in images] for images in predicted]
     if all(math.isfinite(number) for images in numbers for number in images):

@@ -44,7 +44,7 @@ def write_dicom_results(
     created: datetime | None = None,
     reader_options: dict[str, Any] | None = None,
 ) -> list[Path]:
-    """Write the objects of one image into `<folder>/<image_id>/`, each as a whole; they are built before one is written.
+    """Write the objects of one image into `<folder>/<image_id>/`, each as a whole; all are built before one is written.
 
     Args:
         image: its findings.

@@ -1,4 +1,4 @@
-"""DICOM results of a whole run, written at its end: a study's probabilities are known when its last image is."""
+"""DICOM results of a whole run, written at its end, where a study's probabilities are known."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
 from scripts.outputs.records import ImageFindings
 from scripts.outputs.tables import average_studies
 
-#: Rejected files that are no images: a report in a study's folder does not make the answer on its images a partial one.
+#: Rejected files that are no images: a report in a study's folder does not make the report on its images a partial one.
 _NO_IMAGES = ("not_dicom", "unsupported_sop", "no_pixels")
 
 
@@ -39,7 +39,7 @@ def write_run(
     """Write the objects of all images into `<output_dir>/dicom/`, from the masks and rejected.csv that stand there.
 
     An image that cannot have them is reported in the log and left out; the others go on. Objects that an earlier run
-    wrote of an image that is rejected or left out now are taken away: they must not stand as today's answer.
+    wrote of an image that is rejected or left out now are taken away: they must not stand as today's results.
 
     Args:
         images: findings in order.
@@ -63,8 +63,8 @@ def write_run(
         mask = _read_mask(output_dir / "masks" / f"{image.image_id}.png")
         try:
             written = write_dicom_results(
-                image.keep_shown(), mask, studies[image.study_id], paths[image.image_id], output_dir / "dicom", algorithm,
-                point, created, dict(reader_options),
+                image.keep_shown(), mask, studies[image.study_id], paths[image.image_id], output_dir / "dicom",
+                algorithm, point, created, dict(reader_options),
             )  # fmt: skip
         except InputError as error:
             logging.getLogger(__name__).error("no DICOM results for %s: %s", image.image_id, error)

@@ -1,4 +1,4 @@
-"""What all objects that are derived from an image have in common, before they are built and after."""
+"""Common parts of all objects that are derived from an image, before they are built and after."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Derivation:
         return dataset
 
     def _place(self, dataset: Dataset) -> None:
-        """What was examined and, for a picture, how it lies and whether the image lost something (C.7.3.1, C.7.6.1)."""
+        """Add the examined body part and, for a picture, its orientation and lossy compression (C.7.3.1, C.7.6.1)."""
         if dataset.Modality != "SR":
             dataset.BodyPartExamined = "CHEST"  # what the network takes it for, whatever a mislabelled image says
         if "Rows" in dataset:

@@ -1,4 +1,4 @@
-"""What made an object, as each part of the standard wants it reported: equipment, algorithm, observer, contributors."""
+"""Equipment, algorithm, observer and contributors, in the form that each part of the standard asks for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who made an object and which object it is: UIDs that a second run gives again, and the numbers of its series."""
+"""Identifiers of derived objects: UIDs that a second run gives again, and the numbers of their series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SERIES_NUMBERS: dict[str, int] = {"report": 9101, "presentation": 9102, "segment
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What computed the findings.
+    """Name, version and weights of the algorithm that computed the findings.
 
     Args:
         version: of the bundle.

@@ -1,4 +1,4 @@
-"""Structured Report of an image and its study: TID 1500 Measurement Report (PS3.16) as a Comprehensive SR (PS3.3 A.35.3).
+"""Structured Report of an image and its study: TID 1500 Measurement Report (PS3.16), a Comprehensive SR (PS3.3 A.35.3).
 
 Comprehensive, not Comprehensive 3D: an image has no frame of reference, so its boxes are SCOORD, points in the pixels
 of the very image they refer to (PS3.3 C.18.6).

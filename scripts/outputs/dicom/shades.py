@@ -1,4 +1,4 @@
-"""From stored values to what is shown, as a presentation state reports it: the way of our reader, in DICOM's words."""
+"""Grayscale transformations of a presentation state: the reader's display pipeline as DICOM attributes."""
 
 from __future__ import annotations
 

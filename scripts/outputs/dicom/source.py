@@ -1,6 +1,6 @@
-"""The image that an object is derived from: its header, and what of it is passed on.
+"""Source image of a derived object: its header, and the part of it that is passed on.
 
-Two views of one header. The stand-in is what highdicom builds from: checked UIDs, size, and nothing of the patient, so
+Two forms of one header. The stand-in is what highdicom builds from: checked UIDs, size, and nothing of the patient, so
 that no library sees, evaluates or logs a name. The patient's elements are passed on byte for byte afterwards, with the
 character set that they are written in, whether or not they keep to the standard.
 """
@@ -68,7 +68,7 @@ def read_source(path: str | Path, **reader_options: bool) -> Source | None:
         reader_options: options of `read_radiograph`.
 
     Raises:
-        RejectedImage: where our reader rejects the image; its header is not looked at then.
+        RejectedImage: where our reader rejects the image; its header is not read then.
         InputError: where it has no UIDs to refer to.
     """
     radiograph = read_radiograph(path, **reader_options)

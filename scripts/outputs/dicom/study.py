@@ -1,4 +1,4 @@
-"""What a run says of a whole study, beside what it found on one image."""
+"""Findings of a whole study, beside those of one image, and the operating point."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scripts.errors import InputError
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """Where a study is called positive: 1 - its probability of negative is at least the threshold.
+    """Threshold of a positive call: 1 - a study's probability of negative is at least the threshold.
 
     Args:
         threshold: 0 to 1.
@@ -23,7 +23,7 @@ class OperatingPoint:
 
     @classmethod
     def of(cls, setting: Mapping[str, object] | OperatingPoint | None) -> OperatingPoint | None:
-        """From a config's `{"threshold": ..., "option": ...}`.
+        """Build from a config's `{"threshold": ..., "option": ...}`.
 
         Raises:
             InputError: where it is anything else, or the threshold is not in 0 to 1.
@@ -40,13 +40,13 @@ class OperatingPoint:
         return point
 
     def is_positive(self, probabilities: Mapping[str, float]) -> bool:
-        """Whether a study of these probabilities is called positive."""
+        """Call a study of these probabilities positive or not."""
         return 1 - probabilities["negative"] >= self.threshold
 
 
 @dataclass(frozen=True)
 class StudyFindings:
-    """What was found on a study.
+    """Findings of a study.
 
     Args:
         probabilities: study class -> mean of its images.

@@ -1,4 +1,4 @@
-"""What a checked process may not do: reach the network, or write outside of its own folders.
+"""Guard of a checked process: no network, and no writing outside of its own folders.
 
 Python imports a module of this name at its start, from any folder on PYTHONPATH; so worker processes have it too.
 CHECK_FOLDERS holds the folders that may be written to, separated as PATH is; what was tried is reported in CHECK_LOG. A
@@ -34,7 +34,7 @@ def reject(what: str) -> None:
 
 
 def is_allowed(path: Any) -> bool:
-    """Whether a path may be written to; numbers are files that are open already."""
+    """True where a path may be written to; numbers are files that are open already."""
     if isinstance(path, int) or path is None:
         return True
     place = os.path.realpath(os.fsdecode(path))
