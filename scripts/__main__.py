@@ -184,7 +184,7 @@ def run_ablation(
 ) -> str:
     """Measure the gain of each experiment with its noise: train what is missing, then compare; resumes.
 
-    Combinations are config overrides of experiments/, joined by "+": --experiments baseline,whole_image,whole_image+no_auxiliary.
+    Combinations are config overrides of experiments/, joined by "+": --experiments baseline,whole_image+no_auxiliary.
     Further options go to every run.
     """
     from scripts.experiments import COMBINATIONS, Plan, ablate
@@ -215,7 +215,7 @@ def make_weights(
     from scripts.recipe.forking import start_forked
 
     plan = Plan(Path(datalist), Path(tree), options, start=start_forked)
-    return make(recipe, plan, out, external_tree, models, parts, slots, minutes, lambda line: print(line, flush=True))
+    return make(recipe, plan, out, external_tree, models, parts, slots, minutes, _print_line)
 
 
 def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | None = None) -> str:
@@ -278,6 +278,11 @@ def release(out: str = "dist", large_files_url: str | None = None, checks: bool 
         return f"{packed.folder}, {packed.archive}, not checked"
     reported = run_checks(packed, ".", Path(out) / "release.log")
     return f"{reported}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
+
+
+def _print_line(line: str) -> None:
+    """Print a line of progress at once, also into a log."""
+    print(line, flush=True)  # noqa: T201  (the command line's own output)
 
 
 def _list(value: Any) -> list[Any]:

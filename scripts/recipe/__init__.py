@@ -1,4 +1,4 @@
-"""The recipe of the shipped weights: its trainings in the order of what they need, run side by side, resumed by name."""
+"""Recipe of the shipped weights: its trainings in the order of what they need, side by side, resumed by name."""
 
 from scripts.recipe.parts import Part, Recipe, read_recipe
 from scripts.recipe.running import make_weights

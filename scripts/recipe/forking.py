@@ -21,7 +21,7 @@ PRELOADED = [
 
 
 def start_forked(arguments: Sequence[str], log: Path) -> int:
-    """Run `python ARGUMENTS` (`-m module ...`) in a child of the fork server, all that it prints in a file; its status."""
+    """Run `python -m MODULE ...` in a child of the fork server, with all that it prints in a file; its exit status."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_run_module, args=(list(arguments), str(log), os.getcwd()))

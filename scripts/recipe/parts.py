@@ -57,7 +57,7 @@ class Part:
 
     @property
     def fold(self) -> int | list[int]:
-        """The folds held out as the configs take them; an empty list: none. (On MONAI's command line None is no value.)"""
+        """The folds held out as the configs take them; an empty list: none, as MONAI's command line leaves out None."""
         return self.held_out[0] if len(self.held_out) == 1 else list(self.held_out)
 
 
@@ -158,5 +158,5 @@ def _locate(stack: Sequence[str], configs: Path) -> tuple[str, ...]:
 
 
 def _may_teach(teacher: tuple[int, ...], student: tuple[int, ...]) -> bool:
-    """Report whether a network labels for a student: it never saw the student's folds and one fold more, which it labels."""
+    """Decide whether a network labels for a student: it saw neither the student's folds nor the one that it labels."""
     return set(student) < set(teacher) and len(teacher) == len(student) + 1

@@ -101,7 +101,7 @@ def make_weights(
     names: Sequence[str] = (),
     slots: int = 1,
     minutes: float | None = None,
-    format: Callable[[str], None] = lambda line: None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Make the weights of a recipe; resumes, and stops to begin parts when its time is over.
 
@@ -114,7 +114,7 @@ def make_weights(
         names: parts or families to make, with what they need; all by default.
         slots: trainings at a time.
         minutes: after which no further part is begun.
-        format: takes a line of progress.
+        report: takes a line of progress.
 
     Returns:
         What was made, in plain text.
@@ -126,17 +126,21 @@ def make_weights(
     recipe = read_recipe(recipe_file, num_folds)
     parts = recipe.select(names)
     run = RecipeRun(
-        plan, recipe, Path(out), Path(external_dir) if external_dir else None, Path(models),
-        None if minutes is None else time.monotonic() + 60 * minutes,
-    )  # fmt: skip
+        plan=plan,
+        recipe=recipe,
+        out=Path(out),
+        external_dir=Path(external_dir) if external_dir else None,
+        models=Path(models),
+        deadline=None if minutes is None else time.monotonic() + 60 * minutes,
+    )
     run.fill_caches(num_folds, os.cpu_count() or 1)
-    format(f"{len(parts)} parts, {slots} at a time: {', '.join(part.name for part in parts)}")
-    left = _run_in_order(run, parts, slots, format)
+    report(f"{len(parts)} parts, {slots} at a time: {', '.join(part.name for part in parts)}")
+    left = _run_in_order(run, parts, slots, report)
     made = len(parts) - len(left)
     return f"{made} of {len(parts)} parts made" + (f"; not begun: {', '.join(left)}" if left else "")
 
 
-def _run_in_order(run: RecipeRun, parts: Sequence[Part], slots: int, format: Callable[[str], None]) -> list[str]:
+def _run_in_order(run: RecipeRun, parts: Sequence[Part], slots: int, report: Callable[[str], None]) -> list[str]:
     """Run each part when those that it needs are done; names of the parts that were not begun."""
     start, waiting, done = time.monotonic(), list(parts), set[str]()
     running: dict[Future[None], Part] = {}
@@ -154,10 +158,10 @@ def _run_in_order(run: RecipeRun, parts: Sequence[Part], slots: int, format: Cal
                 part = running.pop(future)
                 if (error := future.exception()) is not None:
                     failed.append(error)
-                    format(f"{part.name} failed: {error}")
+                    report(f"{part.name} failed: {error}")
                     continue
                 done.add(part.name)
-                format(f"{time.monotonic() - start:6.0f} s  {part.name}  {_read_score(run.out / part.name)}")
+                report(f"{time.monotonic() - start:6.0f} s  {part.name}  {_read_score(run.out / part.name)}")
     if failed:
         raise failed[0]
     return [part.name for part in waiting]

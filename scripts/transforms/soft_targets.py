@@ -46,7 +46,7 @@ class AttachTargets(Transform):
 
 
 class AttachSoftLabels(Transform):
-    """Give each prepared image `soft_label` (C,), float32: its annotated class blended with what networks predict of it.
+    """Give each prepared image `soft_label` (C,), float32: its annotated class blended with a prediction.
 
     Args:
         soft_labels: image id -> probability of each class, as `scripts.datalist.read_soft_labels` gives them. An image
