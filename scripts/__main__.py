@@ -195,7 +195,7 @@ def run_ablation(
 
 def make_weights(
     *parts: str,
-    recipe: str = "bundle/configs/recipes/shipped.json",
+    recipe: str = "scripts/recipe/shipped.json",
     out: str = "runs/weights",
     datalist: str = "runs/prepared/datalist.json",
     tree: str = "runs/images",
@@ -203,18 +203,23 @@ def make_weights(
     models: str = "bundle/models",
     slots: int = 1,
     minutes: float | None = None,
+    plan_only: bool = False,
     **options: object,
 ) -> str:
     """Train all that is shipped, or the parts that are named, with what they need; resumes.
 
-    --slots 5: trainings at a time, on one GPU. --minutes 8: no part is begun after that. Further options go to every
-    run: --batch_size 64 --cache_dir runs/cache.
+    --external_tree FOLDER: unlabelled images that students learn from too. --slots 5: trainings at a time, on one GPU.
+    --minutes 8: no part is begun after that. --plan_only: print parts and cost. Further options go to every run.
     """
     from scripts.experiments import Plan
+    from scripts.recipe import add_unlabelled, describe_plan, start_forked
     from scripts.recipe import make_weights as make
-    from scripts.recipe.forking import start_forked
 
+    if external_tree is not None:
+        datalist = str(add_unlabelled(datalist, tree, external_tree, Path(out) / "unlabelled"))
     plan = Plan(Path(datalist), Path(tree), options, start=start_forked)
+    if plan_only:
+        return describe_plan(recipe, plan, parts)
     return make(recipe, plan, out, external_tree, models, parts, slots, minutes, _print_line)
 
 

@@ -54,9 +54,7 @@ def _pool(paths: Iterable[str | Path], image_ids: set[str]) -> dict[str, Mapping
     return pooled
 
 
-def _describe(
-    image_id: str, row: Mapping[str, Any], boxes: Mapping[str, Any], none_weight: float
-) -> ImageFindings:
+def _describe(image_id: str, row: Mapping[str, Any], boxes: Mapping[str, Any], none_weight: float) -> ImageFindings:
     probabilities = dict(zip(STUDY_CLASSES, row["probabilities"], strict=True))
     scores = tuple(score * (1 - probabilities["negative"]) for score in boxes.get("scores", ()))
     negative, best = probabilities["negative"], max(scores, default=0.0)

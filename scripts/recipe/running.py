@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.checkpoints import ship_weights
 from scripts.datalist import Prediction, read_datalist, write_soft_labels
@@ -90,6 +91,28 @@ def read_prediction(path: Path, name: str) -> Prediction:
     table = read_prediction_table(path)
     probabilities = {image_id: row["probabilities"] for image_id, row in table["images"].items()}
     return Prediction(name, tuple(table["held_out"]), table["weights_sha256"], table["datalist_hash"], probabilities)
+
+
+def describe_plan(recipe_file: str | Path, plan: Plan, names: Sequence[str] = ()) -> str:
+    """Describe the parts that would be made, and their cost: images that go through a network, in millions at 256 px.
+
+    Args and raises as `make_weights`.
+    """
+    datalist = read_datalist(plan.datalist_file)
+    lines, total = [], 0.0
+    for part in read_recipe(recipe_file, int(datalist["num_folds"])).select(names):
+        options = {**part.options, **plan.options}
+        cost = _count_images(part, datalist) * int(options["epochs"]) * (int(options["image_size"]) / 256) ** 2 / 1e6
+        lines.append(f"{part.name:24} {options['epochs']:3} epochs at {options['image_size']} px  {cost:6.3f}")
+        total += cost
+    return "\n".join([*lines, f"{len(lines)} parts, {total:.2f} million images at 256 px"])
+
+
+def _count_images(part: Part, datalist: Mapping[str, Any]) -> int:
+    """Images of an epoch: the labelled ones of the other folds, each once, and a student's external ones."""
+    labelled = [i for i in datalist["training"] if i["fold"] not in part.held_out and i["duplicate_of"] is None]
+    external = datalist.get("external", {}).get("images", []) if part.soft_labels else []
+    return len(labelled) + len(external)
 
 
 def make_weights(
