@@ -1,4 +1,4 @@
-"""The training losses that MONAI lacks: one for each network, and what the 17th-place solution tried inside the classifier's."""
+"""Training losses that MONAI lacks: one for each network, and those that the 17th-place solution [4] tried."""
 
 from scripts.losses.auxiliary import AuxiliaryMaskLoss
 from scripts.losses.lovasz import LovaszHingeLoss

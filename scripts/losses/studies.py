@@ -1,4 +1,4 @@
-"""Classification losses that the 17th-place solution tried in place of cross entropy; both take class indices or shares."""
+"""Losses that the 17th-place solution [4] tried in place of cross entropy; both take class indices or shares."""
 
 from __future__ import annotations
 

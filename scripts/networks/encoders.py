@@ -9,10 +9,9 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from scripts.errors import InputError
 from torch import nn
 from torchvision.ops import Permute
-
-from scripts.errors import InputError
 
 
 def build_encoder(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The 17th-place solution's augmentations, in its order and with its settings."""
+"""Augmentations of the 17th-place solution [4], in its order and with its settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from monai.transforms import (
     RandGaussianNoised,
     Transposed,
 )
-
 from scripts.transforms.intensity import BOX, RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
 
 IMAGE, MASK = "image", "mask"
@@ -41,8 +40,7 @@ class SeventeenthPlaceAugmentation(Compose):
         super().__init__(
             [
                 RandFlipd(BOTH, prob=0.5, spatial_axis=1),
-                # upside down no image is taken, yet a vertical view is part of the 17th-place solution's test-time
-                # augmentation
+                # no image is taken upside down, yet the 17th-place solution [4] has a vertical flip in its TTA
                 RandFlipd(BOTH, prob=0.5, spatial_axis=0),
                 OneOf([Transposed(BOTH, indices=(0, 2, 1)), Identityd(BOTH)]),
                 RandAffined(
