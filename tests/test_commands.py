@@ -19,13 +19,13 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-
 from scripts.checkpoints import read_weights
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import read_ground_truth, read_submission, score_predictions
 from scripts.outputs.records import MIN_SHOWN_SCORE
 from scripts.synthetic import generate_tree
+
 from tests import configs
 from tests.configs import DETECTOR, LUNGS
 
@@ -272,7 +272,7 @@ def test_explaining_asks_the_network_of_the_evaluation_about_the_same_images(
 ):
     out, files = tree.parent / "explanations", [TRAIN, str(CONFIGS / "evaluate.json"), str(CONFIGS / "explain.json")]
     options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 1}
-    succeed(commands.run_bundle("explaining", str(files), **options))
+    succeed(commands.run_bundle("run", str(files), **options))
     rows, evaluations = read_csv(out / "explanations.csv"), read_csv(evaluated / "images.csv")
     for row, image in zip(rows, evaluations, strict=True):
         assert row["image_id"] == image["image_id"]
@@ -611,3 +611,23 @@ def test_no_command_names_a_patient_anywhere(
     for path in tree.parent.rglob("*.png"):
         with Image.open(path) as picture:
             assert not picture.info
+
+
+#: MONAI's own notice before each config is read: a config is code. README.md says it too.
+NOTICE = re.compile(r"parsing config_file .*GHSA-873f-pvrv-4x83\)\.\n?")
+
+
+@pytest.mark.parametrize("run", ["training", "evaluating", "inferring"])
+def test_the_console_of_a_run_is_clean(
+    commands: Commands, tree: Path, trained: Path, prepared: tuple[Path, Outcome], tmp_path: Path, run: str
+):
+    """What is done, the rate, the result; no warning, and no line of a progress bar for each epoch."""
+    options = {**place_data(tree), **TINY, "output_dir": tmp_path / "out"}
+    options |= {"epochs": 2, "val_interval": 1} if run == "training" else {"weights": trained / "last.pt"}
+    config = {"training": TRAIN, "evaluating": EVALUATE, "inferring": INFERENCE}[run]
+    outcome = succeed(commands.run_bundle("run", config, **options))
+    printed = NOTICE.sub("", outcome.stdout + outcome.stderr)
+    assert not re.search(r"warning|ignoring|deprecated|does not exist|may lead to", printed, re.IGNORECASE), printed
+    assert re.search(rf"INFO - {run}: \d+ (batches|images) in [\d.]+ s, [\d.]+ (batches|images)/s", outcome.stdout)
+    assert len(re.findall(rf"{run}\b.*(it|batch|image)", outcome.stderr)) == 0, "no bar where there is no terminal"
+    assert (tmp_path / "out" / "last.pt").is_file() == (run == "training")

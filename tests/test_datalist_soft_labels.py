@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from scripts import datalist as datalists
 from scripts.datalist import (
     Prediction,

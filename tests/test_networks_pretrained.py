@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-
 from scripts.errors import InputError
 from scripts.networks import LungDetector, OpacityDetector, StudyClassifier, pretrained
 from scripts.networks.encoders import build_encoder, build_feature_encoder

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
-
 from scripts.errors import InputError
 from scripts.files import compute_sha256
 from scripts.outputs import PredictionTable, read_prediction_table, select_boxes_in_image, select_probabilities

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.experiments import Plan

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser
-
 from scripts.checkpoints import save_weights
 from scripts.errors import InputError
 from scripts.networks import OpacityDetector
@@ -29,7 +28,15 @@ from scripts.release import (
     run_checks,
     unpack_release,
 )
-from scripts.release.checks import NUM_IMAGES, TINY, check_inference, check_synthetic_images, check_training, place_data
+from scripts.release.checks import (
+    NUM_IMAGES,
+    TINY,
+    check_inference,
+    check_style,
+    check_synthetic_images,
+    check_training,
+    place_data,
+)
 from scripts.release.workplace import extract_archive
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -385,3 +392,18 @@ def test_training_and_inference_open_no_socket_and_write_below_their_output_only
             check(place)
         assert {path.name for path in place.bundle.iterdir()} == {"configs", "models", "docs", "scripts", "LICENSE"}
         assert place_data(place)["datalist_file"]
+
+
+def test_the_zoos_formatters_are_asked_above_the_bundle(tmp_path: Path):
+    asked: list[tuple[str, ...]] = []
+
+    class Place(Workplace):
+        def run_python(self, *arguments: str, cwd: Path | None = None, watched: bool = True) -> str:
+            assert cwd == tmp_path
+            asked.append(arguments)
+            return "3 files would be left unchanged"
+
+    assert check_style(Place(tmp_path, tmp_path)) == "isort and black: 3 files would be left unchanged"
+    assert [command[1] for command in asked] == ["isort", "black"]
+    assert all(command[-1] == "models/chest_xray_covid19/scripts" for command in asked)
+    assert all("--check" in command for command in asked)

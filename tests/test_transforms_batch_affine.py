@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from scripts.transforms import RandAffineBatchd
 from scripts.transforms.batch_affine import build_grid
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-
 from scripts import transforms
 from scripts.transforms.batch_intensity import blur, equalise
 

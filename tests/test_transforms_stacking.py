@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 from monai.data import DataLoader
-from torch.utils.data import Dataset
-
 from scripts.transforms import StackedDataset, fill_cache, take_batch_as_it_is
+from torch.utils.data import Dataset
 
 
 def make_items(count: int = 5, size: int = 8) -> list[dict[str, Any]]:

@@ -16,9 +16,11 @@ from scripts.engines.handlers import (
     TensorBoardImages,
 )
 from scripts.engines.mixing import MixedBatch
+from scripts.engines.progress import RunProgress
 from scripts.engines.selections import (
     count_images,
     select_logits_and_targets,
+    select_loss,
     select_lung_boxes,
     select_mask_probabilities,
     select_opacity_boxes,
@@ -33,6 +35,7 @@ __all__ = [
     "HistoryRecorder",
     "MixedBatch",
     "TensorBoardImages",
+    "RunProgress",
     "StopOnNonFiniteLoss",
     "count_images",
     "infer_images",
@@ -40,6 +43,7 @@ __all__ = [
     "prepare_detection_batch",
     "prepare_study_batch",
     "select_logits_and_targets",
+    "select_loss",
     "select_lung_boxes",
     "select_mask_probabilities",
     "select_opacity_boxes",

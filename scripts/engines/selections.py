@@ -7,6 +7,14 @@ from typing import Any
 import torch
 
 
+def select_loss(output: dict[str, Any]) -> float:
+    """Engine output of a training step -> its loss as a number, for TensorBoard.
+
+    MONAI's `from_engine` gives a tuple of it, which its TensorBoard handler leaves out with a warning.
+    """
+    return float(output["loss"].detach())
+
+
 def select_logits_and_targets(output: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Engine output -> what the loss takes, for `ignite.metrics.Loss` inside validation."""
     return output["pred"], output["label"]
