@@ -469,6 +469,9 @@ def test_every_detector_and_experiment_trains_for_an_epoch(
     config = json.loads(experiment.read_text())
     places = {"dataset_dir": images, "external_dir": external_images, "datalist_file": joined_datalist_file}
     places |= {"first_run": configs.write_first_run(joined_datalist_file, tmp_path)}
+    places |= {"soft_labels_file": configs.write_soft_labels_file(joined_datalist_file, tmp_path / "soft_labels.json")}
+    if configs.merge([Path(file) for file in files]).get("cache_dir"):
+        places |= {"cache_dir": tmp_path / "cache"}
     small = {**TINY_TRAINING, "encoder_weights": None, "encoder_options": {}, **{k: str(v) for k, v in places.items()}}
     if config.get("mask_widths"):
         small["mask_widths"] = [4] * len(config["mask_widths"])
@@ -621,7 +624,7 @@ NOTICE = re.compile(r"parsing config_file .*GHSA-873f-pvrv-4x83\)\.\n?")
 def test_the_console_of_a_run_is_clean(
     commands: Commands, tree: Path, trained: Path, prepared: tuple[Path, Outcome], tmp_path: Path, run: str
 ):
-    """What is done, the rate, the result; no warning, and no line of a progress bar for each epoch."""
+    """Progress, rate and result; no warning, and no line of a progress bar for each epoch."""
     options = {**place_data(tree), **TINY, "output_dir": tmp_path / "out"}
     options |= {"epochs": 2, "val_interval": 1} if run == "training" else {"weights": trained / "last.pt"}
     config = {"training": TRAIN, "evaluating": EVALUATE, "inferring": INFERENCE}[run]

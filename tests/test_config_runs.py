@@ -13,13 +13,16 @@ from tests.configs import CONFIGS, METADATA, RUNNABLE, read_json, stack
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "bundle/docs").glob("*.md"))]
 ACTS = ("training", "evaluating", "explaining", "inferring")
+#: Acts of the recipe of the shipped weights, which nobody calls by hand.
+INNER_ACTS = ("predicting", "caching")
 #: The files that say what is done; all others only change how.
 ACT_OF_FILE = {
     "train.json": "training",
-    "train_detector.json": "training",
     "evaluate.json": "evaluating",
     "explain.json": "explaining",
     "inference.json": "inferring",
+    "predict.json": "predicting",
+    "cache.json": "caching",
 }
 
 
@@ -33,7 +36,8 @@ def find_documented() -> dict[tuple[str, ...], str]:
         ):
             names = re.findall(r"configs/([\w/<>]+\.json)", quoted or plain)
             if names and not any("<" in name for name in names):
-                found[tuple(names)] = act
+                below = [file.relative_to(CONFIGS).as_posix() for file in stack(CONFIGS / names[0])]  # merged at packing
+                found[(*below, *names[1:])] = act
     return found
 
 
@@ -42,9 +46,9 @@ STACKS = {tuple(file.relative_to(CONFIGS).as_posix() for file in stack(path)) fo
 
 
 def resolve_act(names: tuple[str, ...]) -> list[str]:
-    """What `run` does of a stack whose acts only say their names; it is asked twice, as a server would."""
+    """Acts of `run` for a stack whose acts only say their names; it is asked twice, as a server would."""
     files = [CONFIGS / name for name in names]
-    acts = {act: [f"${act!r}"] for act in ACTS if any(act in read_json(file) for file in files)}
+    acts = {act: [f"${act!r}"] for act in (*ACTS, *INNER_ACTS) if any(act in read_json(file) for file in files)}
     quiet = {"initialize": None, "finalize": None}
     changes = {**acts, **quiet}
     workflow = ConfigWorkflow([str(file) for file in files], meta_file=str(METADATA), logging_file=False, **changes)
@@ -74,4 +78,4 @@ def test_an_act_is_stated_once(name: str):
 
 @pytest.mark.parametrize("path", RUNNABLE, ids=lambda path: path.name)
 def test_no_other_file_says_what_is_done(path: Path):
-    assert path.name in ACT_OF_FILE or not {"run", *ACTS} & set(read_json(path))
+    assert path.name in ACT_OF_FILE or not {"run", *ACTS, *INNER_ACTS} & set(read_json(path))

@@ -1,4 +1,4 @@
-"""What documents name is there: paths, and the works that the bundle re-creates."""
+"""Documents name what is there: paths, and the works that the bundle re-creates."""
 
 from __future__ import annotations
 

@@ -179,9 +179,9 @@ def test_all_parts_are_made_and_a_second_call_makes_none(datalist_file: Path, im
     fake, recipe, models = Fake(), write_recipe(tmp_path), tmp_path / "models"
     models.mkdir()
     plan = Plan(datalist_file, images, {}, start=fake)
-    said = make_weights(recipe, plan, tmp_path / "out", models=models, slots=3)
+    report = make_weights(recipe, plan, tmp_path / "out", models=models, slots=3)
     trained = [folder for run, folder in fake.commands if run == "training"]
-    assert said == "13 of 13 parts made" and len(trained) == len(set(trained)) == 13 and fake.most <= 3
+    assert report == "13 of 13 parts made" and len(trained) == len(set(trained)) == 13 and fake.most <= 3
     assert (models / "student.pt").read_bytes() == b"s"
     assert sum(run == "caching" for run, _ in fake.commands) == 1
     fake.commands.clear()
@@ -203,8 +203,8 @@ def test_a_failure_is_reported_and_what_needs_it_does_not_begin(datalist_file: P
 def test_no_part_begins_when_the_time_is_over(datalist_file: Path, images: Path, tmp_path: Path):
     fake = Fake()
     plan = Plan(datalist_file, images, {}, start=fake)
-    said = make_weights(write_recipe(tmp_path), plan, tmp_path / "out", models=tmp_path, names=["teacher"], minutes=0)
-    assert said.startswith("0 of 3 parts made; not begun: teacher/fold0")
+    report = make_weights(write_recipe(tmp_path), plan, tmp_path / "out", models=tmp_path, names=["teacher"], minutes=0)
+    assert report.startswith("0 of 3 parts made; not begun: teacher/fold0")
     assert {run for run, _ in fake.commands} == {"caching"}
 
 
@@ -240,7 +240,7 @@ def test_names_tell_what_is_held_out():
 def test_a_small_recipe_trains_predicts_and_distils(datalist_file: Path, images: Path, tmp_path: Path):
     options = {"image_size": 32, "batch_size": 8, "encoder_options": "{}", "cache_dir": tmp_path / "cache"}
     plan = Plan(datalist_file, images, options, start=start_forked)
-    said = make_weights(write_recipe(tmp_path), plan, tmp_path / "out", models=tmp_path / "models")
-    assert said == "13 of 13 parts made" and (tmp_path / "models" / "student.pt").is_file()
+    report = make_weights(write_recipe(tmp_path), plan, tmp_path / "out", models=tmp_path / "models")
+    assert report == "13 of 13 parts made" and (tmp_path / "models" / "student.pt").is_file()
     table = json.loads((tmp_path / "out" / "boxes" / "fold0" / "predictions_table.json").read_text())
     assert table["held_out"] == [0] and table["images"]

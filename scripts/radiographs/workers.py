@@ -123,7 +123,7 @@ class _Child:
         response = json.loads(self.connection.recv_bytes(_MAX_RESPONSE))
         if "reason" in response:
             raise RejectedImage(str(response["reason"]), path, str(response["detail"]))
-        metadata = _open_facts(response["metadata"])
+        metadata = _open_metadata(response["metadata"])
         pixels = np.empty((1, metadata.rows, metadata.columns), dtype=np.float32)
         if pixels.nbytes != response["bytes"]:
             raise ValueError(f"expected {pixels.nbytes} bytes of pixels, got {response['bytes']}")
@@ -264,7 +264,7 @@ def _build_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _open_facts(response: dict[str, Any]) -> ImageMetadata:
+def _open_metadata(response: dict[str, Any]) -> ImageMetadata:
     given = dict(response)
     given["flags"] = tuple(map(str, given["flags"]))
     given["spacing_mm"] = given["spacing_mm"] and tuple(map(float, given["spacing_mm"]))
