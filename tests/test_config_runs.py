@@ -36,7 +36,7 @@ def find_documented() -> dict[tuple[str, ...], str]:
         ):
             names = re.findall(r"configs/([\w/<>]+\.json)", quoted or plain)
             if names and not any("<" in name for name in names):
-                below = [file.relative_to(CONFIGS).as_posix() for file in stack(CONFIGS / names[0])]  # merged at packing
+                below = [file.relative_to(CONFIGS).as_posix() for file in stack(CONFIGS / names[0])]
                 found[(*below, *names[1:])] = act
     return found
 

@@ -220,7 +220,7 @@ def test_a_rendering_is_prepared_by_option_only(tree: Tree) -> None:
     table = tree.folder.parent / "own.csv"
     table.write_text("study,image,label,boxes\ns1,train/s1/series/i1.dcm,,\ns2,image.png,,\n")
     assert list(prepare(tree, tables=table)[0]) == ["i1"]
-    assert list(prepare(tree, tables=table, accept_renderings=True)[0]) == ["image", "i1"]
+    assert list(prepare(tree, tables=table, accept_renderings=True)[0]) == ["i1", "image"]
 
 
 def lose_image(tree: Tree) -> None:

@@ -172,7 +172,7 @@ def test_the_table_can_be_compared_with_what_was_drawn(
     fold = [image for image in read_datalist(datalist_file)["training"] if image["fold"] == FOLD]
     assert f"fold {FOLD}: {len(fold)} images with an annotated lung box" in text
     assert "images without box: 1\n" in text
-    assert f"images flagged: {len(fold)} (no_lungs 1, turned {len(fold) - 1})" in text
+    assert f"images flagged: {len(fold)} (no_lungs 1, rotated {len(fold) - 1})" in text
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

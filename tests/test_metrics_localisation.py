@@ -314,7 +314,7 @@ def test_report_of_lungs_reports_figures_and_the_images_to_look_at(tmp_path: Pat
         "smallest IoU: d 0.000, c 0.400, b 0.800, a 1.000",
     ):
         assert words in text
-    values = {line[:22].strip(): line[22:].split()[0] for line in text.splitlines()[4:7]}
+    values = {line[:24].strip(): line[24:].split()[0] for line in text.splitlines()[4:7]}
     assert values == {"AP at IoU > 0.5": "0.4167", "AP at IoU > 0.50 to 0.95": "0.2833", "mean IoU": "0.5500"}
 
 
@@ -347,7 +347,7 @@ def test_report_of_lungs_of_a_fold_leaves_the_other_images_out(tmp_path: Path):
         ({"c": "c,0,,1,1,0.5,"}, r"four edges and a score, .* lungs\.csv line 4"),
         ({"c": "c,0,0,1,1,,"}, r"four edges and a score, .* lungs\.csv line 4"),
         ({"c": "c,0,0,1,1,high,"}, r"four edges and a score, .* lungs\.csv line 4"),
-        ({"c": "c,0,0,1,1,nan,"}, r"a finite score, detected lungs\.csv line 4"),
+        ({"c": "c,0,0,1,1,nan,"}, r"a finite score, found lungs\.csv line 4"),
         ({"c": "c,1,0,1,1,0.5,"}, r"xmin < xmax .* lungs\.csv line 4"),
         ({"header": "image,box"}, "the columns image_id,xmin"),
         (dict.fromkeys("abcd", ""), r"at least one row, found none in lungs\.csv"),

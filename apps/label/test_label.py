@@ -60,7 +60,7 @@ def test_the_answers_are_those_of_the_bundle_run(folder_server: Server, images: 
         "seconds_to_start": round(folder_server.seconds, 1),
         "seconds_for_the_first_response": round(first_seconds, 1),
     }
-    cost |= {"seconds_for_a_image": round(time.monotonic() - start, 2), "MB": round(folder_server.measure_memory())}
+    cost |= {"seconds_for_an_image": round(time.monotonic() - start, 2), "MB": round(folder_server.measure_memory())}
     write_responses(results, folder)
     write_cost(INTEGRATIONS, "label", **cost)
     assert compare_results(INTEGRATIONS / "bundle_run", folder).agrees
