@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fire
-from scripts.errors import report_input_errors
+from scripts.errors import InputError, report_input_errors
+
+#: Verbs before version 0.4.0, with the names that they have now.
+RENAMED_VERBS = {
+    "draw": "generate-synthetic",
+    "corrections": "export-corrections",
+    "lungs": "find-lungs",
+    "score_lungs": "evaluate-lungs",
+    "blend": "fit-none",
+    "trust": "evaluate-reliability",
+    "facts": "extract-metadata",
+    "crossvalidate": "cross-validate",
+    "ablation": "run-ablation",
+    "experiments": "list-experiments",
+    "losses": "plot-losses",
+    "ensemble": "evaluate-ensemble",
+    "ship": "export-weights",
+    "export": "export-networks",
+}
 
 
 def generate_synthetic(
@@ -289,6 +309,18 @@ def _print_line(line: str) -> None:
     print(line, flush=True)  # noqa: T201  (the command line's own output)
 
 
+def reject_renamed_verb(arguments: Sequence[str]) -> None:
+    """Answer a verb's former name with the present one.
+
+    Raises:
+        InputError: where the first argument is a name from before version 0.4.0.
+    """
+    old = arguments[0].replace("-", "_") if arguments else ""
+    if old in RENAMED_VERBS:
+        new = RENAMED_VERBS[old]
+        raise InputError(f"the verb {new}", f"{arguments[0]}, its former name", f"run python -m scripts {new}")
+
+
 def _list(value: Any) -> list[Any]:
     """One value of the command line, or several; what fire leaves as one text ("a,b+c", "[a/b,c/d]") is taken apart."""
     if isinstance(value, str):
@@ -298,6 +330,7 @@ def _list(value: Any) -> list[Any]:
 
 if __name__ == "__main__":
     report_input_errors()
+    reject_renamed_verb(sys.argv[1:])
     verbs = {
         "generate_synthetic": generate_synthetic,
         "prepare": prepare,

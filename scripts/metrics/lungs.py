@@ -99,7 +99,8 @@ def read_detected_lungs(path: str | Path) -> dict[str, DetectedLungs]:
 
 
 def _find_annotated_box(image: Mapping[str, Any]) -> list[float] | None:
-    return image["annotated_lung_box"] if "annotated_lung_box" in image else image["lung_box"]
+    # "drawn_lung_box": datalists that were written before version 0.4.0
+    return next(image[key] for key in ("annotated_lung_box", "drawn_lung_box", "lung_box") if key in image)
 
 
 def _is_in(image: Mapping[str, Any], fold: int | None) -> bool:
