@@ -133,7 +133,14 @@ def observe_picture(parser: ConfigParser) -> Any:
 
 
 def observe_augmentation(parser: ConfigParser) -> Any:
-    augment = parser.get_parsed_content("augmentation").set_random_state(0)
+    augment = parser.get_parsed_content("augmentation")
+    if isinstance(augment, list):  # of whole batches
+        torch.manual_seed(0)
+        batch = list_data_collate(write_images())
+        for change in augment:
+            batch = change(batch)
+        return [batch[key].tolist() for key in ("image", "mask")]
+    augment.set_random_state(0)
     return [{key: item[key].tolist() for key in ("image", "mask")} for item in map(augment, write_images())]
 
 
@@ -196,6 +203,9 @@ SEEN: dict[str, set[str]] = {
     "ema": {"evaluated network"},
     "external_data": {"images"},
     "focal": {"loss"},
+    "imagenet_lite0": {"encoder", "network", "schedule"},
+    "imagenet_lite1": {"encoder", "network", "schedule"},
+    "imagenet_lite2": {"encoder", "network", "schedule"},
     "just_train_twice": {"images"},
     "label_smoothing_off": {"loss"},
     "lovasz": {"loss"},
@@ -205,6 +215,7 @@ SEEN: dict[str, set[str]] = {
     "normalise_imagenet": {"network"},
     "pseudo_labels": {"images"},
     "random_erasing": {"augmentation"},
+    "soft_labels": {"images", "loss"},
     "swin": {"encoder"},
     "thumbnails": {"network", "picture"},
     "tta_flips_1": {"tta_flips"},

@@ -94,7 +94,7 @@ def read_record(path: str | Path) -> Record:
         record = Record(**{**content, "overrides": tuple(content["overrides"])})
     except OSError as error:
         raise InputError(f"a {RECORD}", f"none at {path} ({error.strerror})", "train with this version") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         keys = ", ".join(each.name for each in fields(Record))
         raise InputError(f"a record with {keys}", f"another content at {path}", "train again") from None
     return record
