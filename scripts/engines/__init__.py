@@ -18,10 +18,12 @@ from scripts.engines.handlers import (
 from scripts.engines.mixing import MixedBatch
 from scripts.engines.selections import (
     count_images,
+    select_boxes_in_image,
     select_logits_and_targets,
     select_lung_boxes,
     select_mask_probabilities,
     select_opacity_boxes,
+    select_probabilities,
     select_study_probabilities,
 )
 
@@ -39,9 +41,11 @@ __all__ = [
     "prepare_box_batch",
     "prepare_detection_batch",
     "prepare_study_batch",
+    "select_boxes_in_image",
     "select_logits_and_targets",
     "select_lung_boxes",
     "select_mask_probabilities",
     "select_opacity_boxes",
+    "select_probabilities",
     "select_study_probabilities",
 ]

@@ -14,9 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from scripts.errors import InputError
 from scripts.experiments.differences import pool_deviations
-from scripts.experiments.recording import BASELINE, DONE, RECORD, Record, read_history, read_record
 from scripts.files import write_csv, write_text
 from scripts.metrics.tabulation import align_columns
+from scripts.run_records import BASELINE, DONE, RECORD, Record, read_history, read_record
 
 METRIC = "study_map"
 
