@@ -100,7 +100,7 @@ def export_networks(out: str, config: str = "bundle/configs/inference.json", **c
 
 
 #: In the order of the work.
-VERBS = (prepare, export_corrections, score, export_weights, export_networks)
+VERBS: tuple[Callable[..., str], ...] = (prepare, export_corrections, score, export_weights, export_networks)
 
 
 def list_verbs() -> dict[str, Callable[..., str]]:

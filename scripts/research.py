@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def _list(value: Any) -> list[Any]:
 
 
 #: In the order of the work.
-VERBS = (
+VERBS: tuple[Callable[..., str], ...] = (
     generate_synthetic,
     add_external,
     label_external,
