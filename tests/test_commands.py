@@ -20,6 +20,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from scripts.__main__ import RENAMED_VERBS
 from scripts.checkpoints import read_weights
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
@@ -426,6 +427,13 @@ def test_a_bad_label_is_named_with_its_line(commands: Commands, tree: Path, tmp_
     check_rejection(
         outcome, r"one of negative, .* found 'covid' at own\.csv line 2 .*; correct the label", tmp_path / "out"
     )
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_VERBS.items())
+def test_a_verbs_former_name_is_answered_with_the_present_one(commands: Commands, old: str, new: str):
+    outcome = commands.run("scripts", old, "--help")
+    answer = f"error: expected the verb {new}, found {old}, its former name; run python -m scripts {new}"
+    assert outcome.status == 1 and outcome.last_line == answer
 
 
 def test_a_submission_that_is_not_there_is_named(commands: Commands, tree: Path, tmp_path: Path):

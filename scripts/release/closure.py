@@ -33,6 +33,7 @@ class ImportGraph:
             parts = path.relative_to(root).with_suffix("").parts
             self.paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
         self._trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in self.paths.items()}
+        self._exports = {name: self._list_exports(name) for name in self.paths}
 
     def find_closure(self, names: Iterable[str], without: Collection[str] = ()) -> set[str]:
         """The modules that define dotted names, and all that these import, anywhere in them.
@@ -66,30 +67,30 @@ class ImportGraph:
             if not module:
                 raise InputError("a name of this package", name, "correct it")
         attribute = name[len(module) + 1 :].partition(".")[0]
-        exports = {bound: source for source, bound in self._list_exports(module)}
-        if attribute in exports:
-            return self.resolve(f"{exports[attribute]}.{attribute}")
+        source = self._exports[module].get(attribute)
+        if source is not None:
+            return self.resolve(f"{source}.{attribute}")
         if attribute and attribute not in _list_definitions(self._trees[module]):
             raise InputError(f"a name of {module}", name, "correct it")
         return module
 
-    def _list_exports(self, module: str) -> list[tuple[str, str]]:
-        """Module and name of what a package only hands on; a plain module hands nothing on."""
+    def _list_exports(self, module: str) -> dict[str, str]:
+        """Names that a package only hands on, with the modules that they come from; a plain module has none."""
         if self.paths[module].name != "__init__.py":
-            return []
+            return {}
         tree = self._trees[module]
         used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
         statements = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-        return [
-            (node.module, alias.name)
+        return {
+            alias.name: node.module
             for node in statements
             for alias in node.names
             if node.module and node.module.startswith(f"{PACKAGE}.") and alias.name not in used
-        ]
+        }
 
     def _find_needed_names(self, module: str) -> list[str]:
         """Dotted names of the package that a module imports or quotes, without what it only hands on."""
-        handed_on = {f"{source}.{name}" for source, name in self._list_exports(module)}
+        handed_on = {f"{source}.{name}" for name, source in self._exports[module].items()}
         return [name for name in find_names(self._trees[module]) if name not in handed_on]
 
 
