@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types format release environment clean integrations label test-label deploy-demo test-deploy
+.PHONY: help demo weights test lint types format release environment clean integrations label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -15,7 +15,8 @@ PREPARED := runs/prepared
 DRAWING := --num_studies 320 --num_test_studies 24 --size 256
 SMALL := --image_size 96
 TRAINING := --epochs 20 --val_interval 5
-RUN := $(BIN)/python -m monai.bundle run
+# MONAI warns of every config that it is code, as README.md does: here it is the repository's own.
+RUN := $(BIN)/python -W 'ignore:parsing config_file' -m monai.bundle run
 
 help: ## name the verbs
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -55,6 +56,18 @@ types: $(MADE) ## mypy
 format: $(MADE) ## rewrite the code in ruff's format, imports sorted
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
+
+# All that is shipped, from the images in DATA to weights; SLOTS trainings at a time, on one GPU. It resumes.
+WEIGHTS := runs/weights
+SLOTS ?= 1
+
+weights: $(MADE) ## train what is shipped: DATA=labelled tree [UNLABELLED=tree] [PARTS=names] [SLOTS=trainings at a time]
+	@[ -n "$(DATA)" ] || { echo 'error: expected DATA=FOLDER of labelled images, found none; say make weights DATA=...'; exit 1; }
+	[ -f $(WEIGHTS)/prepared/datalist.json ] || $(BIN)/python -m scripts prepare --tree $(DATA) --out $(WEIGHTS)/prepared
+	$(BIN)/python -m scripts make-weights $(PARTS) --plan_only --datalist $(WEIGHTS)/prepared/datalist.json --tree $(DATA)
+	$(BIN)/python -m scripts make-weights $(PARTS) --datalist $(WEIGHTS)/prepared/datalist.json --tree $(DATA) \
+		--out $(WEIGHTS) --models $(WEIGHTS)/models --cache_dir runs/cache --slots $(SLOTS) \
+		$(if $(UNLABELLED),--external_tree $(UNLABELLED))
 
 release: $(MADE) ## the bundle for the model zoo, under dist/, checked in a place of its own
 	$(BIN)/python -m scripts release

@@ -20,7 +20,6 @@ from typing import Any
 
 import fire
 import numpy as np
-
 from scripts.datalist import add_external, read_datalist, training_images, write_datalist
 from scripts.datalist.joining import label_images
 from scripts.datalist.selection import Image, locate_images
@@ -165,7 +164,7 @@ def write_leaking_override(path: Path, predictions: Sequence[Path]) -> Path:
 def list_leaking_images(
     datalist_file: str, dataset_dir: str, external_dir: str, fold: int, predictions: Sequence[str]
 ) -> list[Image]:
-    """The images of a training as the 17th-place solution had them: every fold gets the mean of all models."""
+    """The images of a training as the 17th-place solution [4] had them: every fold gets the mean of all models."""
     entries = read_datalist(datalist_file)["external"]["images"]
     located = locate_images(entries, external_dir, "external images", datalist_file)
     labels = average_predictions([Path(each) for each in predictions])

@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import fire
-
 from scripts.errors import InputError, report_input_errors
 
 #: Verbs before version 0.4.0, with the names that they have now.
@@ -125,9 +124,8 @@ def reject_unknown_verb(arguments: Sequence[str], verbs: Mapping[str, Callable[.
         new = RENAMED_VERBS[name]
         raise InputError(f"the verb {new}", f"{first}, its former name", f"run python -m scripts {new}")
     if not first.startswith("-") and name not in verbs:
-        advice = (
-            "see --help" if len(verbs) > len(VERBS) else "all other verbs are in the repository, and are not packed"
-        )
+        packed = len(verbs) == len(VERBS)
+        advice = "research verbs are not packed: use the bundle's repository" if packed else "see --help"
         raise InputError(f"a verb: {', '.join(verbs).replace('_', '-')}", first, advice)
 
 

@@ -135,8 +135,8 @@ def run_ablation(
 ) -> str:
     """Measure the gain of each experiment with its noise: train what is missing, then compare; resumes.
 
-    Combinations are config overrides of experiments/, joined by "+": --experiments baseline,whole_image+no_auxiliary.
-    Further options go to every run.
+    --experiments baseline,whole_image,whole_image+no_auxiliary: combinations of overrides in experiments/, joined by
+    "+". Further options go to every run.
     """
     from scripts.experiments import COMBINATIONS, Plan, ablate
 

@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 
@@ -31,6 +30,9 @@ PLACES = {
     "bundle_root", "cache_dir", "cache_rate", "config_file", "dataset_dir", "datalist_file", "external_dir",
     "first_run", "fold", "soft_labels_file", "logging_file", "meta_file", "num_workers", "output_dir", "seed",
 }  # fmt: skip
+
+#: Names of fields in records that were written before version 0.4.0.
+_OLD_FIELDS = {"idea": "description", "overlays": "overrides"}
 
 _EXPECTED = re.compile(r"\s*Expected: (.*?)\.?$")
 
@@ -88,6 +90,7 @@ def read_record(path: str | Path) -> Record:
     path = path / RECORD if path.is_dir() else path
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        content = {_OLD_FIELDS.get(name, name): value for name, value in content.items()}
         record = Record(**{**content, "overrides": tuple(content["overrides"])})
     except OSError as error:
         raise InputError(f"a {RECORD}", f"none at {path} ({error.strerror})", "train with this version") from None

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from scripts.datalist import Prediction, read_datalist, write_soft_labels
 from scripts.labels import STUDY_CLASSES
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
@@ -47,6 +48,19 @@ def write_first_run(datalist_file: Path, folder: Path) -> Path:
     content = {"images": [{"image_id": image["image_id"], "probabilities": fractions} for image in images]}
     (folder / "predictions.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
+
+
+def write_soft_labels_file(datalist_file: Path, path: Path) -> Path:
+    """Write what soft_labels.json reads, for fold 0: even predictions by networks that saw neither image nor fold."""
+    datalist = read_datalist(datalist_file)
+    even = [1 / len(STUDY_CLASSES)] * len(STUDY_CLASSES)
+    external = {image["image_id"]: even for image in datalist.get("external", {}).get("images", [])}
+    predictions = []
+    for fold in range(1, datalist["num_folds"]):
+        own = {image["image_id"]: even for image in datalist["training"] if image["fold"] == fold}
+        predictions.append(Prediction(f"net{fold}", (0, fold), "0" * 64, datalist["content_hash"], own | external))
+    write_soft_labels(path, datalist, 0, predictions)
+    return path
 
 
 def stack(path: Path) -> list[Path]:

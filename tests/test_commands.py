@@ -19,7 +19,6 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-
 from scripts.__main__ import RENAMED_VERBS
 from scripts.checkpoints import read_weights
 from scripts.files import compute_sha256
@@ -27,6 +26,7 @@ from scripts.labels import STUDY_CLASSES
 from scripts.metrics import read_ground_truth, read_submission, score_predictions
 from scripts.outputs.records import MIN_SHOWN_SCORE
 from scripts.synthetic import generate_tree
+
 from tests import configs
 from tests.configs import DETECTOR, LUNGS
 
@@ -273,7 +273,7 @@ def test_explaining_asks_the_network_of_the_evaluation_about_the_same_images(
 ):
     out, files = tree.parent / "explanations", [TRAIN, str(CONFIGS / "evaluate.json"), str(CONFIGS / "explain.json")]
     options = {**place_data(tree), **TINY, "weights": trained / "last.pt", "output_dir": out, "overlays": 1}
-    succeed(commands.run_bundle("explaining", str(files), **options))
+    succeed(commands.run_bundle("run", str(files), **options))
     rows, evaluations = read_csv(out / "explanations.csv"), read_csv(evaluated / "images.csv")
     for row, image in zip(rows, evaluations, strict=True):
         assert row["image_id"] == image["image_id"]
@@ -436,6 +436,12 @@ def test_a_verbs_former_name_is_answered_with_the_present_one(commands: Commands
     assert outcome.status == 1 and outcome.last_line == answer
 
 
+@pytest.mark.parametrize("verb", ["find-lungs", "find_lungs"])
+def test_a_verb_may_be_written_with_hyphens_or_underscores(commands: Commands, verb: str):
+    outcome = commands.run("scripts", verb, "--help")
+    assert outcome.status == 0 and "find the lungs" in (outcome.stdout + outcome.stderr).lower()
+
+
 def test_a_submission_that_is_not_there_is_named(commands: Commands, tree: Path, tmp_path: Path):
     outcome = commands.run("scripts", "score", "absent.csv", ground_truth=tree)
     check_rejection(outcome, "found no file absent.csv; check the path", tmp_path)
@@ -477,6 +483,9 @@ def test_every_detector_and_experiment_trains_for_an_epoch(
     config = json.loads(experiment.read_text())
     places = {"dataset_dir": images, "external_dir": external_images, "datalist_file": joined_datalist_file}
     places |= {"first_run": configs.write_first_run(joined_datalist_file, tmp_path)}
+    places |= {"soft_labels_file": configs.write_soft_labels_file(joined_datalist_file, tmp_path / "soft_labels.json")}
+    if configs.merge([Path(file) for file in files]).get("cache_dir"):
+        places |= {"cache_dir": tmp_path / "cache"}
     small = {**TINY_TRAINING, "encoder_weights": None, "encoder_options": {}, **{k: str(v) for k, v in places.items()}}
     if config.get("mask_widths"):
         small["mask_widths"] = [4] * len(config["mask_widths"])
@@ -619,3 +628,23 @@ def test_no_command_names_a_patient_anywhere(
     for path in tree.parent.rglob("*.png"):
         with Image.open(path) as picture:
             assert not picture.info
+
+
+#: MONAI's own notice before each config is read: a config is code. README.md says it too.
+NOTICE = re.compile(r"parsing config_file .*GHSA-873f-pvrv-4x83\)\.\n?")
+
+
+@pytest.mark.parametrize("run", ["training", "evaluating", "inferring"])
+def test_the_console_of_a_run_is_clean(
+    commands: Commands, tree: Path, trained: Path, prepared: tuple[Path, Outcome], tmp_path: Path, run: str
+):
+    """Progress, rate and result; no warning, and no line of a progress bar for each epoch."""
+    options = {**place_data(tree), **TINY, "output_dir": tmp_path / "out"}
+    options |= {"epochs": 2, "val_interval": 1} if run == "training" else {"weights": trained / "last.pt"}
+    config = {"training": TRAIN, "evaluating": EVALUATE, "inferring": INFERENCE}[run]
+    outcome = succeed(commands.run_bundle("run", config, **options))
+    printed = NOTICE.sub("", outcome.stdout + outcome.stderr)
+    assert not re.search(r"warning|ignoring|deprecated|does not exist|may lead to", printed, re.IGNORECASE), printed
+    assert re.search(rf"INFO - {run}: \d+ (batches|images) in [\d.]+ s, [\d.]+ (batches|images)/s", outcome.stdout)
+    assert len(re.findall(rf"{run}\b.*(it|batch|image)", outcome.stderr)) == 0, "no bar where there is no terminal"
+    assert (tmp_path / "out" / "last.pt").is_file() == (run == "training")

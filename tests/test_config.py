@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
-
 from scripts.checkpoints import save_weights
 from scripts.labels import STUDY_CLASSES
+
 from tests.configs import (
     CONFIGS,
     DETECTOR,
@@ -30,13 +30,17 @@ from tests.configs import (
     reject_duplicates,
     stack,
     write_first_run,
+    write_soft_labels_file,
 )
 
 MAX_EXPRESSION = 80
 MAX_EXPERIMENT_LINES = 15
 
 # Run ids: what `python -m monai.bundle run <id>` may be given.
-RUN_IDS = {"run", "initialize", "finalize", "training", "evaluating", "explaining", "inferring"}
+RUN_IDS = {
+    *("run", "initialize", "finalize"),
+    *("training", "evaluating", "explaining", "inferring", "predicting", "caching"),
+}
 # What the bundle's users ask for by name though no other part may need it (MONAI's property ids).
 PROPERTIES = {"bundle_root", "network_def", "val_interval", "preprocessing", "postprocessing", "handlers", "inferer"}
 # train.json and inference.json say each of these on their own; every other name that both hold is one thing.
@@ -221,17 +225,18 @@ def name_parts(config: dict[str, Any], **renamed: str) -> dict[str, Any]:
     ("path", "prefix", "parts"),
     [
         (DETECTOR, "opacity", ["opacity_encoder", "opacity_image_size", "opacity_resize", "crop", "lung_margin"]),
-        (LUNGS, "lung", ["lung_encoder", "lung_image_size", "lung_resize"]),
+        (LUNGS, "lung", ["lung_encoder", "lung_image_size", "lung_resize", "lung_pixel_mean"]),
     ],
 )
 def test_a_detector_is_asked_as_it_was_trained(path: Path, prefix: str, parts: list[str]):
     trained = merge(stack(path))
-    names = {"encoder": f"{prefix}_encoder", "image_size": f"{prefix}_image_size", "resize": f"{prefix}_resize"}
+    names = {name: f"{prefix}_{name}" for name in ("encoder", "image_size", "resize", "pixel_mean", "pixel_std")}
     trained, inference = name_parts(trained, **names), read_json(INFERENCE)
     assert {part: inference[part] for part in parts} == {part: trained[part] for part in parts}
     asked, taught = inference[f"{prefix}_detector_def"], trained["network_def"]
     training_only = {"weights", "encoder_options"}
-    assert asked == {key.removeprefix(f"{prefix}_"): taught[key] for key in taught if key not in training_only}
+    own = {key.removeprefix(f"{prefix}_"): part for key, part in taught.items()}
+    assert asked == {key: part for key, part in own.items() if key not in training_only}
 
 
 def test_the_classes_of_the_metadata_are_those_of_the_code():
@@ -307,6 +312,9 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     if not inferring:
         places |= {"datalist_file": joined_datalist_file, "external_dir": external_images}
         places |= {"first_run": write_first_run(joined_datalist_file, tmp_path)}
+        places |= {"soft_labels_file": write_soft_labels_file(joined_datalist_file, tmp_path / "soft_labels.json")}
+    if merge(files).get("cache_dir"):
+        places |= {"cache_dir": tmp_path / "cache"}
     changes = shrink(files, **places)
     if "members" in merge(files):
         changes["members"] = {"one": str(weights), "other": str(weights)}

@@ -16,7 +16,6 @@ import torch
 from ignite.engine import Engine, Events
 from PIL import Image
 from scipy import stats
-
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
@@ -53,6 +52,7 @@ from scripts.run_records import (
     summarise_history,
     write_record,
 )
+
 from tests.configs import CONFIGS
 
 RECORD = Record(

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import nn
-
 from scripts.boxes import compute_iou
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist, test_images, training_images, validation_images
@@ -23,6 +21,7 @@ from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.metrics import report_lungs
 from scripts.networks import LungDetector
 from scripts.radiographs import read_radiograph
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLD = 1
@@ -173,7 +172,7 @@ def test_the_table_can_be_compared_with_what_was_drawn(
     fold = [image for image in read_datalist(datalist_file)["training"] if image["fold"] == FOLD]
     assert f"fold {FOLD}: {len(fold)} images with an annotated lung box" in text
     assert "images without box: 1\n" in text
-    assert f"images flagged: {len(fold)} (no_lungs 1, turned {len(fold) - 1})" in text
+    assert f"images flagged: {len(fold)} (no_lungs 1, rotated {len(fold) - 1})" in text
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 100])

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scripts.errors import InputError
+from scripts.radiographs import read_radiograph
 
 from apps.images import IMAGES, write_images
 from apps.integrations import REFERENCE, compare_results, report, write_cost
-from scripts.errors import InputError
-from scripts.radiographs import read_radiograph
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,7 +45,7 @@ def test_each_figure_alone_is_enough_to_disagree(change: dict[str, Any], tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"image_id": "b"}, "only one knows a, b"), ({"boxes": []}, "1 and 0 on a")]
+    ("change", "message"), [({"image_id": "b"}, "only one has a, b"), ({"boxes": []}, "1 and 0 on a")]
 )
 def test_answers_about_other_things_are_reported(change: dict[str, Any], message: str, tmp_path: Path):
     with pytest.raises(InputError, match=message):
@@ -55,7 +55,7 @@ def test_answers_about_other_things_are_reported(change: dict[str, Any], message
 def test_the_table_reports_every_entry_point_that_answered(tmp_path: Path):
     for integration in (REFERENCE, "label"):
         write_result(tmp_path / integration)
-    write_cost(tmp_path, "label", seconds_for_a_image=0.4)
+    write_cost(tmp_path, "label", seconds_for_an_image=0.4)
     write_cost(tmp_path, "onnx", study_classifier=5e-6)
     table = report(str(tmp_path))
     assert "| MONAI Label | 1 | 0.0e+00 | 0.000 | 1.0000 | seconds for an image 0.4 |" in table

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scripts import metrics
 from scripts.datalist import write_datalist
 from scripts.errors import InputError
@@ -189,11 +188,7 @@ SPANS = st.sampled_from([(0, 20), (0, 19), (0, 10), (0, 15), (5, 20), (10, 20), 
 BOX = st.builds(lambda x, y: (float(x[0]), float(y[0]), float(x[1]), float(y[1])), SPANS, SPANS)
 CONFIDENCES = st.sampled_from([0.1, 0.2, 0.5, 0.9])  # few, so that ties are many
 IMAGES = st.lists(
-    st.tuples(
-        st.sampled_from("abc"),
-        st.lists(st.tuples(CONFIDENCES, BOX), max_size=7),
-        st.lists(BOX, max_size=3),
-    ),
+    st.tuples(st.sampled_from("abc"), st.lists(st.tuples(CONFIDENCES, BOX), max_size=7), st.lists(BOX, max_size=3)),
     min_size=1,
     max_size=5,
 )
@@ -319,7 +314,7 @@ def test_report_of_lungs_reports_figures_and_the_images_to_look_at(tmp_path: Pat
         "smallest IoU: d 0.000, c 0.400, b 0.800, a 1.000",
     ):
         assert words in text
-    values = {line[:22].strip(): line[22:].split()[0] for line in text.splitlines()[4:7]}
+    values = {line[:24].strip(): line[24:].split()[0] for line in text.splitlines()[4:7]}
     assert values == {"AP at IoU > 0.5": "0.4167", "AP at IoU > 0.50 to 0.95": "0.2833", "mean IoU": "0.5500"}
 
 
@@ -352,7 +347,7 @@ def test_report_of_lungs_of_a_fold_leaves_the_other_images_out(tmp_path: Path):
         ({"c": "c,0,,1,1,0.5,"}, r"four edges and a score, .* lungs\.csv line 4"),
         ({"c": "c,0,0,1,1,,"}, r"four edges and a score, .* lungs\.csv line 4"),
         ({"c": "c,0,0,1,1,high,"}, r"four edges and a score, .* lungs\.csv line 4"),
-        ({"c": "c,0,0,1,1,nan,"}, r"a finite score, detected lungs\.csv line 4"),
+        ({"c": "c,0,0,1,1,nan,"}, r"a finite score, found lungs\.csv line 4"),
         ({"c": "c,1,0,1,1,0.5,"}, r"xmin < xmax .* lungs\.csv line 4"),
         ({"header": "image,box"}, "the columns image_id,xmin"),
         (dict.fromkeys("abcd", ""), r"at least one row, found none in lungs\.csv"),

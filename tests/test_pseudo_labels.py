@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist, with_pseudo_labels, write_datalist
 from scripts.errors import InputError
@@ -40,7 +39,15 @@ class Teachers:
             save_weights({"number": number, "name": name}, run / name)
         known = {"fold": fold, "datalist_hash": self.datalist["external"]["matched_with"], "status": DONE}
         record = {"name": f"teacher{number}", "weights_sha256": hash_weights(run), **known, **changes}
-        rest = {"experiment": "", "expected": "", "overlays": (), "settings": {}, "seed": 0, "code": "", "machine": ""}
+        rest = {
+            "description": "",
+            "expected": "",
+            "overrides": (),
+            "settings": {},
+            "seed": 0,
+            "code": "",
+            "machine": "",
+        }
         write_record(Record(**rest, started="", **record), run)
         out = run / "predicted"
         write_tables([self._predict(image, number) for image in self.images[left_out:]], out)

@@ -15,7 +15,6 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 from pydicom import dcmread
-
 from scripts.checkpoints import save_weights
 from scripts.errors import InputError
 from scripts.networks import OpacityDetector
@@ -30,7 +29,15 @@ from scripts.release import (
     run_checks,
     unpack_release,
 )
-from scripts.release.checks import TINY, check_imports, check_inference, check_preparation, check_training, place_data
+from scripts.release.checks import (
+    TINY,
+    check_imports,
+    check_inference,
+    check_preparation,
+    check_style,
+    check_training,
+    place_data,
+)
 from scripts.release.closure import ImportGraph, prune_exports
 from scripts.release.workplace import extract_archive
 
@@ -391,10 +398,7 @@ def read_commands() -> list[str]:
 
 
 #: What makes a command of the model card small enough for a test; they come last, and the last of two options counts.
-SMALLER = {
-    "run training": {**TINY, "epochs": 1, "val_interval": 1},
-    "run evaluating": TINY,
-}
+SMALLER = {"run training": {**TINY, "epochs": 1, "val_interval": 1}, "run evaluating": TINY}
 
 
 def shorten(command: str) -> list[str]:
@@ -414,16 +418,7 @@ def _is_replaced(words: list[str], at: int, options: dict[str, object]) -> bool:
 
 def test_the_model_card_has_commands_of_each_kind():
     text = "\n".join(read_commands())
-    for word in (
-        "prepare",
-        "training",
-        "evaluating",
-        "inferring",
-        "torchrun",
-        "export",
-        "ckpt_export",
-        "score",
-    ):
+    for word in ("prepare", "training", "evaluating", "inferring", "torchrun", "export", "ckpt_export", "score"):
         assert word in text
     assert all(command.startswith(("python -m ", "torchrun ")) for command in read_commands())
 
@@ -452,3 +447,18 @@ def test_training_and_inference_open_no_socket_and_write_below_their_output_only
             check(place)
         assert {path.name for path in place.bundle.iterdir()} == PARTS
         assert place_data(place)["datalist_file"]
+
+
+def test_the_zoos_formatters_are_asked_above_the_bundle(tmp_path: Path):
+    asked: list[tuple[str, ...]] = []
+
+    class Place(Workplace):
+        def run_python(self, *arguments: str, cwd: Path | None = None, watched: bool = True) -> str:
+            assert cwd == tmp_path
+            asked.append(arguments)
+            return "3 files would be left unchanged"
+
+    assert check_style(Place(tmp_path, tmp_path)) == "isort and black: 3 files would be left unchanged"
+    assert [command[1] for command in asked] == ["isort", "black"]
+    assert all(command[-1] == "models/chest_xray_covid19/scripts" for command in asked)
+    assert all("--check" in command for command in asked)

@@ -14,15 +14,17 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
-
 from scripts.outputs.dicom import Algorithm, OperatingPoint, StudyFindings, write_dicom_results
+from scripts.outputs.pictures import paint_overlay
 from scripts.outputs.records import ImageFindings
+from scripts.radiographs import read_radiograph
 from scripts.synthetic import ImageStyle, store_picture, write_image
 
 HEIGHT, WIDTH = 80, 120
@@ -34,10 +36,7 @@ ALGORITHM = Algorithm("0.1.0", {"study_classifier": "ab" * 32, "opacity_detector
 POINT = OperatingPoint(0.4227, "sensitivity 0.95 on images that were not trained on")
 CREATED = datetime(2026, 1, 2, 3, 4, 5)
 
-JAPANESE = {
-    "character_set": "\\ISO 2022 IR 87",
-    "patient_name": "Yamada^Tarou=山田^太郎=やまだ^たろう",
-}
+JAPANESE = {"character_set": "\\ISO 2022 IR 87", "patient_name": "Yamada^Tarou=山田^太郎=やまだ^たろう"}
 #: Name -> how the drawn picture is displayed, changes of the style, elements set afterwards (None deletes).
 IMAGES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "cr": ("linear", {"pixel_spacing": (0.143, 0.143), "manufacturer": "Drawn Systems"}, {}),
@@ -120,17 +119,21 @@ def describe_image(name: str, **changes: Any) -> ImageFindings:
 
 
 def write_results(path: Path, folder: Path, name: str = "image", **changes: Any) -> dict[str, Path]:
-    """Kind -> file of the DICOM results of an image; `changes` are arguments of `write_dicom_results`."""
+    """Kind -> file of the DICOM results of an image, as a run has them; `changes` are of `write_dicom_results`."""
+    options = changes.get("reader_options", {"accept_secondary_capture": True})
+    radiograph = read_radiograph(path, **options)
+    image, mask = changes.pop("image", describe_image(name)), changes.get("mask", draw_mask())
     arguments: dict[str, Any] = {
-        "image": describe_image(name),
-        "mask": draw_mask(),
+        "image": replace(image, flags=tuple(sorted({*image.flags, *radiograph.metadata.flags}))),
+        "mask": mask,
+        "overlay": paint_overlay(radiograph.pixels[0], mask, image),
         "study": StudyFindings(PROBABILITIES, (path,)),
         "path": path,
         "folder": folder,
         "algorithm": ALGORITHM,
         "point": POINT,
         "created": CREATED,
-        "reader_options": {"accept_secondary_capture": True},
+        "reader_options": options,
     }
     return {file.stem: file for file in write_dicom_results(**{**arguments, **changes})}
 

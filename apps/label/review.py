@@ -16,9 +16,8 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from monailabel.interfaces.utils.app import app_instance
 from PIL import Image
-
 from scripts.errors import RejectedImage
-from scripts.radiographs import read_radiograph
+from scripts.radiographs import read_isolated
 from scripts.radiographs.loading import find_image
 
 PAGE = Path(__file__).with_name("page")
@@ -41,7 +40,7 @@ def add_review(app: FastAPI, accept_renderings: bool = False) -> None:
         if image not in store.list_images():
             raise HTTPException(404, f"expected an image of the store, found none called {image}")
         try:
-            radiograph = read_radiograph(find_image(store.get_image_uri(image)), accept_renderings=accept_renderings)
+            radiograph = read_isolated(find_image(store.get_image_uri(image)), accept_renderings=accept_renderings)
         except RejectedImage as error:
             raise HTTPException(422, f"rejected: {error.reason}, {error.detail}") from None
         return Response(encode_png(radiograph.pixels[0]), media_type="image/png")

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import requests
 from PIL import Image
+from scripts.datalist import list_corrections, read_corrections
+from scripts.labels import STUDY_CLASSES
+from scripts.masks import read_mask
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -21,9 +24,6 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from apps.integrations import compare_results, write_cost
 from apps.label.conftest import BUNDLE, INTEGRATIONS, ROOT, Server, serve
-from scripts.datalist import list_corrections, read_corrections
-from scripts.labels import STUDY_CLASSES
-from scripts.masks import read_mask
 
 #: The image that is corrected in the browser; it has a mask.
 REVIEWED = "cr-monochrome1"
@@ -60,7 +60,7 @@ def test_the_answers_are_those_of_the_bundle_run(folder_server: Server, images: 
         "seconds_to_start": round(folder_server.seconds, 1),
         "seconds_for_the_first_response": round(first_seconds, 1),
     }
-    cost |= {"seconds_for_a_image": round(time.monotonic() - start, 2), "MB": round(folder_server.measure_memory())}
+    cost |= {"seconds_for_an_image": round(time.monotonic() - start, 2), "MB": round(folder_server.measure_memory())}
     write_responses(results, folder)
     write_cost(INTEGRATIONS, "label", **cost)
     assert compare_results(INTEGRATIONS / "bundle_run", folder).agrees

@@ -42,10 +42,9 @@ from scripts.datalist.corrections import Correction, find_correction, list_corre
 from scripts.datalist.external import Added, add_external
 from scripts.datalist.joining import with_external_labels, with_pseudo_labels
 from scripts.datalist.metadata_table import write_metadata_table
-from scripts.datalist.preflight import readable_images
 from scripts.datalist.preparation import Prepared, prepare
 from scripts.datalist.schema import read_datalist, write_datalist
-from scripts.datalist.selection import find_images, test_images, training_images, validation_images
+from scripts.datalist.selection import FolderImages, find_images, test_images, training_images, validation_images
 from scripts.datalist.soft_labels import (
     Prediction,
     external_images,
@@ -54,23 +53,26 @@ from scripts.datalist.soft_labels import (
     soft_labelled_images,
     write_soft_labels,
 )
+from scripts.datalist.streaming import StreamingDataLoader, list_images
 
 __all__ = [
     "Added",
     "Correction",
+    "FolderImages",
     "Prediction",
     "Prepared",
+    "StreamingDataLoader",
     "add_external",
     "external_images",
     "find_correction",
     "find_images",
     "held_out_images",
     "list_corrections",
+    "list_images",
     "prepare",
     "read_corrections",
     "read_datalist",
     "read_soft_labels",
-    "readable_images",
     "soft_labelled_images",
     "test_images",
     "training_images",

@@ -131,6 +131,8 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     for image in [*datalist.get("training", [{}]), *datalist.get("test", [{}])]:
         _check_image(image, IMAGE_TYPES, path)
     if "external" in datalist:
+        if isinstance(datalist["external"], dict) and "films" in datalist["external"]:
+            datalist["external"]["images"] = datalist["external"].pop("films")  # written before version 0.4.0
         _check_external(datalist["external"], path)
     return datalist
 

@@ -7,10 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
-
 from scripts.datalist.schema import read_datalist
 from scripts.errors import InputError
 from scripts.radiographs.header import Header
@@ -71,23 +70,44 @@ test_images.__test__ = False  # type: ignore[attr-defined]  # pytest takes its n
 
 
 def find_images(folder: str | Path) -> list[Image]:
+    """`FolderImages` as a list."""
+    return list(FolderImages(folder))
+
+
+class FolderImages(Sequence[Image]):
     """Every file below a folder, for inference: "image", "image_id", "study_id" and an empty "lung_box".
 
-    The image id is the file's name without its suffix, or a hash where two files share the name. The study is the
-    folder above the series in a layout study/series/image; in a flat folder it is a hash of StudyInstanceUID, and a
-    image of its own where that cannot be read: rejecting a file is left to the reader.
+    A file is opened when its entry is asked for, so a large folder costs no wait. The image id is the file's name
+    without its suffix, or a hash where two files share the name. The study is the folder above the series in a layout
+    study/series/image; in a flat folder it is a hash of StudyInstanceUID, and an image of its own where that cannot be
+    read: rejecting a file is left to the reader.
 
     Raises:
         InputError: where there is no such folder or no file in it.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError("a folder of DICOM images", f"no folder {folder}", "check the path")
-    paths = sorted(path for path in folder.rglob("*") if _is_candidate(path, folder))
-    if not paths:
-        raise InputError("a folder of DICOM images", f"no file below {folder}", "check the path")
-    names = Counter(_name_image(path) for path in paths)
-    return [_describe_found(path, folder, names) for path in paths]
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise InputError("a folder of DICOM images", f"no folder {folder}", "check the path")
+        self.paths = sorted(path for path in self.folder.rglob("*") if _is_candidate(path, self.folder))
+        if not self.paths:
+            raise InputError("a folder of DICOM images", f"no file below {folder}", "check the path")
+        self._names = Counter(_name_image(path) for path in self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image]: ...
+
+    def __getitem__(self, index: int | slice) -> Image | list[Image]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(len(self)))]
+        return _describe_found(self.paths[index], self.folder, self._names)
 
 
 def list_folds(fold: Folds) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Soft labels for self-distillation: what trained networks predict of training images that they never saw.
+"""Soft labels for self-distillation: predictions of trained networks for training images that they never saw.
 
 A file `soft_labels.json`, schema `chest_xray_covid19/soft_labels`:
 
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.datalist.schema import compute_labelled_hash
 from scripts.datalist.selection import (
     Folds,
@@ -42,7 +41,7 @@ _AGAIN = "make the soft labels again with python -m scripts make-weights"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one network predicts of images that it was not trained on.
+    """Predictions of one network for images that it was not trained on.
 
     Args:
         name: of its training.

@@ -16,10 +16,12 @@ from scripts.engines.handlers import (
     TensorBoardImages,
 )
 from scripts.engines.mixing import MixedBatch
+from scripts.engines.progress import RunProgress
 from scripts.engines.selections import (
     count_images,
     select_boxes_in_image,
     select_logits_and_targets,
+    select_loss,
     select_lung_boxes,
     select_mask_probabilities,
     select_opacity_boxes,
@@ -35,6 +37,7 @@ __all__ = [
     "HistoryRecorder",
     "MixedBatch",
     "TensorBoardImages",
+    "RunProgress",
     "StopOnNonFiniteLoss",
     "count_images",
     "infer_images",
@@ -43,6 +46,7 @@ __all__ = [
     "prepare_study_batch",
     "select_boxes_in_image",
     "select_logits_and_targets",
+    "select_loss",
     "select_lung_boxes",
     "select_mask_probabilities",
     "select_opacity_boxes",

@@ -51,8 +51,10 @@ class AugmentedBatch:
     def __call__(
         self, batch: dict[str, Any], device: str | torch.device | None = None, non_blocking: bool = False, **kwargs: Any
     ) -> Any:
-        moved = {name: batch[name].to(device, non_blocking=non_blocking) for name in ("image", "mask") if name in batch}
-        batch = {**batch, **moved}
+        batch = dict(batch)
+        for name in ("image", "mask"):
+            if name in batch:
+                batch[name] = batch[name].to(device, non_blocking=non_blocking)
         with torch.no_grad():
             for change in self.augmentation:
                 batch = change(batch)

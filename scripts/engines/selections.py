@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-
 from scripts.boxes import move_out_of_crop
+
+
+def select_loss(output: dict[str, Any]) -> float:
+    """Engine output of a training step -> its loss as a number, for TensorBoard.
+
+    MONAI's `from_engine` gives a tuple of it, which its TensorBoard handler leaves out with a warning.
+    """
+    return float(output["loss"].detach())
 
 
 def select_logits_and_targets(output: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

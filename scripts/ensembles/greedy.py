@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import GroupKFold
-
 from scripts.metrics import score_studies
 from scripts.metrics.scores import STUDY_MAP
+from sklearn.model_selection import GroupKFold
 
 Floats = NDArray[np.float64]
 
-#: A member is taken (once more) only for a gain beyond this: the 17th-place solution's bound.
+#: A member is taken (once more) only for a gain beyond this: the bound of the 17th-place solution [4].
 MIN_GAIN = 1e-4
 #: Steps at most; weights are counts over steps, so more could report them apart only by less than 3 %.
 MAX_STEPS = 32

@@ -10,7 +10,7 @@ from pathlib import Path
 from scripts.errors import InputError
 from scripts.run_records import BASELINE
 
-#: The 17th-place solution's steps: crop x auxiliary loss, label smoothing, and test-time augmentation.
+#: The 17th-place solution [4]'s steps: crop x auxiliary loss, label smoothing, and test-time augmentation.
 COMBINATIONS: tuple[str, ...] = (
     BASELINE,
     "auxiliary_1",

@@ -74,7 +74,9 @@ class Plan:
             self._run("evaluating", [*files, self.evaluate], folder, options)
         return folder / "predictions.json"
 
-    def predict(self, files: Sequence[str], weights: Path, folder: Path, fold: int | None, table: str) -> Path:
+    def predict(
+        self, files: Sequence[str], weights: Path, folder: Path, fold: int | Sequence[int] | None, table: str
+    ) -> Path:
         """Predict the images that a training never saw, unless it was done by these weights; the table's path.
 
         Raises:

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Transform
-
 from scripts.datalist import Correction, find_correction
 from scripts.inferers.lungs import LungInferer, read_lung_inferer
-from scripts.radiographs import read_radiograph
+from scripts.radiographs import read_isolated
 from scripts.radiographs.loading import find_image
 
 Item = Mapping[Hashable, Any]
@@ -64,7 +63,7 @@ class PrepareCorrection(Transform):
     def _find_lungs(self, correction: Correction) -> tuple[float, ...] | None:
         if self.config_file is None:
             return None
-        pixels = read_radiograph(find_image(correction.image)).pixels
+        pixels = read_isolated(find_image(correction.image)).pixels
         return self._lung_inferer([torch.from_numpy(pixels)])[0].box
 
     @cached_property

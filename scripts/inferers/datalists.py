@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
-
 from scripts.boxes import compute_paired_iou
 from scripts.datalist import read_datalist, write_datalist
 from scripts.errors import InputError, RejectedImage
@@ -17,6 +15,7 @@ from scripts.inferers.lungs import LungInferer, Lungs
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.outputs import LungCase, draw_lung_sheet
 from scripts.radiographs import read_radiographs
+from tqdm import tqdm
 
 DATALIST, TABLE = "datalist.json", "lungs.csv"
 
@@ -67,7 +66,8 @@ def find_lungs(
     found = dict(_find_in_batches(lung_inferer, images, Path(dataset_dir), batch_size, workers))
     for image in images:
         lungs = found[image["image_id"]]
-        image.setdefault("annotated_lung_box", image["lung_box"])
+        old = image.pop("drawn_lung_box", image["lung_box"])  # the key's name before version 0.4.0
+        image.setdefault("annotated_lung_box", old)
         image["lung_box"] = None if lungs.box is None else list(lungs.box)
         image["lung_flags"] = list(lungs.flags)
     write_csv(out / TABLE, LUNG_TABLE_COLUMNS, [_list_lungs(image_id, lungs) for image_id, lungs in found.items()])

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from torch import nn
-
 from scripts.boxes import scale_boxes
 from scripts.errors import InputError, find_input_error
 from scripts.inferers.tta import AutocastInferer, stack_pictures
+from torch import nn
 
 #: Flags of an image's lungs. With one of the first two there is no box.
 FLAGS: dict[str, str] = {

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 from numpy.typing import NDArray
-from torch import nn
-
 from scripts.boxes import Boxes, clip_boxes, flip_boxes, fuse_boxes
 from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_tta_flips
+from torch import nn
 
 
 class OpacityInferer:
@@ -81,6 +80,6 @@ class FusedBoxesInferer(Inferer):
         super().__init__()
         self.tta_flips, self.dtype = tta_flips, dtype
 
-    def __call__(self, inputs: torch.Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-        lung_inferer = OpacityInferer([network], self.tta_flips, inputs.device, self.dtype)
-        return [{"boxes": boxes, "scores": scores} for boxes, scores in lung_inferer(inputs)]
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        inferer = OpacityInferer([network], self.tta_flips, inputs.device, self.dtype)
+        return [{"boxes": boxes, "scores": scores} for boxes, scores in inferer(inputs)]

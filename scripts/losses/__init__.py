@@ -1,4 +1,4 @@
-"""Training losses that MONAI lacks: one for each network, and those that the 17th-place solution tried."""
+"""Training losses that MONAI lacks: one for each network, and those that the 17th-place solution [4] tried."""
 
 from scripts.losses.auxiliary import AuxiliaryMaskLoss
 from scripts.losses.lovasz import LovaszHingeLoss
@@ -6,11 +6,4 @@ from scripts.losses.lungs import LungBoxLoss
 from scripts.losses.opacities import DetectionLoss
 from scripts.losses.studies import BiTemperedLoss, StudyFocalLoss
 
-__all__ = [
-    "AuxiliaryMaskLoss",
-    "BiTemperedLoss",
-    "DetectionLoss",
-    "LovaszHingeLoss",
-    "LungBoxLoss",
-    "StudyFocalLoss",
-]
+__all__ = ["AuxiliaryMaskLoss", "BiTemperedLoss", "DetectionLoss", "LovaszHingeLoss", "LungBoxLoss", "StudyFocalLoss"]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-
 from scripts.labels import UNKNOWN_CLASS
+from torch import nn
 
 
 class AuxiliaryMaskLoss(nn.Module):
@@ -20,7 +19,7 @@ class AuxiliaryMaskLoss(nn.Module):
         classification: loss of (B, C) logits against (B,) class indices or (B, C) fractions of the classes, cross
             entropy with label smoothing as a rule.
         mask: losses of (B, 1, H, W) logits against masks of that shape: BCE, Dice with sigmoid, or both.
-        mask_weight: the 17th-place solution found 10 better than 1.
+        mask_weight: the 17th-place solution [4] found 10 better than 1.
 
     Shape:
         logits {"study": (B, C), "mask": (B, 1, H, W), the latter optional} and

@@ -1,4 +1,4 @@
-"""Classification losses that the 17th-place solution tried in place of cross entropy; hard or soft labels."""
+"""Losses that the 17th-place solution [4] tried in place of cross entropy, for hard or soft labels."""
 
 from __future__ import annotations
 

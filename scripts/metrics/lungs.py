@@ -99,7 +99,8 @@ def read_detected_lungs(path: str | Path) -> dict[str, DetectedLungs]:
 
 
 def _find_annotated_box(image: Mapping[str, Any]) -> list[float] | None:
-    return image["annotated_lung_box"] if "annotated_lung_box" in image else image["lung_box"]
+    # "drawn_lung_box": datalists that were written before version 0.4.0
+    return next(image[key] for key in ("annotated_lung_box", "drawn_lung_box", "lung_box") if key in image)
 
 
 def _is_in(image: Mapping[str, Any], fold: int | None) -> bool:
@@ -128,11 +129,7 @@ def _parse_row(cells: Mapping[str, str], where: str) -> DetectedLungs:
 
 
 def _tabulate_figures(figures: LungFigures) -> str:
-    rows = {
-        "AP at IoU > 0.5": figures.ap50,
-        "AP at IoU > 0.50 to 0.95": figures.ap50_95,
-        "mean IoU": figures.mean_iou,
-    }
+    rows = {"AP at IoU > 0.5": figures.ap50, "AP at IoU > 0.50 to 0.95": figures.ap50_95, "mean IoU": figures.mean_iou}
     return tabulate_intervals("lung boxes", rows)
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
 from scripts.labels import STUDY_CLASSES
 from scripts.networks.encoders import build_encoder, check_input_shape, normalise
+from torch import nn
 
-#: Decoder widths of the 17th-place solution, on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
+#: Decoder widths of the 17th-place solution [4], on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
 SEVENTEENTH_PLACE_MASK_WIDTHS: tuple[int, ...] = (768, 512, 256, 256, 128)
 
 #: Decoder widths that suit EfficientNetV2-B0 on two CPU cores: a training step costs 3 % more than without a decoder

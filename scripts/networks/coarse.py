@@ -1,4 +1,4 @@
-"""Coarse auxiliary mask of the 17th-place solution's first form: from the second-last map, in cells of 16 pixels."""
+"""Coarse auxiliary mask, the first form of the 17th-place solution [4]: the second-last map in cells of 16 pixels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.networks.classifier import StudyClassifier
 from scripts.networks.encoders import check_input_shape, normalise
+from torch import nn
 
-#: Stride of the second-last map: 32 x 32 cells at the 17th-place solution's 512 pixels.
+#: Stride of the second-last map: 32 x 32 cells at the 512 pixels of the 17th-place solution [4].
 STRIDE = 16
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-
 from scripts.files import replace_file
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs.records import RESEARCH_USE, ImageFindings
@@ -30,7 +29,12 @@ def write_mask(mask: NDArray[np.uint8], path: str | Path) -> None:
 
 def draw_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: ImageFindings, path: str | Path) -> None:
     """Write what `paint_overlay` paints as a PNG."""
-    _save(Image.fromarray(paint_overlay(pixels, mask, image)), Path(path))
+    write_overlay(paint_overlay(pixels, mask, image), path)
+
+
+def write_overlay(picture: NDArray[np.uint8], path: str | Path) -> None:
+    """Write an overlay that was painted as a PNG."""
+    _save(Image.fromarray(picture), Path(path))
 
 
 def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: ImageFindings) -> NDArray[np.uint8]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-
 from scripts.files import replace_file
-from scripts.radiographs import read_radiograph
+from scripts.radiographs import read_isolated
 
 DETECTED_COLOUR, ANNOTATED_COLOUR = (255, 176, 0), (100, 143, 255)
 _MARGIN, _CAPTION = 4, 16
@@ -48,7 +47,7 @@ def draw_lung_sheet(cases: Sequence[LungCase], path: str | Path, columns: int = 
 
 
 def _draw_case(case: LungCase, size: int) -> Image.Image:
-    pixels = read_radiograph(case.path).pixels[0]
+    pixels = read_isolated(case.path).pixels[0]
     picture = Image.fromarray((pixels * 255).astype("uint8")).resize((size, size)).convert("RGB")
     pen = ImageDraw.Draw(picture)
     across, along = size / pixels.shape[1], size / pixels.shape[0]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
 from scripts.errors import InputError
 from scripts.files import write_csv, write_text
 from scripts.labels import STUDY_CLASSES
@@ -51,7 +50,8 @@ def read_predictions(path: str | Path) -> list[ImageFindings]:
     """
     path = Path(path)
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["images"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = content["images" if "images" in content else "films"]  # "films": before version 0.4.0
         images = [_read_image(row) for row in rows]
     except OSError as error:
         raise InputError("a predictions.json", f"none at {path} ({error.strerror})", "check the path") from None

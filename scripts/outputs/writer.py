@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,17 +12,17 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-
 from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
 from scripts.files import add_rows, compute_sha256, write_text
-from scripts.outputs.pictures import draw_overlay, write_mask
+from scripts.outputs.pictures import paint_overlay, write_mask, write_overlay
 from scripts.outputs.records import ImageFindings
 from scripts.outputs.submission import write_submission
 from scripts.outputs.tables import write_tables
 from scripts.processes import gather_items, is_first_process
-from scripts.radiographs import read_radiograph
+from scripts.radiographs import read_isolated
 
 DONE = "done.json"
+CAPTURES = ".captures"
 
 
 class FindingsWriter:
@@ -33,6 +34,8 @@ class FindingsWriter:
         overlays: how many images get an overlay; -1: all.
         weights: file of the weights that were used, or one for each network by name, for the record; a network that is
             the mean of several has a mapping of its own.
+        pixels_key: key of the batch's items under which the whole image stands as it was read, `(1, H, W)`: overlays
+            are painted on those pixels. Without it, the file is read again, in a limited child process.
         reader_options: options of `read_radiograph`, as the loading transform has them.
         dicom_results: also write the findings as DICOM objects, a folder for each image (`scripts.outputs.dicom`);
             the words true and false stand for themselves, which is how MONAI's command line hands them over.
@@ -54,6 +57,7 @@ class FindingsWriter:
         output_dir: str | Path,
         overlays: int = -1,
         weights: str | Path | Mapping[str, str | Path] | None = None,
+        pixels_key: str | None = None,
         reader_options: dict[str, Any] | None = None,
         dicom_results: bool | str = False,
         version: str = "",
@@ -62,11 +66,13 @@ class FindingsWriter:
         self.output_dir = Path(output_dir)
         self.overlays = overlays
         self.weights = weights
+        self.pixels_key = pixels_key
         self.reader_options = reader_options or {}
         wanted = _read_switch(dicom_results)
         self.write_dicom = _plan_dicom_results(version, weights, operating_point) if wanted else None
         self.images: dict[str, ImageFindings] = {}
         self.paths: dict[str, str] = {}
+        self.captures: dict[str, str] = {}
         self.rejected: dict[str, list[str]] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -75,7 +81,7 @@ class FindingsWriter:
         engine.add_event_handler(Events.COMPLETED, self._write_tables)
 
     def _start(self, engine: Engine) -> None:
-        self.images, self.paths, self.rejected = {}, {}, {}
+        self.images, self.paths, self.captures, self.rejected = {}, {}, {}, {}
         (self.output_dir / DONE).unlink(missing_ok=True)
 
     def _write_images(self, engine: Engine) -> None:
@@ -86,16 +92,25 @@ class FindingsWriter:
                 self.rejected[image.image_id] = [image.image_id, image.study_id, "out_of_scope", str(item["path"]), why]
                 continue
             self.images[image.image_id], self.paths[image.image_id] = image, str(item["path"])
-            self._write_pictures(image, np.asarray(output["pred"]).T, item["path"])
+            self._write_pictures(image, np.asarray(output["pred"]).T, item)
 
-    def _write_pictures(self, image: ImageFindings, mask: np.ndarray, path: str) -> None:
+    def _write_pictures(self, image: ImageFindings, mask: np.ndarray, item: Mapping[str, Any]) -> None:
         write_mask(mask, self.output_dir / "masks" / f"{image.image_id}.png")
-        if self.overlays < 0 or len(self.images) <= self.overlays:
-            pixels = read_radiograph(path, **self.reader_options).pixels[0]
-            draw_overlay(pixels, mask, image.keep_shown(), self.output_dir / "overlays" / f"{image.image_id}.png")
+        wanted = self.overlays < 0 or len(self.images) <= self.overlays
+        if wanted or self.write_dicom:
+            # what no overlay was asked for is kept for its DICOM capture until the run's end, and no longer
+            path = self.output_dir / ("overlays" if wanted else CAPTURES) / f"{image.image_id}.png"
+            write_overlay(paint_overlay(self._find_pixels(item), mask, image.keep_shown()), path)
+            self.captures[image.image_id] = str(path)
+
+    def _find_pixels(self, item: Mapping[str, Any]) -> np.ndarray:
+        if self.pixels_key is not None:
+            return np.asarray(item[self.pixels_key])[0]
+        return read_isolated(item["path"], **self.reader_options).pixels[0]
 
     def _write_tables(self, engine: Engine) -> None:
         self.images, self.paths = gather_items(self.images), gather_items(self.paths)
+        self.captures = gather_items(self.captures)
         self.rejected = gather_items(self.rejected)
         if not is_first_process():
             return
@@ -112,8 +127,9 @@ class FindingsWriter:
         }
         if self.write_dicom:
             hashes = record["weights_sha256"]
-            counts = self.write_dicom(images, self.paths, self.output_dir, hashes, self.reader_options)
+            counts = self.write_dicom(images, self.paths, self.captures, self.output_dir, hashes, self.reader_options)
             record["dicom_results"] = counts
+            shutil.rmtree(self.output_dir / CAPTURES, ignore_errors=True)
         write_text(self.output_dir / DONE, json.dumps(record, indent=1) + "\n")
         logging.getLogger(__name__).info("wrote the findings of %d images to %s", len(images), self.output_dir)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import threading
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +10,12 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-
 from scripts.errors import RejectedImage
 from scripts.radiographs.image_metadata import Radiograph
 from scripts.radiographs.reading import read_radiograph
-from scripts.radiographs.workers import IsolatedReader
+from scripts.radiographs.workers import read_isolated
 
 IMAGE_FLAGS = "image_flags"
-
-#: The reader of each thread of each process: a DataLoader's workers must not share the one that they inherit.
-_READERS: dict[tuple[int, int], IsolatedReader] = {}
 
 
 class LoadRadiographd(MapTransform):
@@ -65,7 +58,7 @@ class LoadRadiographd(MapTransform):
         return loaded
 
     def _load_image(self, path: str | Path) -> MetaTensor:
-        read = _find_reader().read if self.isolated else read_radiograph
+        read = read_isolated if self.isolated else read_radiograph
         radiograph = read(find_image(path), **self.options)
         return MetaTensor(torch.from_numpy(radiograph.pixels), affine=torch.eye(4), meta=_build_meta(path, radiograph))
 
@@ -94,17 +87,3 @@ def _build_meta(path: str | Path, radiograph: Radiograph) -> dict[str, Any]:
         "pixel_aspect_ratio": metadata.pixel_aspect_ratio,
         IMAGE_FLAGS: " ".join(metadata.flags),
     }
-
-
-def _find_reader() -> IsolatedReader:
-    key = os.getpid(), threading.get_ident()
-    if key not in _READERS:
-        _READERS[key] = IsolatedReader()
-    return _READERS[key]
-
-
-@atexit.register
-def _close_readers() -> None:
-    for (process, _), reader in _READERS.items():
-        if process == os.getpid():
-            reader.close()

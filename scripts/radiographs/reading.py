@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-
 from scripts.errors import RejectedImage
 from scripts.radiographs.decoding import decode_stored_values
 from scripts.radiographs.display import read_display
@@ -54,13 +53,15 @@ def read_image_display(path: str | Path, *, accept_secondary_capture: bool = Fal
     return _run_gates(path, partial(_read_display, accept_secondary_capture))
 
 
-def read_image_metadata(path: str | Path, *, accept_secondary_capture: bool = False) -> ImageMetadata:
-    """Read a DICOM image's metadata; no decoder runs.
+def read_image_metadata(
+    path: str | Path, *, accept_secondary_capture: bool = False, accept_renderings: bool = False
+) -> ImageMetadata:
+    """Read a DICOM image's metadata, and of a PNG or JPEG only that it is a rendering; no decoder runs.
 
     Raises:
         RejectedImage: as `read_radiograph`, but for what only its pixels or its scope would be rejected for.
     """
-    return _run_gates(path, partial(_read_metadata, accept_secondary_capture))
+    return _run_gates(path, partial(_read_metadata, accept_secondary_capture, accept_renderings))
 
 
 def _run_gates(path: str | Path, read: Callable[[bytes], T]) -> T:
@@ -89,7 +90,12 @@ def _read_display(accept_secondary_capture: bool, file: bytes) -> Display:
     return read_display(header, check_picture(header, image))[0]
 
 
-def _read_metadata(accept_secondary_capture: bool, file: bytes) -> ImageMetadata:
+def _read_metadata(accept_secondary_capture: bool, accept_renderings: bool, file: bytes) -> ImageMetadata:
+    if accept_renderings:
+        from scripts.radiographs.renderings import is_rendering
+
+        if is_rendering(file):
+            return ImageMetadata(rendering=True)
     image = open_image_bytes(file)
     header = Header.of_image(image)
     check_object(header, accept_secondary_capture)

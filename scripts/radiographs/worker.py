@@ -1,7 +1,8 @@
 """Child process that reads images: `python -m scripts.radiographs.worker FD`, started by `IsolatedReader`.
 
 It speaks JSON and raw pixels over one socket, never pickle, so that a decoder taken over by an image gains nothing from
-what it answers.
+what it answers. Pixels pass through the socket's small buffer, float32 as the reader gives them: no shared memory, no
+file, and no copy of a large image beside the one that is sent and the one that is received.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import resource
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 
+import numpy as np
 from scripts.errors import RejectedImage
 from scripts.radiographs.image_metadata import Radiograph
 from scripts.radiographs.reading import read_radiograph
@@ -26,7 +29,7 @@ def serve_images(descriptor: int, read: Callable[..., Radiograph] = read_radiogr
     """Respond to requests until the parent closes the socket.
 
     A request is JSON: path, options, and the seconds of computing that this image may cost. A response is JSON, either
-    reason and detail, or metadata, and then the pixels as bytes.
+    reason and detail, or metadata and the number of bytes that follow as pixels.
     """
     connection = Connection(descriptor)
     connection.send_bytes(READY)
@@ -57,8 +60,14 @@ def _response_request(connection: Connection, request: dict, read: Callable[...,
     except RejectedImage as rejection:
         connection.send_bytes(json.dumps({"reason": rejection.reason, "detail": rejection.detail}).encode())
         return
-    connection.send_bytes(json.dumps({"metadata": asdict(radiograph.metadata)}).encode())
-    connection.send_bytes(radiograph.pixels.tobytes())
+    pixels = np.ascontiguousarray(radiograph.pixels, dtype=np.float32)
+    connection.send_bytes(json.dumps({"metadata": asdict(radiograph.metadata), "bytes": pixels.nbytes}).encode())
+    _send_pixels(connection.fileno(), pixels.data.cast("B"))
+
+
+def _send_pixels(descriptor: int, pixels: memoryview) -> None:
+    while len(pixels):
+        pixels = pixels[os.write(descriptor, pixels) :]
 
 
 if __name__ == "__main__":

@@ -1,7 +1,12 @@
-"""Isolated reading in child processes with memory and time limits: a child's death costs one image, no batch."""
+"""Isolated reading in child processes with memory and time limits: a child's death costs one image, no batch.
+
+`read_isolated` reads one image, `read_radiographs` many of them in order. The pixels that a child sends are the ones
+that are used: the parent decodes nothing again.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -21,7 +26,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-
 from scripts.errors import RejectedImage
 from scripts.radiographs.gates import MAX_SIDE
 from scripts.radiographs.image_metadata import ImageMetadata, Radiograph
@@ -67,8 +71,7 @@ class IsolatedReader:
         request = {"path": os.fspath(path), "options": options, "seconds": self.seconds_per_image}
         try:
             with _Deadline(child.process, _CLOCK_FACTOR * self.seconds_per_image) as deadline:
-                response, pixels = child.exchange_messages(json.dumps(request).encode())
-            return _open_response(response, pixels, path)
+                return child.read(json.dumps(request).encode(), path)
         except (EOFError, OSError, ValueError, KeyError, TypeError):
             too_long = self.close() == -signal.SIGXCPU or deadline.passed
             why = f"it took over {self.seconds_per_image:g} s" if too_long else "its process died"
@@ -114,11 +117,25 @@ class _Child:
         child.end()
         raise RuntimeError(f"the decoding process does not start: see what `python -c 'import {WORKER}'` says")
 
-    def exchange_messages(self, request: bytes) -> tuple[dict[str, Any], bytes]:
-        """The response to a request, and the pixels where it is an image."""
+    def read(self, request: bytes, path: str | Path) -> Radiograph:
+        """Read the image of a request; the child may have been taken over, so whatever is no image raises."""
         self.connection.send_bytes(request)
         response = json.loads(self.connection.recv_bytes(_MAX_RESPONSE))
-        return response, b"" if "reason" in response else self.connection.recv_bytes(MAX_SIDE * MAX_SIDE * 4)
+        if "reason" in response:
+            raise RejectedImage(str(response["reason"]), path, str(response["detail"]))
+        metadata = _open_metadata(response["metadata"])
+        pixels = np.empty((1, metadata.rows, metadata.columns), dtype=np.float32)
+        if pixels.nbytes != response["bytes"]:
+            raise ValueError(f"expected {pixels.nbytes} bytes of pixels, got {response['bytes']}")
+        self._receive(pixels.data.cast("B"))
+        return Radiograph(pixels, metadata)
+
+    def _receive(self, pixels: memoryview) -> None:
+        while len(pixels):
+            received = os.readv(self.connection.fileno(), [pixels])
+            if not received:
+                raise EOFError
+            pixels = pixels[received:]
 
     def end(self) -> int:
         """Exit status of the child, which had a second to report what it died of."""
@@ -149,6 +166,35 @@ class _Deadline:
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+
+
+#: Readers of each process that nobody uses just now; a process that was forked must not use what it inherits.
+_IDLE: dict[int, deque[IsolatedReader]] = {}
+
+
+def read_isolated(path: str | Path, **options: Any) -> Radiograph:
+    """One image, read in a child process with memory and time limits; `options` as for `read_radiograph`.
+
+    Children live on from image to image, as many as there are threads that read at the same time.
+
+    Raises:
+        RejectedImage: as `IsolatedReader.read`.
+    """
+    idle = _IDLE.setdefault(os.getpid(), deque())
+    try:
+        reader = idle.pop()
+    except IndexError:
+        reader = IsolatedReader()
+    try:
+        return reader.read(path, **options)
+    finally:
+        idle.append(reader)
+
+
+@atexit.register
+def _close_idle_readers() -> None:
+    for reader in _IDLE.get(os.getpid(), ()):
+        reader.close()
 
 
 def read_radiographs(
@@ -218,13 +264,11 @@ def _build_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": search, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def _open_response(response: dict[str, Any], pixels: bytes, path: str | Path) -> Radiograph:
-    """Open a child's response; it may have been taken over, so whatever is not an image raises."""
-    if "reason" in response:
-        raise RejectedImage(str(response["reason"]), path, str(response["detail"]))
-    given = dict(response["metadata"])
+def _open_metadata(response: dict[str, Any]) -> ImageMetadata:
+    given = dict(response)
     given["flags"] = tuple(map(str, given["flags"]))
     given["spacing_mm"] = given["spacing_mm"] and tuple(map(float, given["spacing_mm"]))
     metadata = ImageMetadata(**given)
-    array = np.frombuffer(bytearray(pixels), dtype=np.float32).reshape(1, metadata.rows, metadata.columns)
-    return Radiograph(array, metadata)
+    if not (0 < metadata.rows <= MAX_SIDE and 0 < metadata.columns <= MAX_SIDE):
+        raise ValueError(f"expected 1 to {MAX_SIDE} rows and columns, got {metadata.rows} and {metadata.columns}")
+    return metadata

@@ -27,7 +27,7 @@ NEVER = 1_000_000
 
 @dataclass(frozen=True)
 class RecipeRun:
-    """Where a recipe is run, and with what.
+    """One run of a recipe: its data, folders and time limit.
 
     Args:
         plan: data and common options of the trainings.

@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from monai.bundle import ConfigParser
-
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
 from scripts.release.closure import MAX_LINE, ImportGraph, find_names, find_quoted_names, prune_exports

@@ -30,6 +30,9 @@ REQUIRED_FORMAT = (
     "type", "format", "num_channels", "spatial_shape", "dtype", "value_range", "is_patch_data", "channel_def",
 )  # fmt: skip
 
+#: The model zoo's formatters with its options; `make format` writes what they accept.
+ZOO_STYLE = (("isort", "--profile", "black"), ("black", "--skip-magic-trailing-comma"))
+
 
 @dataclass(frozen=True)
 class Check:
@@ -67,7 +70,7 @@ def run_checks(release: Release, root: str | Path, log: str | Path, checks: Sequ
 def check_files(place: Workplace) -> str:
     """Check that what the model zoo wants is there, and what it does not want is not."""
     wanted = ("LICENSE", "configs/metadata.json", "configs/inference.json", "configs/train.json", "models/model.pt")
-    for name in (*wanted, "docs/README.md", "docs/data_license.txt", "scripts/__init__.py"):
+    for name in (*wanted, "configs/logging.conf", "docs/README.md", "docs/data_license.txt", "scripts/__init__.py"):
         if not (place.bundle / name).is_file():
             raise InputError(f"{name} in the bundle", "no such file", "add it to PARTS")
     files = [path for path in place.bundle.rglob("*") if path.is_file()]
@@ -276,6 +279,21 @@ def check_syntax_of_code(place: Workplace) -> str:
     return f"{len(paths)} files of text without a path of this machine"
 
 
+def check_style(place: Workplace) -> str:
+    """The model zoo's formatters would change no file; they run where the zoo runs them, above the bundle's folder.
+
+    There, `scripts` is no package of the project's own: isort sorts it with the libraries.
+    """
+    code = str((place.bundle / "scripts").relative_to(place.folder))
+    printed = []
+    for tool, *options in ZOO_STYLE:
+        command = ["-m", tool, "--check", *options, "--line-length", "120", code]
+        reported = place.run_python(*command, cwd=place.folder, watched=False)  # black keeps a cache of its own
+        if tool == "black":
+            printed += re.findall(r"\d+ files? would be left unchanged", reported)
+    return f"isort and black: {', '.join(printed)}"
+
+
 def check_zoo_tests(place: Workplace) -> str:
     """The model zoo's unit tests of this bundle, from where the zoo runs its own."""
     source = place.root / "tests" / "zoo"
@@ -297,6 +315,7 @@ def check_zoo_tests(place: Workplace) -> str:
 CHECKS: tuple[Check, ...] = (
     Check("files", check_files),
     Check("text", check_syntax_of_code),
+    Check("style", check_style),
     Check("metadata", check_metadata),
     Check("place of the code", check_place_of_code),
     Check("imports of the code", check_imports),

@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from torch.nn import functional
-
 from scripts.transforms.inversion import RandIntensityd
+from torch.nn import functional
 
 #: Grey levels that are counted: those of an 8-bit picture, which the recipe was made for.
 LEVELS = 256

@@ -1,4 +1,4 @@
-"""The 17th-place solution's augmentations, in its order and with its settings."""
+"""Augmentations of the 17th-place solution [4], in its order and with its settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from monai.transforms import (
     RandGaussianNoised,
     Transposed,
 )
-
 from scripts.transforms.intensity import BOX, RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
 
 IMAGE, MASK = "image", "mask"

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from monai.transforms import Transform
-
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 
@@ -114,7 +113,8 @@ _ADVICE = "train the first run and evaluate it on its training images, as just_t
 def _read_guesses(path: Path) -> dict[str, int]:
     """The likeliest class of each image."""
     try:
-        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images = content["images" if "images" in content else "films"]  # "films": before version 0.4.0
         probabilities = {
             image["image_id"]: [image["probabilities"][name] for name in STUDY_CLASSES] for image in images
         }

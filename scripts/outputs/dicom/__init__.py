@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-
 from scripts.errors import InputError
 from scripts.files import replace_file
 from scripts.outputs.dicom.capture import build_capture
@@ -36,6 +35,7 @@ __all__ = ["Algorithm", "OperatingPoint", "StudyFindings", "write_dicom_results"
 def write_dicom_results(
     image: ImageFindings,
     mask: NDArray[np.uint8],
+    overlay: NDArray[np.uint8],
     study: StudyFindings,
     path: str | Path,
     folder: str | Path,
@@ -46,9 +46,12 @@ def write_dicom_results(
 ) -> list[Path]:
     """Write the objects of one image into `<folder>/<image_id>/`, each as a whole; all are built before one is written.
 
+    The image's header is read, its pixels are not decoded again.
+
     Args:
         image: its findings.
         mask: `(H, W)` of zeros and ones, in the image's pixels; where it is empty, no segmentation is written.
+        overlay: what `paint_overlay` painted of them, on the pixels that the networks had.
         study: what was found on the whole study.
         path: the image.
         folder: where the folder of this image goes.
@@ -61,12 +64,12 @@ def write_dicom_results(
         The files; none for an image that came as PNG or JPEG, which has no header to derive an object from.
 
     Raises:
-        RejectedImage: where the reader rejects the image.
+        RejectedImage: where the reader rejects the image by its header.
         InputError: where it lacks UIDs, or its id cannot be a folder's name.
     """
     target = Path(folder) / _check_folder_name(image.image_id)
     with _keep_quiet():
-        source = read_source(path, **(reader_options or {}))
+        source = read_source(path, image.flags, **(reader_options or {}))
         if source is None:
             logging.getLogger(__name__).info("no DICOM results for %s: it is a rendering, not DICOM", image.image_id)
             return []
@@ -76,7 +79,7 @@ def write_dicom_results(
             "report": build_report(derivation, image, study, point),
             "presentation": build_presentation(derivation, image),
             "segmentation": build_segmentation(derivation, mask),
-            "capture": build_capture(derivation, image, mask),
+            "capture": build_capture(derivation, overlay),
         }
         written = [_write_object(target / f"{kind}.dcm", objects[kind]) for kind in SERIES_NUMBERS]
     return [file for file in written if file]

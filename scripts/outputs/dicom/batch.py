@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pydicom import dcmread
-
 from scripts.errors import REJECTED_FILE, InputError
 from scripts.files import escape_cell
 from scripts.outputs.dicom import write_dicom_results
@@ -29,6 +28,7 @@ _NO_IMAGES = ("not_dicom", "unsupported_sop", "no_pixels")
 def write_run(
     images: Sequence[ImageFindings],
     paths: Mapping[str, str],
+    captures: Mapping[str, str],
     output_dir: Path,
     weights_sha256: Mapping[str, str] | str,
     reader_options: Mapping[str, Any],
@@ -44,6 +44,7 @@ def write_run(
     Args:
         images: findings in order.
         paths: image id -> image.
+        captures: image id -> PNG of its overlay.
         output_dir: the run's folder.
         weights_sha256: hash of the weights, or one for each network by name.
         reader_options, point: as for `write_dicom_results`.
@@ -60,10 +61,11 @@ def write_run(
     studies, created = _gather_studies(images, paths, rejected), datetime.now()
     counts = {"images": 0, "left_out": 0}
     for image in images:
-        mask = _read_mask(output_dir / "masks" / f"{image.image_id}.png")
+        mask = (_read_picture(output_dir / "masks" / f"{image.image_id}.png") > 0).astype(np.uint8)
+        overlay = _read_picture(captures[image.image_id])
         try:
             written = write_dicom_results(
-                image.keep_shown(), mask, studies[image.study_id], paths[image.image_id], output_dir / "dicom",
+                image.keep_shown(), mask, overlay, studies[image.study_id], paths[image.image_id], output_dir / "dicom",
                 algorithm, point, created, dict(reader_options),
             )  # fmt: skip
         except InputError as error:
@@ -115,6 +117,6 @@ def _remove_results(folder: Path, image_id: str) -> None:
             (folder / image_id / f"{kind}.dcm").unlink(missing_ok=True)
 
 
-def _read_mask(path: Path) -> np.ndarray:
+def _read_picture(path: str | Path) -> np.ndarray:
     with Image.open(path) as picture:
-        return (np.asarray(picture) > 0).astype(np.uint8)
+        return np.asarray(picture)

@@ -6,11 +6,9 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-
 from scripts.outputs.dicom.codes import SOURCE_IMAGE
 from scripts.outputs.dicom.derivation import Derivation
-from scripts.outputs.pictures import paint_overlay
-from scripts.outputs.records import RESEARCH_USE, ImageFindings
+from scripts.outputs.records import RESEARCH_USE
 
 _DERIVATION = (
     "Image as its window shows it, enlarged where it is small, with the suspected region, opacity boxes and their"
@@ -18,18 +16,16 @@ _DERIVATION = (
 )
 
 
-def build_capture(derivation: Derivation, image: ImageFindings, mask: NDArray[np.uint8]) -> Dataset:
+def build_capture(derivation: Derivation, overlay: NDArray[np.uint8]) -> Dataset:
     """The picture of `paint_overlay` as an object.
 
     Args:
         derivation: the image.
-        image: its findings.
-        mask: `(H, W)` of zeros and ones.
+        overlay: the picture of its findings, `(height, width, 3)`.
     """
-    picture = paint_overlay(derivation.source.radiograph.pixels[0], mask, image)
     stand_in = derivation.source.stand_in
     capture = hd.sc.SCImage(
-        picture,
+        overlay,
         "RGB",
         8,
         "PATIENT",

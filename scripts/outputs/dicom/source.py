@@ -7,8 +7,8 @@ character set that they are written in, whether or not they keep to the standard
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,8 @@ import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-
 from scripts.errors import InputError
-from scripts.radiographs import Display, ImageMetadata, Radiograph, read_image_display, read_radiograph
+from scripts.radiographs import FLAGS, Display, ImageMetadata, read_image_display, read_image_metadata
 
 #: Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): what names the case, and no more.
 IDENTITY: tuple[str, ...] = (
@@ -41,44 +40,42 @@ _UIDS = {
 
 @dataclass(frozen=True)
 class Source:
-    """An image that was read.
+    """The header of an image that was read and predicted.
 
     Args:
         header: its data set without pixels, as stored.
         stand_in: the same image without a patient, for highdicom.
-        radiograph: its pixels and metadata.
+        metadata: what the reader knows of it, with the flags of its reading.
         display: how it wants its stored values shown.
     """
 
     header: Dataset
     stand_in: Dataset
-    radiograph: Radiograph
+    metadata: ImageMetadata
     display: Display
 
-    @property
-    def metadata(self) -> ImageMetadata:
-        return self.radiograph.metadata
 
-
-def read_source(path: str | Path, **reader_options: bool) -> Source | None:
-    """An image by our reader, and its header by pydicom; None for a rendering, which has no header.
+def read_source(path: str | Path, flags: Collection[str] = (), **reader_options: bool) -> Source | None:
+    """An image's header by our reader and by pydicom; None for a rendering, which has none. No decoder runs.
 
     Args:
         path: the image.
+        flags: what was said of it when its pixels were read; others than `radiographs.FLAGS` are passed over. Whether
+            a window shows anything is known from the pixels alone.
         reader_options: options of `read_radiograph`.
 
     Raises:
         RejectedImage: where our reader rejects the image; its header is not read then.
         InputError: where it has no UIDs to refer to.
     """
-    radiograph = read_radiograph(path, **reader_options)
-    if radiograph.metadata.rendering:
+    metadata = read_image_metadata(path, **reader_options)
+    if metadata.rendering:
         return None
+    metadata = replace(metadata, flags=tuple(sorted({*metadata.flags, *(flag for flag in flags if flag in FLAGS)})))
     accepted = {key: value for key, value in reader_options.items() if key != "accept_renderings"}
     header = _read_header(path)
-    _check_uids(path, header, radiograph.metadata)
-    stand_in = _make_stand_in(header, radiograph.metadata)
-    return Source(header, stand_in, radiograph, read_image_display(path, **accepted))
+    _check_uids(path, header, metadata)
+    return Source(header, _make_stand_in(header, metadata), metadata, read_image_display(path, **accepted))
 
 
 def read_references(paths: Iterable[str | Path], study_uid: str) -> list[Dataset]:

@@ -1,0 +1,47 @@
+"""The classifiers that are shipped: their configs build the networks that their weights belong to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from scripts.labels import STUDY_CLASSES
+
+from tests.configs import CONFIGS, INFERENCE, METADATA, merge, read_json
+
+ROOT = Path(__file__).resolve().parents[1]
+STACKS = {
+    "inference": [INFERENCE],
+    "inference_lite0": [INFERENCE, CONFIGS / "inference_lite0.json"],
+    "inference_ensemble": [INFERENCE, CONFIGS / "inference_ensemble.json"],
+}
+
+
+def read_stack(name: str) -> ConfigParser:
+    parser = ConfigParser()
+    parser.read_config([str(file) for file in STACKS[name]])
+    parser.read_meta(METADATA)
+    parser["bundle_root"], parser["device"] = str(ROOT / "bundle"), "$torch.device('cpu')"
+    return parser
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_shipped_weights_fit_the_network_of_their_config(name: str):
+    parser = read_stack(name)
+    network, size = parser.get_parsed_content("network").eval(), parser.get_parsed_content("image_size")
+    with torch.no_grad():
+        logits = network(torch.rand(2, 1, size, size, generator=torch.Generator().manual_seed(0)))
+    assert logits["study"].shape == (2, len(STUDY_CLASSES)) and logits["mask"].shape == (2, 1, size, size)
+    assert torch.isfinite(logits["study"]).all() and (logits["study"][0] != logits["study"][1]).any()
+
+
+def test_the_pretrained_classifier_is_asked_as_its_recipe_trained_it():
+    family = json.loads((ROOT / "scripts" / "recipe" / "shipped.json").read_text())["families"]["lite0_student"]
+    trained = {**merge([CONFIGS / file for file in family["stack"]]), **family["options"]}
+    asked = {**read_json(INFERENCE), **read_json(CONFIGS / "inference_lite0.json")}
+    names = ("encoder", "image_size", "pixel_mean", "pixel_std", "mask_widths", "lung_margin", "network_def", "crop")
+    assert {name: asked[name] for name in names} == {name: trained[name] for name in names}
+    assert Path(family["ship"]).name == Path(asked["weights"].split("'")[1]).name
