@@ -123,5 +123,5 @@ $(MADE): pyproject.toml constraints.txt
 	@"$(PYTHON)" -m venv .venv \
 		|| { echo "error: $(PYTHON) makes no virtual environments; on Debian install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
-		--constraint constraints.txt '.[test,dev]'
+		--constraint constraints.txt '.[test,dev,pretrained]'
 	@touch $(MADE)

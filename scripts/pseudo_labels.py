@@ -22,12 +22,12 @@ from scripts.datalist.joining import reject_knowing_model
 from scripts.datalist.preparation import DATALIST
 from scripts.datalist.schema import compute_labelled_hash
 from scripts.errors import InputError
-from scripts.experiments.recording import read_record
 from scripts.experiments.running import WEIGHTS
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import average_studies, read_predictions
 from scripts.outputs.writer import DONE
+from scripts.run_records import read_record
 
 #: Name of the classifier's weights in the record of a run with several networks.
 CLASSIFIER = "study_classifier"

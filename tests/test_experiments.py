@@ -21,7 +21,6 @@ from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.experiments import (
     Plan,
-    RunRecorder,
     ablate,
     crossvalidate,
     draw_gains,
@@ -30,28 +29,29 @@ from scripts.experiments import (
     group_runs,
     pool_images,
     read_leaderboard,
-    read_record,
     tabulate_runs,
     write_registry,
 )
 from scripts.experiments.combinations import Combination, parse_combination
 from scripts.experiments.differences import Measured, list_differences, pool_noise, widen_interval
-from scripts.experiments.recording import (
-    Record,
-    describe_run,
-    hash_weights,
-    list_config_files,
-    name_run,
-    read_options,
-    summarise_history,
-    write_record,
-)
 from scripts.experiments.registry import measure_gain, measure_noise
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import Interval, read_ground_truth, score_studies
 from scripts.outputs import read_predictions, write_submission, write_tables
 from scripts.outputs.records import ImageFindings
+from scripts.run_records import (
+    Record,
+    RunRecorder,
+    describe_run,
+    hash_weights,
+    list_config_files,
+    name_run,
+    read_options,
+    read_record,
+    summarise_history,
+    write_record,
+)
 
 from tests.configs import CONFIGS
 

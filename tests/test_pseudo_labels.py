@@ -11,12 +11,12 @@ import pytest
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist, with_pseudo_labels, write_datalist
 from scripts.errors import InputError
-from scripts.experiments.recording import DONE, FAILED, Record, hash_weights, write_record
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import write_tables
 from scripts.outputs.records import ImageFindings
 from scripts.pseudo_labels import label_external
+from scripts.run_records import DONE, FAILED, Record, hash_weights, write_record
 
 
 class Teachers:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser
+from pydicom import dcmread
 from scripts.checkpoints import save_weights
 from scripts.errors import InputError
 from scripts.networks import OpacityDetector
@@ -29,14 +30,15 @@ from scripts.release import (
     unpack_release,
 )
 from scripts.release.checks import (
-    NUM_IMAGES,
     TINY,
+    check_imports,
     check_inference,
+    check_preparation,
     check_style,
-    check_synthetic_images,
     check_training,
     place_data,
 )
+from scripts.release.closure import ImportGraph, prune_exports
 from scripts.release.workplace import extract_archive
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +47,7 @@ HEADINGS = [
     "Model Description", "Data", "Preprocessing", "Performance", "Additional Usage Steps", "System Configuration",
     "Limitations", "Citation Info", "References",
 ]  # fmt: skip
+PARTS = {"configs", "models", "docs", "samples", "scripts", "LICENSE"}
 WORDS = "Research use only. Not\na medical device."
 
 
@@ -73,13 +76,15 @@ def packed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Releas
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Path:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository of a few files, to be harmed."""
     folder = tmp_path / "small"
     for name in ("bundle/configs/metadata.json", "bundle/configs/inference.json", "pyproject.toml", "CHANGELOG.md"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
-    for name in ("bundle/docs/README.md", "scripts/__init__.py", "scripts/__pycache__/x.py", "LICENSE"):
+    shutil.copytree(ROOT / "scripts", folder / "scripts")
+    monkeypatch.setattr(assembly, "write_samples", lambda folder: None)
+    for name in ("bundle/docs/README.md", "scripts/__pycache__/x.py", "LICENSE"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("text\n")
     for name in ("model", "lung_detector", "opacity_detector"):
@@ -99,7 +104,7 @@ def read_version() -> str:
 
 def test_a_release_holds_configs_models_docs_licence_and_code(packed: Release):
     names = {path.relative_to(packed.folder).as_posix() for path in packed.folder.rglob("*") if path.is_file()}
-    assert {name.partition("/")[0] for name in names} == {"configs", "models", "docs", "scripts", "LICENSE"}
+    assert {name.partition("/")[0] for name in names} == PARTS
     assert {"models/model.pt", "models/model.pt.sha256", "docs/README.md", "docs/data_license.txt"} <= names
     assert packed.folder.name == BUNDLE_NAME and packed.archive.name == f"{BUNDLE_NAME}_v{read_version()}.zip"
     assert not [path for path in packed.folder.rglob("*") if path.name == "__pycache__" or path.is_symlink()]
@@ -118,7 +123,9 @@ def test_the_zip_is_the_folder_and_the_same_twice(packed: Release, repository: P
 
 def test_a_packed_config_differs_in_its_root_only(packed: Release):
     for path in sorted((ROOT / "bundle" / "configs").rglob("*.json")):
-        if path.name in assembly.MERGED:
+        name = f"configs/{path.relative_to(ROOT / 'bundle/configs').as_posix()}"
+        if path.name in assembly.MERGED or assembly.RESEARCH & {name, name.rpartition("/")[0]}:
+            assert path.name in assembly.MERGED or not (packed.folder / name).exists()
             continue
         lines, source = ((packed.folder / "configs" / path.relative_to(ROOT / "bundle/configs")), path)
         changed = [
@@ -303,6 +310,68 @@ def test_checks_end_with_the_first_that_fails_and_are_logged(packed: Release, re
     assert "third" not in log and "no such image" in log
 
 
+def list_packed_code(packed: Release) -> dict[str, str]:
+    paths = sorted((packed.folder / "scripts").rglob("*.py"))
+    return {path.relative_to(packed.folder).as_posix(): path.read_text() for path in paths}
+
+
+def test_the_packed_code_is_bounded_and_holds_no_research(packed: Release):
+    code = list_packed_code(packed)
+    assert 5_000 < sum(text.count("\n") for text in code.values()) <= assembly.MAX_CODE_LINES
+    folders = {name.split("/")[1] for name in code}
+    research = {"research.py", "experiments", "ensembles", "synthetic", "release", "recipe", "explanations"}
+    assert not folders & research
+
+
+def test_code_above_the_bound_is_rejected(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(assembly, "MAX_CODE_LINES", 1_000)
+    with pytest.raises(InputError, match="up to 1000 lines of packed code"):
+        assemble_release(small, tmp_path / "dist")
+
+
+def test_whatever_packed_code_configs_and_card_name_is_packed(packed: Release):
+    """Also the exports that are left in a package's `__init__`; names that are nowhere end in an error."""
+    graph = ImportGraph(packed.folder)
+    texts = [path.read_text() for path in (packed.folder / "configs").glob("*.json")]
+    named = assembly.find_quoted_names("\n".join([*texts, (packed.folder / "docs/README.md").read_text()]))
+    everything = named | set(graph.paths) - {"scripts.__main__"}
+    assert graph.find_closure(everything, without={assembly.RESEARCH_VERBS}) == set(graph.paths) - {"scripts.__main__"}
+
+
+@pytest.mark.parametrize("name", ["scripts.metrics.Absent", "scripts.absent", "scripts.metrics.scores.absent"])
+def test_a_name_that_no_module_has_is_rejected(small: Path, tmp_path: Path, name: str):
+    config = small / "bundle/configs/inference.json"
+    replace_text(config, '"_target_": "scripts.inferers.ImageInferer"', f'"_target_": "{name}"')
+    with pytest.raises(InputError, match=f"expected a name of .*, found {name}"):
+        assemble_release(small, tmp_path / "dist")
+
+
+def test_exports_of_modules_that_are_not_packed_are_left_out():
+    text = (
+        '"""A package."""\n\nfrom scripts.a.one import first\n'
+        "from scripts.a.two import (\n    second,\n    third,\n)\n\n"
+        '__all__ = [\n    "first",\n    "second",\n    "third",\n]\n'
+    )
+    expected = '"""A package."""\n\nfrom scripts.a.one import first\n\n__all__ = ["first"]\n'
+    assert prune_exports(text, {"scripts.a", "scripts.a.one"}) == expected
+    assert prune_exports(text, {"scripts.a", "scripts.a.one", "scripts.a.two"}) == text
+
+
+def test_the_samples_are_small_synthetic_images(packed: Release):
+    images = list((packed.folder / "samples").rglob("*.dcm"))
+    assert len(images) >= 15 and sum(path.stat().st_size for path in images) < 500_000
+    patients = {str(dcmread(path, stop_before_pixels=True).PatientID) for path in images}
+    assert all(patient.startswith("SYNTHETIC") for patient in patients)
+
+
+def test_the_packed_command_line_has_its_own_verbs_and_names_the_place_of_the_others(place: Workplace):
+    assert "modules of" in check_imports(place)
+    listed = place.run_python("-m", "scripts", "--help")
+    assert "export_networks" in listed and "cross_validate" not in listed
+    with pytest.raises(InputError, match="research verbs are not packed: use the bundle's repository"):
+        place.run_python("-m", "scripts", "cross-validate")
+
+
 def read_headings() -> list[str]:
     return re.findall(r"^# (.+)$", re.sub(r"(?m)^    .*$", "", MODEL_CARD.read_text()), flags=re.MULTILINE)
 
@@ -329,11 +398,7 @@ def read_commands() -> list[str]:
 
 
 #: What makes a command of the model card small enough for a test; they come last, and the last of two options counts.
-SMALLER = {
-    "scripts generate-synthetic": {**NUM_IMAGES, "num_studies": 60},
-    "run training": {**TINY, "epochs": 1, "val_interval": 1},
-    "run evaluating": TINY,
-}
+SMALLER = {"run training": {**TINY, "epochs": 1, "val_interval": 1}, "run evaluating": TINY}
 
 
 def shorten(command: str) -> list[str]:
@@ -353,17 +418,7 @@ def _is_replaced(words: list[str], at: int, options: dict[str, object]) -> bool:
 
 def test_the_model_card_has_commands_of_each_kind():
     text = "\n".join(read_commands())
-    for word in (
-        "generate-synthetic",
-        "prepare",
-        "training",
-        "evaluating",
-        "inferring",
-        "torchrun",
-        "export",
-        "ckpt_export",
-        "score",
-    ):
+    for word in ("prepare", "training", "evaluating", "inferring", "torchrun", "export", "ckpt_export", "score"):
         assert word in text
     assert all(command.startswith(("python -m ", "torchrun ")) for command in read_commands())
 
@@ -388,9 +443,9 @@ def test_a_release_passes_all_its_checks(packed: Release, repository: Path, tmp_
 @pytest.mark.slow
 def test_training_and_inference_open_no_socket_and_write_below_their_output_only(packed: Release, repository: Path):
     with unpack_release(packed, repository) as place:
-        for check in (check_synthetic_images, check_training, check_inference):
+        for check in (check_preparation, check_training, check_inference):
             check(place)
-        assert {path.name for path in place.bundle.iterdir()} == {"configs", "models", "docs", "scripts", "LICENSE"}
+        assert {path.name for path in place.bundle.iterdir()} == PARTS
         assert place_data(place)["datalist_file"]
 
 

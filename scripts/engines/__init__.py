@@ -19,11 +19,13 @@ from scripts.engines.mixing import MixedBatch
 from scripts.engines.progress import RunProgress
 from scripts.engines.selections import (
     count_images,
+    select_boxes_in_image,
     select_logits_and_targets,
     select_loss,
     select_lung_boxes,
     select_mask_probabilities,
     select_opacity_boxes,
+    select_probabilities,
     select_study_probabilities,
 )
 
@@ -42,10 +44,12 @@ __all__ = [
     "prepare_box_batch",
     "prepare_detection_batch",
     "prepare_study_batch",
+    "select_boxes_in_image",
     "select_logits_and_targets",
     "select_loss",
     "select_lung_boxes",
     "select_mask_probabilities",
     "select_opacity_boxes",
+    "select_probabilities",
     "select_study_probabilities",
 ]

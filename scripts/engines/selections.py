@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from scripts.boxes import move_out_of_crop
 
 
 def select_loss(output: dict[str, Any]) -> float:
@@ -63,3 +65,22 @@ def select_mask_probabilities(output: dict[str, Any]) -> torch.Tensor:
 def count_images(targets: dict[str, Any]) -> int:
     """Batch size of targets; `ignite.metrics.Loss` asks it to weight batches of different size."""
     return len(targets["label"])
+
+
+def select_probabilities(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Output of a classifier's evaluator -> image id -> its study and the probability of each class."""
+    targets = output["label"]
+    rows = output["pred"]["study"].detach().softmax(dim=1).cpu().tolist()
+    studies = zip(targets["image_id"], targets["study_id"], rows, strict=True)
+    return {image: {"study_id": study, "probabilities": row} for image, study, row in studies}
+
+
+def select_boxes_in_image(output: Mapping[str, Any]) -> dict[str, Any]:
+    """Output of an opacity detector's evaluator -> image id -> boxes in pixels of the original image, and scores."""
+    images: dict[str, Any] = {}
+    for target, found in zip(output["label"], output["pred"], strict=True):
+        crop_box = [float(edge) for edge in target["crop_box"]]
+        boxes = move_out_of_crop(found["boxes"], crop_box, *target["size"])
+        scores = [round(float(score), 6) for score in found["scores"]]
+        images[target["image_id"]] = {"boxes": boxes.round(3).tolist(), "scores": scores}
+    return images

@@ -9,15 +9,12 @@ from scripts.experiments.ablation import ablate
 from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
 from scripts.experiments.figures import draw_gains, draw_losses
-from scripts.experiments.recording import Record, RunRecorder, read_history, read_record
 from scripts.experiments.registry import find_records, group_runs, read_leaderboard, tabulate_runs, write_registry
 from scripts.experiments.running import Plan
 
 __all__ = [
     "COMBINATIONS",
     "Plan",
-    "Record",
-    "RunRecorder",
     "ablate",
     "crossvalidate",
     "draw_gains",
@@ -25,9 +22,7 @@ __all__ = [
     "find_records",
     "group_runs",
     "pool_images",
-    "read_history",
     "read_leaderboard",
-    "read_record",
     "tabulate_runs",
     "write_registry",
 ]

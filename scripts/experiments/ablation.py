@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from scripts.experiments.combinations import COMBINATIONS, Combination, parse_combination
 from scripts.experiments.differences import Difference, Measured, list_differences, pool_noise
-from scripts.experiments.recording import BASELINE, read_record
 from scripts.experiments.running import Plan
 from scripts.files import write_text
 from scripts.metrics import GroundTruth, read_ground_truth, read_submission
@@ -25,6 +24,7 @@ from scripts.metrics.bootstrap import resample_scores
 from scripts.metrics.scores import STUDY_MAP
 from scripts.metrics.submission import Predictions
 from scripts.metrics.tabulation import align_columns, format_interval, format_number
+from scripts.run_records import BASELINE, read_record
 
 
 def ablate(

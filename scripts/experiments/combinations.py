@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import InputError
-from scripts.experiments.recording import BASELINE
+from scripts.run_records import BASELINE
 
 #: The 17th-place solution [4]'s steps: crop x auxiliary loss, label smoothing, and test-time augmentation.
 COMBINATIONS: tuple[str, ...] = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from scripts.charts import COLOURS, GREY, save_figure
-from scripts.experiments.recording import BASELINE
 from scripts.experiments.registry import Entry, measure_gain, measure_noise
+from scripts.run_records import BASELINE
 
 History = Sequence[Mapping[str, float]]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import InputError
-from scripts.experiments.recording import DONE, PLACES, RECORD, read_datalist_hash, read_record
 from scripts.outputs.writer import DONE as WRITTEN
+from scripts.run_records import DONE, PLACES, RECORD, read_datalist_hash, read_record
 
 WEIGHTS = "last.pt"
 

@@ -1,7 +1,7 @@
 """Inferers: mixed precision, test-time augmentation, lung and opacity detection, and the pipeline of all of them."""
 
 from scripts.inferers.images import ImageInferer
-from scripts.inferers.lungs import LungInferer, Lungs
+from scripts.inferers.lungs import LungInferer, Lungs, read_lung_inferer
 from scripts.inferers.opacities import FusedBoxesInferer, OpacityInferer
 from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, TTAInferer
 
@@ -14,4 +14,5 @@ __all__ = [
     "Lungs",
     "OpacityInferer",
     "TTAInferer",
+    "read_lung_inferer",
 ]

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 from scripts.datalist import Correction, find_correction
-from scripts.inferers.datalists import read_lung_inferer
-from scripts.inferers.lungs import LungInferer
+from scripts.inferers.lungs import LungInferer, read_lung_inferer
 from scripts.radiographs import read_isolated
 from scripts.radiographs.loading import find_image
 

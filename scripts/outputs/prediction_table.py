@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from scripts.boxes import move_out_of_crop
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 
@@ -60,25 +59,6 @@ class PredictionTable:
             "images": self.images,
         }
         write_text(self.path, json.dumps(content) + "\n")
-
-
-def select_probabilities(output: Mapping[str, Any]) -> dict[str, Any]:
-    """Output of a classifier's evaluator -> image id -> its study and the probability of each class."""
-    targets = output["label"]
-    rows = output["pred"]["study"].detach().softmax(dim=1).cpu().tolist()
-    studies = zip(targets["image_id"], targets["study_id"], rows, strict=True)
-    return {image: {"study_id": study, "probabilities": row} for image, study, row in studies}
-
-
-def select_boxes_in_image(output: Mapping[str, Any]) -> dict[str, Any]:
-    """Output of an opacity detector's evaluator -> image id -> boxes in pixels of the original image, and scores."""
-    images: dict[str, Any] = {}
-    for target, found in zip(output["label"], output["pred"], strict=True):
-        crop_box = [float(edge) for edge in target["crop_box"]]
-        boxes = move_out_of_crop(found["boxes"], crop_box, *target["size"])
-        scores = [round(float(score), 6) for score in found["scores"]]
-        images[target["image_id"]] = {"boxes": boxes.round(3).tolist(), "scores": scores}
-    return images
 
 
 def read_prediction_table(path: str | Path) -> dict[str, Any]:

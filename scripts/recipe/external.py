@@ -7,7 +7,8 @@ from pathlib import Path
 from scripts.datalist import add_external, prepare, read_datalist
 from scripts.errors import InputError
 from scripts.files import write_csv
-from scripts.inferers.datalists import find_lungs, read_lung_inferer
+from scripts.inferers import read_lung_inferer
+from scripts.inferers.datalists import find_lungs
 
 _COLUMNS = ("study", "image", "label", "boxes")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -17,6 +18,8 @@ from typing import Any
 from monai.bundle import ConfigParser
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
+from scripts.release.closure import MAX_LINE, ImportGraph, find_names, find_quoted_names, prune_exports
+from scripts.release.samples import SAMPLES, write_samples
 
 #: The folder's name. MONAI Label takes a task from it: no "detection" or "classification" in it.
 BUNDLE_NAME = "chest_xray_covid19"
@@ -26,16 +29,29 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bundle/configs": ("configs", (".json", ".conf")),
     "bundle/models": ("models", (".pt", ".sha256", ".json")),
     "bundle/docs": ("docs", (".md", ".txt", ".png", ".csv")),
-    "scripts": ("scripts", (".py",)),
     "LICENSE": ("LICENSE", ("",)),
 }
+
+#: What stays in the repository: experiments, the configs that only their runs use, and their report.
+RESEARCH = {
+    "configs/experiments", "configs/recipes", "configs/cache.json", "configs/explain.json", "configs/predict.json",
+    "configs/predict_unlabelled.json", "configs/stacked.json", "docs/experiments.csv", "docs/experiments.md",
+}  # fmt: skip
+
+#: The code is what these need: all verbs of the packed command line, the integrations that run a packed bundle, and
+#: whatever packed configs and the model card name.
+COMMAND_LINE, RESEARCH_VERBS = "scripts.__main__", "scripts.research"
+INTEGRATIONS = ("apps/deploy/app.py", "apps/deploy/operators.py", "apps/label/main.py", "apps/label/review.py")
+MODEL_CARD = "docs/README.md"
+
+#: The largest `scripts/` that is packed: a new import that drags much in is found out.
+MAX_CODE_LINES = 11_000
 
 #: Overrides that are packed as whole configs, and what they lie over: whoever unpacks a bundle opens one file.
 MERGED: dict[str, tuple[str, ...]] = {
     "train_detector.json": ("train.json",),
     "lungs.json": ("train.json", "train_detector.json"),
 }
-MAX_LINE = 120
 
 #: The model zoo keeps no larger file in its repository; large_files.yml says where such a one lies.
 MAX_BYTES = 25_000_000
@@ -77,6 +93,7 @@ def assemble_release(root: str | Path = ".", out: str | Path = "dist", large_fil
     version = read_version(root)
     files = dict(list_files(root))
     check_weights(root, files)
+    code = dict(list_code(root, files))
     large = tuple(sorted(name for name, source in files.items() if source.stat().st_size > MAX_BYTES))
     if large and large_files_url is None:
         raise InputError(
@@ -88,6 +105,11 @@ def assemble_release(root: str | Path = ".", out: str | Path = "dist", large_fil
         for name, source in sorted(files.items()):
             if name not in large:
                 _pack_file(name, source, packed / name)
+        for name, text in code.items():
+            write_text(packed / name, text)
+        write_samples(packed / SAMPLES)
+        for path in packed.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
         if large:
             write_text(packed / LARGE_FILES, _list_large_files({name: files[name] for name in large}, large_files_url))
         archive = out / f"{BUNDLE_NAME}_v{version}.zip"
@@ -134,12 +156,37 @@ def list_files(root: Path) -> Iterator[tuple[str, Path]]:
             raise InputError("a whole repository", f"no {place}", "release from the root of the repository")
         for path in [source] if source.is_file() else sorted(source.rglob("*")):
             inside = path.relative_to(source)
-            if any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
+            name = PurePosixPath(target) / inside.as_posix()
+            hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)
+            if hidden or RESEARCH & {str(each) for each in (name, *name.parents)}:
                 continue
             if path.is_symlink():
                 raise InputError("files, no links", f"a link at {place}/{inside.as_posix()}", "put the file there")
             if path.is_file() and path.suffix in suffixes:
-                yield str(PurePosixPath(target) / inside), path
+                yield str(name), path
+
+
+def list_code(root: Path, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Names and texts of the modules that a release needs, packages without the exports of those that it does not.
+
+    Raises:
+        InputError: where a config, the model card or an integration names a module that is not there, or it all
+            is more than `MAX_CODE_LINES`.
+    """
+    graph = ImportGraph(root)
+    named = {COMMAND_LINE}
+    for name, path in files.items():
+        if name == MODEL_CARD or (name.startswith("configs/") and path.suffix == ".json"):
+            named |= find_quoted_names(path.read_text(encoding="utf-8"))
+    for path in (root / place for place in INTEGRATIONS):
+        named |= set(find_names(ast.parse(path.read_text(encoding="utf-8")))) if path.is_file() else set()
+    packed = graph.find_closure(named, without={RESEARCH_VERBS})
+    texts = {graph.paths[module]: graph.paths[module].read_text(encoding="utf-8") for module in sorted(packed)}
+    pruned = {path: prune_exports(text, packed) for path, text in texts.items()}
+    if (lines := sum(text.count("\n") for text in pruned.values())) > MAX_CODE_LINES:
+        advice = "see what a new import drags in, or raise MAX_CODE_LINES"
+        raise InputError(f"up to {MAX_CODE_LINES} lines of packed code", str(lines), advice)
+    yield from ((path.relative_to(root).as_posix(), text) for path, text in pruned.items())
 
 
 def check_weights(root: Path, files: dict[str, Path]) -> None:
@@ -202,7 +249,6 @@ def _pack_file(name: str, source: Path, target: Path) -> None:
         target.write_text(pack_config(text, name), encoding="utf-8", newline="")
     else:
         shutil.copyfile(source, target)
-    target.chmod(0o644)
 
 
 def _find_references(config: Mapping[str, Any]) -> set[str]:

@@ -16,10 +16,10 @@ from scripts.errors import InputError
 from scripts.exports import TOLERANCE
 from scripts.files import compute_sha256
 from scripts.release.assembly import LARGE_FILES, Release
+from scripts.release.samples import SAMPLES
 from scripts.release.workplace import Options, Workplace, unpack_release
 
-#: Small enough for a minute in all: one epoch of timm's test network on synthetic images.
-NUM_IMAGES = {"num_studies": 24, "num_test_studies": 3, "size": 96, "workers": 1}
+#: Small enough for a minute in all: one epoch of timm's test network on the packed samples.
 TINY = {"encoder": "test_efficientnet", "encoder_options": "{}", "image_size": 64, "batch_size": 8}
 
 REQUIRED_METADATA = (
@@ -94,6 +94,17 @@ def check_place_of_code(place: Workplace) -> str:
     return "scripts.__file__ lies in the packed folder"
 
 
+def check_imports(place: Workplace) -> str:
+    """Every packed module can be imported from the packed folder, and the packed command line lists its verbs."""
+    paths = sorted((place.bundle / "scripts").rglob("*.py"))
+    names = [".".join(path.relative_to(place.bundle).with_suffix("").parts) for path in paths]
+    modules = [name.removesuffix(".__init__") for name in names]
+    place.run_python("-c", f"import importlib\nfor name in {modules!r}: importlib.import_module(name)")
+    place.run_python("-m", "scripts", "--help")
+    lines = sum(path.read_text(encoding="utf-8").count("\n") for path in paths)
+    return f"{len(modules)} modules of {lines} lines"
+
+
 def check_metadata(place: Workplace) -> str:
     """Keys and formats that the schema asks for; the schema itself is online."""
     metadata = json.loads((place.bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
@@ -128,18 +139,16 @@ def _is_kind(key: str, value: object) -> bool:
     return isinstance(value, kinds.get(key, str))
 
 
-def check_synthetic_images(place: Workplace) -> str:
-    """Images of its own drawing, and their datalist: the packed entry point works."""
-    drawing = [text for key, value in NUM_IMAGES.items() for text in (f"--{key}", str(value))]
-    place.run_python("-m", "scripts", "generate-synthetic", "--out", str(place.out("images")), *drawing)
-    folders = ["--tree", str(place.out("images")), "--out", str(place.out("prepared"))]
+def check_preparation(place: Workplace) -> str:
+    """A datalist of the packed samples: the packed entry point works."""
+    folders = ["--tree", str(place.bundle / SAMPLES), "--out", str(place.out("prepared"))]
     reported = place.run_python("-m", "scripts", "prepare", *folders, "--num_folds", "3", "--workers", "1")
     return reported.strip().partition(":")[0].rpartition("\n")[2]
 
 
 def place_data(place: Workplace) -> Options:
-    """Options that lead to the synthetic images."""
-    return {"dataset_dir": place.out("images"), "datalist_file": place.out("prepared") / "datalist.json"}
+    """Options that lead to the packed samples."""
+    return {"dataset_dir": place.bundle / SAMPLES, "datalist_file": place.out("prepared") / "datalist.json"}
 
 
 def check_training(place: Workplace) -> str:
@@ -161,7 +170,7 @@ def check_evaluation(place: Workplace) -> str:
 def check_inference(place: Workplace) -> str:
     """A folder of images, by the shipped weights, as the zoo, Label and Deploy find them."""
     out = place.out("inference")
-    options: Options = {"dataset_dir": place.out("images") / "test", "output_dir": out}
+    options: Options = {"dataset_dir": place.bundle / SAMPLES / "test", "output_dir": out}
     place.run_bundle("inferring", "configs/inference.json", options)
     return f"{_format_findings(out)} by the shipped weights; no socket, nothing written elsewhere"
 
@@ -170,7 +179,7 @@ def check_inference_in_another_folder(place: Workplace) -> str:
     """The same from another working directory gives the same."""
     out, external = place.out("inference_in_another_folder"), place.out("external")
     external.mkdir(parents=True)
-    options: Options = {"bundle_root": place.bundle, "dataset_dir": place.out("images") / "test", "output_dir": out}
+    options: Options = {"bundle_root": place.bundle, "dataset_dir": place.bundle / SAMPLES / "test", "output_dir": out}
     place.run_bundle("run", str(place.bundle / "configs" / "inference.json"), options, cwd=external)
     names = ("images.csv", "submission.csv", "predictions.json")
     different = [n for n in names if (out / n).read_bytes() != (place.out("inference") / n).read_bytes()]
@@ -199,7 +208,7 @@ assert missing == [], missing
 def check_properties(place: Workplace) -> str:
     """`ConfigWorkflow.check_properties` misses nothing in the two whole configs."""
     images, datalist = place_data(place).values()
-    for kind, tree in (("train", images), ("infer", place.out("images") / "test")):
+    for kind, tree in (("train", images), ("infer", place.bundle / SAMPLES / "test")):
         name = {"train": "train", "infer": "inference"}[kind]
         out = place.out(f"properties_{kind}")
         place.run_python("-c", _PROPERTIES, f"configs/{name}.json", kind, str(out), str(tree), str(datalist))
@@ -309,7 +318,8 @@ CHECKS: tuple[Check, ...] = (
     Check("style", check_style),
     Check("metadata", check_metadata),
     Check("place of the code", check_place_of_code),
-    Check("drawing and preparation", check_synthetic_images),
+    Check("imports of the code", check_imports),
+    Check("preparation", check_preparation),
     Check("properties", check_properties),
     Check("verify_net_in_out", check_network),
     Check("training", check_training),

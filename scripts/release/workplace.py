@@ -95,7 +95,7 @@ class Workplace:
         # MONAI imports matplotlib where it is installed, and that makes a folder for its fonts
         environment["MPLCONFIGDIR"] = str(self.folder / "out" / "matplotlib")
         if watched:
-            environment["PYTHONPATH"] = str(self.bundle / "scripts" / "release" / "guard")
+            environment["PYTHONPATH"] = str(Path(__file__).with_name("guard"))
             environment["CHECK_FOLDERS"] = os.pathsep.join([str(self.folder / "out"), temporary])
             environment["CHECK_LOG"] = str(self.folder / "tried.txt")
         return environment

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +45,7 @@ def generate_tree(
     seed: int = 0,
     workers: int = 2,
     broken: bool = False,
+    compact: bool = False,
 ) -> None:
     """Draw `train/<study>/<series>/<image>.dcm`, `test/...` and the challenge's tables.
 
@@ -59,6 +60,7 @@ def generate_tree(
         workers: processes that draw.
         broken: also draw images that must be rejected, each in a study of its own that the tables name as any other;
             broken_images.csv says how each is broken, and with which reason code it must be rejected.
+        compact: store every image as 8-bit JPEG, its values as they are shown.
 
     Raises:
         InputError: where `out` holds something already, or a number is out of range.
@@ -72,7 +74,8 @@ def generate_tree(
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        _draw_into(folder, plan_cohort(num_studies, num_test_studies, seed, broken), size, workers)
+        plans = plan_cohort(num_studies, num_test_studies, seed, broken)
+        _draw_into(folder, [_compact(plan) for plan in plans] if compact else plans, size, workers)
         folder.chmod(0o755)
         os.replace(folder, out)
     finally:
@@ -101,6 +104,10 @@ def _generate_image(plan: PlannedImage, folder: Path, size: int) -> WrittenImage
     else:
         write_image(path, values, style)
     return WrittenImage(plan, drawing.boxes, drawing.lung_box)
+
+
+def _compact(plan: PlannedImage) -> PlannedImage:
+    return replace(plan, style=replace(plan.style, bits_stored=8, syntax="jpeg_baseline"), display="full")
 
 
 def _locate(plan: PlannedImage) -> Path:

@@ -13,7 +13,8 @@ from scripts.transforms.batch_intensity import (
     RandWindowBatchd,
 )
 from scripts.transforms.crops import BlackOutLungsd, CropToLungsd, KeepWholeImaged, find_crop
-from scripts.transforms.intensity import RandBrightnessContrastd, RandCLAHEd, RandInvertd, RandKernelBlurd
+from scripts.transforms.intensity import RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
+from scripts.transforms.inversion import RandInvertd
 from scripts.transforms.seventeenth_place import SeventeenthPlaceAugmentation
 from scripts.transforms.soft_targets import AttachSoftLabels, AttachTargets, WeighByStudy, WeighMistakes
 from scripts.transforms.stacking import StackedDataset, fill_cache, take_batch_as_it_is

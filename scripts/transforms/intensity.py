@@ -1,17 +1,16 @@
-"""Intensity augmentations that MONAI lacks: inversion, brightness, CLAHE, motion and box blur.
+"""Intensity augmentations that MONAI lacks: brightness, CLAHE, motion and box blur.
 
 Each draws its random parameters in `randomize` and applies them apart from it; what goes in and comes out is in [0, 1].
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform, RandomizableTransform
-from monai.utils import convert_to_dst_type, convert_to_tensor
+from scripts.transforms.inversion import RandIntensityd
 from torch.nn import functional
 
 #: Grey levels that are counted: those of an 8-bit picture, which the recipe was made for.
@@ -27,37 +26,7 @@ MOTIONS: tuple[torch.Tensor, ...] = (
 BOX: tuple[torch.Tensor, ...] = (torch.full((3, 3), 1 / 9),)
 
 
-class _RandIntensityd(RandomizableTransform, MapTransform):
-    """Base of the transforms below: they act or not on all keys at once, and other keys stay as they are."""
-
-    def __init__(self, keys: KeysCollection, prob: float = 0.5, allow_missing_keys: bool = False) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        out = dict(data)
-        self.randomize(None)
-        if self._do_transform:
-            for key in self.key_iterator(out):
-                changed = self._change(convert_to_tensor(out[key], track_meta=False))
-                out[key] = convert_to_dst_type(changed, dst=out[key])[0]
-        return out
-
-    def _change(self, picture: torch.Tensor) -> torch.Tensor:
-        raise NotImplementedError
-
-
-class RandInvertd(_RandIntensityd):
-    """Swap black and white, as in an image whose photometric interpretation is wrong: [0, 1] -> [1, 0]."""
-
-    def __init__(self, keys: KeysCollection, prob: float = 0.1, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, prob, allow_missing_keys)
-
-    def _change(self, picture: torch.Tensor) -> torch.Tensor:
-        return 1 - picture
-
-
-class RandBrightnessContrastd(_RandIntensityd):
+class RandBrightnessContrastd(RandIntensityd):
     """Stretch grey values by 1 +- `contrast` and shift them by +- `brightness`, cut to [0, 1].
 
     Args:
@@ -86,7 +55,7 @@ class RandBrightnessContrastd(_RandIntensityd):
         return (picture * self.stretch + self.shift).clamp(0, 1)
 
 
-class RandCLAHEd(_RandIntensityd):
+class RandCLAHEd(RandIntensityd):
     """CLAHE, contrast-limited adaptive histogram equalisation: see `equalize_tiles`.
 
     Args:
@@ -110,7 +79,7 @@ class RandCLAHEd(_RandIntensityd):
         return equalize_tiles(picture, self.clip, self.tiles)
 
 
-class RandKernelBlurd(_RandIntensityd):
+class RandKernelBlurd(RandIntensityd):
     """Blur by one of some 3 x 3 kernels, the border repeated.
 
     Args:

@@ -48,9 +48,8 @@ class TestChestXrayCovid19(unittest.TestCase):
     def setUpClass(cls):
         sys.path.insert(0, BUNDLE)
         cls.folder = tempfile.mkdtemp()
-        cls.images = os.path.join(cls.folder, "images")
+        cls.images = os.path.join(BUNDLE, "samples")
         prepared = os.path.join(cls.folder, "prepared")
-        importlib.import_module("scripts.synthetic").generate_tree(cls.images, 12, 2, size=96, workers=1)
         importlib.import_module("scripts.datalist").prepare(cls.images, prepared, num_folds=3, workers=1)
         cls.datalist = os.path.join(prepared, "datalist.json")
 

@@ -36,9 +36,7 @@ class TestChestXrayCovid19Dist(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp()
-        cls.images, prepared = os.path.join(cls.folder, "images"), os.path.join(cls.folder, "prepared")
-        drawing = ["--out", cls.images, "--num_studies", "24", "--num_test_studies", "2", "--size", "96"]
-        cls.run_scripts("draw", *drawing)
+        cls.images, prepared = os.path.abspath(os.path.join(BUNDLE, "samples")), os.path.join(cls.folder, "prepared")
         cls.run_scripts("prepare", "--tree", cls.images, "--out", prepared, "--num_folds", "3")
         cls.datalist = os.path.join(prepared, "datalist.json")
 

@@ -1,0 +1,250 @@
+"""Research verbs of the command line: synthetic images, experiments, reports, release. No release packs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def generate_synthetic(
+    out: str,
+    num_studies: int = 60,
+    num_test_studies: int = 12,
+    size: int = 512,
+    seed: int = 0,
+    workers: int = 2,
+    broken: bool = False,
+    sheet: str | None = None,
+) -> str:
+    """Draw a tree of synthetic chest radiographs with the challenge's tables, and a contact sheet of it by option."""
+    from scripts.synthetic import draw_contact_sheet, generate_tree
+
+    generate_tree(out, num_studies, num_test_studies, size, seed, workers, broken)
+    if sheet is not None:
+        draw_contact_sheet(out, sheet)
+    return f"drew {num_studies} studies with labels and {num_test_studies} without under {out}"
+
+
+def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
+    """Write a datalist with the images of an external one; duplicates, and known studies and patients, are left out."""
+    from scripts.datalist import add_external as add_images
+
+    added = add_images(datalist, tree, external, external_tree, out, workers)
+    decisions = ", ".join(f"{name} {count}" for name, count in added.num_decisions.items()) or "none"
+    return f"{added.num_images} external images: {added.datalist}\nleft out ({decisions}): {added.decisions}"
+
+
+def label_external(datalist: str, predictions: str | list[str], runs: str | list[str], out: str) -> str:
+    """Label external images, each fold by the runs that held it out; several are written "['a','b']"."""
+    from scripts.pseudo_labels import label_external as label_images
+
+    labelled = label_images(datalist, _list(predictions), _list(runs), out)
+    folds = ", ".join(f"{fold} by {len(models)} models" for fold, models in labelled.items())
+    return f"labels for fold {folds}: {out}/datalist.json"
+
+
+def find_lungs(
+    datalist: str,
+    tree: str,
+    out: str,
+    fold: int | None = None,
+    weights: str | None = None,
+    config: str = "bundle/configs/inference.json",
+    sheet: str | None = None,
+) -> str:
+    """Find the lungs of a fold, and of the images without label; write a datalist with their boxes, and lungs.csv.
+
+    --sheet draws the images on which found and annotated boxes differ most; it shows images, so keep it where they are.
+    """
+    from scripts.inferers import read_lung_inferer
+    from scripts.inferers.datalists import find_lungs
+
+    found = find_lungs(read_lung_inferer(config, weights), datalist, tree, out, fold, sheet)
+    flagged = sum(bool(each.flags) for each in found.values())
+    return f"found the lungs of {len(found)} images, {flagged} flagged: {out}/datalist.json, {out}/lungs.csv"
+
+
+def evaluate_lungs(lungs: str, ground_truth: str, fold: int | None = None) -> str:
+    """Compare the boxes of lungs.csv with the annotated ones of a datalist."""
+    from scripts.metrics import report_lungs
+
+    return report_lungs(lungs, ground_truth, fold)
+
+
+def fit_none(predictions: str, ground_truth: str, fold: int | None = None) -> str:
+    """Fit the weight of p(negative) in the class none on the predictions.json of images that were not trained on."""
+    from scripts.ensembles import report_none_blend
+
+    return report_none_blend(predictions, ground_truth, fold)
+
+
+def evaluate_reliability(
+    *predictions: str,
+    ground_truth: str,
+    out: str,
+    members: str | list[str] = (),  # type: ignore[assignment]
+    metadata: str | None = None,
+    num_resamples: int = 1000,
+) -> str:
+    """Calibration, uncertainty, selective prediction and subgroups of predictions.json, one of each fold; two PNGs.
+
+    --members A,B: predictions of the same images by other seeds or networks, for what they disagree about. --metadata
+    FILE: a CSV with the column image_id and any others, for more subgroups.
+    """
+    from scripts.metrics.reliability import report_reliability
+
+    return report_reliability(predictions, ground_truth, out, members, metadata, num_resamples=num_resamples)
+
+
+def extract_metadata(datalist: str, tree: str, out: str) -> str:
+    """Write the images' metadata as a CSV for `evaluate-reliability`; nothing that identifies a person."""
+    from scripts.datalist import write_metadata_table
+
+    written, rejected = write_metadata_table(datalist, tree, out)
+    return f"wrote the metadata of {written} images, {rejected} say none: {out}"
+
+
+def cross_validate(
+    config: str | list[str] = "bundle/configs/train.json",
+    out: str = "runs/crossvalidation",
+    folds: int | list[int] = (0, 1, 2, 3, 4),  # type: ignore[assignment]
+    seed: int = 0,
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    **options: object,
+) -> str:
+    """Train each fold of a configuration, and score all images by networks that did not see them; resumes.
+
+    Further options go to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
+    """
+    from scripts.experiments import Plan, crossvalidate
+
+    plan = Plan(Path(datalist), Path(tree), options)
+    return crossvalidate(plan, _list(config), Path(out), _list(folds), seed)
+
+
+def run_ablation(
+    out: str = "runs/ablation",
+    experiments: str | list[str] | None = None,
+    folds: int | list[int] = 0,
+    seeds: int | list[int] = (0, 1, 2),  # type: ignore[assignment]
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    **options: object,
+) -> str:
+    """Measure the gain of each experiment with its noise: train what is missing, then compare; resumes.
+
+    --experiments baseline,whole_image,whole_image+no_auxiliary: combinations of overrides in experiments/, joined by
+    "+". Further options go to every run.
+    """
+    from scripts.experiments import COMBINATIONS, Plan, ablate
+
+    plan = Plan(Path(datalist), Path(tree), options)
+    return ablate(plan, Path(out), _list(experiments or COMBINATIONS), _list(folds), _list(seeds))
+
+
+def make_weights(
+    *parts: str,
+    recipe: str = "scripts/recipe/shipped.json",
+    out: str = "runs/weights",
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    external_tree: str | None = None,
+    models: str = "bundle/models",
+    slots: int = 1,
+    minutes: float | None = None,
+    plan_only: bool = False,
+    **options: object,
+) -> str:
+    """Train all that is shipped, or the parts that are named, with what they need; resumes.
+
+    --external_tree FOLDER: unlabelled images that students learn from too. --slots 5: trainings at a time, on one GPU.
+    --minutes 8: no part is begun after that. --plan_only: print parts and cost. Further options go to every run.
+    """
+    from scripts.experiments import Plan
+    from scripts.recipe import add_unlabelled, describe_plan, start_forked
+    from scripts.recipe import make_weights as make
+
+    if external_tree is not None:
+        datalist = str(add_unlabelled(datalist, tree, external_tree, Path(out) / "unlabelled"))
+    plan = Plan(Path(datalist), Path(tree), options, start=start_forked)
+    if plan_only:
+        return describe_plan(recipe, plan, parts)
+    return make(recipe, plan, out, external_tree, models, parts, slots, minutes, _print_line)
+
+
+def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | None = None) -> str:
+    """List all runs below the folders as experiments.csv, a figure of the gains, and TensorBoard's files.
+
+    --leaderboard FILE: a CSV with the columns name and score.
+    """
+    from scripts.experiments import draw_gains, find_records, group_runs, read_leaderboard, write_registry
+
+    found = find_records(*(runs or ("runs",)))
+    reported = write_registry(found, out, read_leaderboard(leaderboard) if leaderboard else None)
+    draw_gains(group_runs(list(found.values())), Path(out) / "gains.png")
+    return f"{reported}\n\n{out}: experiments.csv, gains.png, tensorboard"
+
+
+def plot_losses(out: str, **groups: object) -> str:
+    """Draw training and validation loss of runs: --with_mask "[runs/a,runs/b]" --without "[runs/c,runs/d]"."""
+    from scripts.experiments import draw_losses
+    from scripts.run_records import read_history
+
+    named = {name.replace("_", " "): [read_history(str(run)) for run in _list(runs)] for name, runs in groups.items()}
+    draw_losses(named, out)
+    return f"drew {sum(map(len, named.values()))} runs: {out}"
+
+
+def evaluate_ensemble(
+    ground_truth: str, fold: int | list[int] | None = None, out: str | None = None, **members: object
+) -> str:
+    """Measure the gain of an ensemble: --NAME predictions.json for each member, a list of files for several folds."""
+    from scripts.ensembles import report_ensemble
+
+    named = {name: [str(path) for path in _list(paths)] for name, paths in members.items()}
+    return report_ensemble(named, ground_truth, fold, out)
+
+
+def release(out: str = "dist", large_files_url: str | None = None, checks: bool = True) -> str:
+    """Pack the bundle for the model zoo, and check it unpacked in another folder; each check stands in release.log."""
+    from scripts.release import assemble_release, run_checks
+
+    packed = assemble_release(".", out, large_files_url)
+    if not checks:
+        return f"{packed.folder}, {packed.archive}, not checked"
+    reported = run_checks(packed, ".", Path(out) / "release.log")
+    return f"{reported}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
+
+
+def _print_line(line: str) -> None:
+    """Print a line of progress at once, also into a log."""
+    print(line, flush=True)  # noqa: T201  (the command line's own output)
+
+
+def _list(value: Any) -> list[Any]:
+    """One value of the command line, or several; what fire leaves as one text ("a,b+c", "[a/b,c/d]") is taken apart."""
+    if isinstance(value, str):
+        return [part.strip(" '\"") for part in value.strip("[]()").split(",")]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+#: In the order of the work.
+VERBS: tuple[Callable[..., str], ...] = (
+    generate_synthetic,
+    add_external,
+    label_external,
+    find_lungs,
+    evaluate_lungs,
+    fit_none,
+    evaluate_reliability,
+    extract_metadata,
+    cross_validate,
+    run_ablation,
+    make_weights,
+    list_experiments,
+    plot_losses,
+    evaluate_ensemble,
+    release,
+)
