@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
 from scripts.synthetic import ImageStyle, draw_chest, store_picture, write_image
 
 #: Name -> height, width, class, seed, style. The twins show one picture, once stored as its negative.

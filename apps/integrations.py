@@ -22,7 +22,6 @@ from typing import Any
 import fire
 import numpy as np
 from PIL import Image
-
 from scripts.errors import InputError, report_input_errors
 
 #: Largest differences that results may have: probabilities and networks' tensors, edges of boxes in image pixels,
@@ -112,8 +111,9 @@ def read_cost(out: str | Path, integration: str) -> dict[str, Any]:
 
 def ask(out: str = "runs/integrations", release: str = "dist/chest_xray_covid19") -> str:
     """Draw the images, and ask the packed bundle: as it runs, and its networks as TorchScript and ONNX."""
-    from apps.images import write_images
     from scripts.exports import export_networks
+
+    from apps.images import write_images
 
     folder = Path(out)
     if not (folder / "images").is_dir():

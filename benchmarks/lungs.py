@@ -13,8 +13,6 @@ from collections.abc import Callable
 import fire
 import numpy as np
 import torch
-from torch.nn import functional
-
 from scripts.boxes import Boxes, as_boxes, compute_paired_iou
 from scripts.datalist import validation_images
 from scripts.errors import report_input_errors
@@ -22,6 +20,7 @@ from scripts.inferers import LungInferer
 from scripts.inferers.datalists import read_lung_inferer
 from scripts.radiographs import read_radiograph
 from scripts.transforms import RandHideLungsd
+from torch.nn import functional
 
 Image = tuple[torch.Tensor, Boxes]
 

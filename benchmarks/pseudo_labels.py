@@ -20,7 +20,6 @@ from typing import Any
 
 import fire
 import numpy as np
-
 from scripts.datalist import add_external, read_datalist, training_images, write_datalist
 from scripts.datalist.joining import label_images
 from scripts.datalist.selection import Image, locate_images

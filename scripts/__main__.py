@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import fire
-
 from scripts.errors import report_input_errors
 
 

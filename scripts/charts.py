@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.figure import Figure
-
 from scripts.files import replace_file
 
 #: Okabe and Ito's palette, told apart by the colour-blind too (jfly.uni-koeln.de/color).

@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import nn
-
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
 from scripts.processes import take_inner_network
+from torch import nn
 
 HASH_SUFFIX = ".sha256"
 

@@ -18,10 +18,9 @@ import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from monai.bundle import ConfigParser
 from monai.utils import optional_import
-from torch import nn
-
 from scripts.errors import InputError, find_input_error
 from scripts.files import replace_file, write_text
+from torch import nn
 
 #: Networks of inference.json, by component, each with the name of the side of its input.
 NETWORKS: dict[str, tuple[str, str]] = {

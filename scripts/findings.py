@@ -13,7 +13,6 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import NDArray
-
 from scripts.boxes import as_boxes, find_regions, move_out_of_crop
 from scripts.labels import NONE, STUDY_CLASSES
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold
-
 from scripts.errors import InputError
+from sklearn.model_selection import StratifiedGroupKFold
 
 
 def assign_folds(labels: Sequence[int], groups: Sequence[str], num_folds: int = 5, seed: int = 0) -> NDArray[np.int64]:

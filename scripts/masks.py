@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
 from scripts.errors import InputError
 
 #: NRRD and NIfTI count x first, as MONAI Label and 3D Slicer write them; PNG rows first.

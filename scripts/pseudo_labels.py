@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.datalist import read_datalist, write_datalist
 from scripts.datalist.external import reject_overwriting
 from scripts.datalist.joining import reject_knowing_model

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from scripts.datalist import add_external, prepare, read_datalist, write_datalist
 from scripts.synthetic import generate_tree
 

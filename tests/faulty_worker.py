@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.radiographs import Radiograph, read_radiograph
 from scripts.radiographs.worker import limit_memory, serve_images
 

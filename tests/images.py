@@ -18,7 +18,6 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID
 from scipy import ndimage
-
 from scripts.errors import RejectedImage
 from scripts.radiographs import Radiograph, read_radiograph
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scripts import boxes as geometry
 
 #: Off the diagonal and on an image that is not square: a swap of x and y cannot hide.

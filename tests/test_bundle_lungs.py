@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from scripts.boxes import compute_paired_iou
 from scripts.inferers import LungInferer
 from scripts.inferers.datalists import read_lung_inferer
 from scripts.radiographs import read_radiograph
+
 from tests.configs import INFERENCE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,10 +14,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from ignite.engine import Engine
-from torch import nn
-
 from scripts.checkpoints import SafeCheckpointSaver, load_copies, load_weights, read_weights, save_weights, ship_weights
 from scripts.errors import InputError
+from torch import nn
 
 
 def build_network(seed: int = 0) -> nn.Module:

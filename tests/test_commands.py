@@ -19,13 +19,13 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-
 from scripts.checkpoints import read_weights
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import read_ground_truth, read_submission, score_predictions
 from scripts.outputs.records import MIN_SHOWN_SCORE
 from scripts.synthetic import generate_tree
+
 from tests import configs
 from tests.configs import DETECTOR, LUNGS
 

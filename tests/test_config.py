@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
-
 from scripts.checkpoints import save_weights
 from scripts.labels import STUDY_CLASSES
+
 from tests.configs import (
     CONFIGS,
     DETECTOR,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-
 from scripts import datalist
 from scripts.datalist import images as images_room
 from scripts.datalist.decisions import Decisions
@@ -18,6 +17,7 @@ from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS
 from scripts.synthetic import generate_tree, write_image
 from scripts.tables import ImageRow
+
 from tests.images import draw_noise, read_images_here
 
 # Trees of a few images have classes rarer than their folds, and scikit-learn says so.

@@ -10,7 +10,6 @@ import nrrd
 import numpy as np
 import pytest
 from images import draw_values, make_image, write_image
-
 from scripts.datalist import find_correction, list_corrections, prepare, read_corrections, training_images
 from scripts.errors import InputError
 from scripts.files import compute_sha256

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
 from scripts import datalist
 from scripts.datalist import images as images_room
 from scripts.datalist.joining import select_pseudo_labels
@@ -20,6 +19,7 @@ from scripts.datalist.schema import compute_content_hash, compute_labelled_hash
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.synthetic import write_image
+
 from tests.images import draw_noise, read_images_here
 
 # Sets of a few images have classes rarer than their folds, and scikit-learn says so.

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pydicom
 import pytest
-
 from scripts.datalist import read_datalist, write_metadata_table
 from scripts.datalist.metadata_table import METADATA_COLUMNS, name_age_band
 

@@ -18,8 +18,6 @@ from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.data.utils import no_collation
 from monai.engines import IterationEvents, SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import ValidationHandler
-from torch import nn
-
 from scripts.datalist import validation_images
 from scripts.engines import (
     EnabledHandlers,
@@ -40,6 +38,7 @@ from scripts.engines import (
 from scripts.errors import InputError
 from scripts.losses import AuxiliaryMaskLoss, DetectionLoss
 from scripts.metrics import BoxAveragePrecision
+from torch import nn
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 

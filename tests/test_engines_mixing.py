@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 from monai.data import list_data_collate
-from torchvision.transforms.v2 import CutMix, MixUp
-
 from scripts.engines import MixedBatch, prepare_study_batch
 from scripts.losses import AuxiliaryMaskLoss
+from torchvision.transforms.v2 import CutMix, MixUp
 
 SIZE = 8
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scripts import ensembles
 from scripts.datalist import write_datalist
 from scripts.ensembles import greedy

@@ -6,7 +6,6 @@ import pickle
 import sys
 
 import pytest
-
 from scripts.errors import REASONS, InputError, RejectedImage, find_input_error, report_input_errors
 
 

@@ -16,7 +16,6 @@ import torch
 from ignite.engine import Engine, Events
 from PIL import Image
 from scipy import stats
-
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
@@ -53,6 +52,7 @@ from scripts.labels import STUDY_CLASSES
 from scripts.metrics import Interval, read_ground_truth, score_studies
 from scripts.outputs import read_predictions, write_submission, write_tables
 from scripts.outputs.records import ImageFindings
+
 from tests.configs import CONFIGS
 
 RECORD = Record(

@@ -17,8 +17,6 @@ from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose, Resized
 from PIL import Image
-from torch import nn
-
 from scripts.boxes import fill_mask
 from scripts.errors import InputError
 from scripts.explanations import (
@@ -41,6 +39,7 @@ from scripts.metrics.bootstrap import sample_weights
 from scripts.networks import StudyClassifier
 from scripts.outputs.pictures import CROP_COLOUR, OPACITY_COLOUR
 from scripts.transforms import CropToLungsd
+from torch import nn
 
 HEIGHT, WIDTH = 60, 100
 CORNERS = [[0, 0, 15, 9], [85, 0, 100, 9], [85, 51, 100, 60], [0, 51, 15, 60]]
@@ -191,8 +190,7 @@ def test_without_a_map_or_a_box_nothing_is_measured(heat: np.ndarray, boxes: lis
 
 
 @pytest.mark.parametrize(
-    ("maxima", "expected"),
-    [([(3, 12)], 1), ([(12, 3)], 0), ([(3, 12), (12, 3)], 0.5), ([(2, 10)], 1), ([(6, 10)], 0)],
+    ("maxima", "expected"), [([(3, 12)], 1), ([(12, 3)], 0), ([(3, 12), (12, 3)], 0.5), ([(2, 10)], 1), ([(6, 10)], 0)]
 )
 def test_pointing_asks_where_the_maximum_lies(maxima: list[tuple[int, int]], expected: float):
     heat = np.full((16, 20), 0.5)

@@ -17,12 +17,11 @@ from monai.data.utils import no_collation
 from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose, MapTransform, Resized
-from torch import nn
-
 from scripts.explanations import CHANGES, ExplainedImage, ImageExplainer, summarise_explanations
 from scripts.labels import STUDY_CLASSES
 from scripts.networks import StudyClassifier
 from scripts.transforms import CropToLungsd, KeepWholeImaged
+from torch import nn
 
 SIZE, STEPS, BATCH = 96, 100, 16
 LUNG_BOX = (20.0, 18.0, 76.0, 78.0)

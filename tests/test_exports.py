@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-
 from scripts.errors import InputError
 from scripts.exports import StudyProbabilities, export_onnx, export_torchscript, flatten_outputs, read_networks
 from scripts.networks import LungDetector, OpacityDetector, StudyClassifier
+from torch import nn
 
 TINY = "test_efficientnet"
 IMAGES = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scripts import radiographs
 from scripts.boxes import compute_iou, fill_mask
 from scripts.ensembles import blend_none
@@ -180,11 +179,7 @@ def test_a_detectors_boxes_may_be_tensors():
 
 @pytest.mark.parametrize(
     ("weight", "none"),
-    [
-        (1.0, NEGATIVE),
-        (0.5, 0.5 * NEGATIVE + 0.5 * (1 - 0.75 * (1 - NEGATIVE))),
-        (0.0, 1 - 0.75 * (1 - NEGATIVE)),
-    ],
+    [(1.0, NEGATIVE), (0.5, 0.5 * NEGATIVE + 0.5 * (1 - 0.75 * (1 - NEGATIVE))), (0.0, 1 - 0.75 * (1 - NEGATIVE))],
 )
 def test_none_blends_negative_with_the_lack_of_a_good_box(weight: float, none: float):
     assert find_detected(0.25, 0.75, none_weight=weight)["none"] == pytest.approx(none, rel=1e-6)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from scripts.errors import InputError
 from scripts.folds import assign_folds, reject_leaks
 

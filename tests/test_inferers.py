@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from scripts.inferers import TTA_FLIPS, AutocastInferer, TTAInferer
 
 IMAGES = torch.rand(3, 1, 6, 8, generator=torch.Generator().manual_seed(0))

@@ -15,7 +15,6 @@ from images import draw_values, make_image, write_image
 from monai.bundle import ConfigParser
 from monai.data import PersistentDataset
 from monai.data.utils import pickle_hashing
-
 from scripts.errors import InputError
 from scripts.inferers import Lungs
 from scripts.inferers.corrections import PrepareCorrection

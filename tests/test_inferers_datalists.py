@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch import nn
-
 from scripts.boxes import compute_iou
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist, test_images, training_images, validation_images
@@ -23,6 +21,7 @@ from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.metrics import report_lungs
 from scripts.networks import LungDetector
 from scripts.radiographs import read_radiograph
+from torch import nn
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLD = 1

@@ -12,8 +12,6 @@ from monai.data import DataLoader, Dataset, MetaTensor
 from monai.data.utils import no_collation
 from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Resized
-from torch import nn
-
 from scripts.boxes import compute_iou, fill_mask, find_regions
 from scripts.engines import infer_images
 from scripts.findings import LogitsToFindingsd
@@ -21,6 +19,7 @@ from scripts.inferers import ImageInferer, LungInferer, Lungs, OpacityInferer, T
 from scripts.labels import STUDY_CLASSES
 from scripts.networks import LungDetector, OpacityDetector, StudyClassifier
 from scripts.transforms import CropToLungsd
+from torch import nn
 
 STUDY_SIZE, OPACITY_SIZE = 32, 48
 

@@ -10,11 +10,10 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Resized
-from torch import nn
-
 from scripts.inferers import LungInferer, Lungs
 from scripts.inferers.lungs import FLAGS
 from scripts.networks import LungDetector
+from torch import nn
 
 SIZE = 32
 UPRIGHT, QUARTER = (9.0, 0.0, 0.0, 0.0), (0.0, 9.0, 0.0, 0.0)  # logits

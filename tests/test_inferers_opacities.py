@@ -10,11 +10,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
-
 from scripts.boxes import fuse_boxes
 from scripts.inferers import TTA_FLIPS, OpacityInferer
 from scripts.networks import OpacityDetector
+from torch import nn
 
 HEIGHT, WIDTH = 48, 80
 BOX = (8, 30, 28, 44)  # left and low: off every axis and diagonal

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from scripts.errors import InputError
+from scripts.radiographs import read_radiograph
 
 from apps.images import IMAGES, write_images
 from apps.integrations import REFERENCE, compare_results, report, write_cost
-from scripts.errors import InputError
-from scripts.radiographs import read_radiograph
 
 ROOT = Path(__file__).resolve().parents[1]
 

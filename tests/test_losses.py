@@ -10,12 +10,11 @@ import pytest
 import torch
 from monai.losses import DiceLoss
 from numpy.typing import NDArray
-from torch import nn
-
 from scripts.labels import UNKNOWN_CLASS
 from scripts.losses import AuxiliaryMaskLoss, DetectionLoss, LungBoxLoss
 from scripts.networks import StudyClassifier
 from scripts.networks.lungs import average_positions, measure_edge_std
+from torch import nn
 
 SMOOTHING, WEIGHT = 0.1, 10.0
 

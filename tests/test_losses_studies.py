@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from torch import nn
-
 from scripts.losses import AuxiliaryMaskLoss, BiTemperedLoss, LovaszHingeLoss, StudyFocalLoss
 from scripts.losses.studies import smooth_labels, temper_softmax
+from torch import nn
 
 SMOOTHING = 0.1
 EXTREME = torch.tensor([[1e4, -1e4, 0.0, 3.0], [-1e4, 1e4, 1e4, 0.0], [0.0, 0.0, 0.0, 0.0], [80.0, -80.0, 1.0, 2.0]])

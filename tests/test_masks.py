@@ -10,7 +10,6 @@ import nrrd
 import numpy as np
 import pytest
 from PIL import Image
-
 from scripts.errors import InputError
 from scripts.masks import SUFFIXES, read_mask
 

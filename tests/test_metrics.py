@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
-
 from scripts import metrics
 from scripts.datalist import write_datalist
 from scripts.errors import InputError
@@ -21,6 +19,7 @@ from scripts.labels import SCORED_CLASSES, STUDY_CLASSES, TABLE_COLUMNS, UNIT_BO
 from scripts.metrics import GroundTruth, Predictions, score_predictions
 from scripts.metrics.bootstrap import sample_weights
 from scripts.metrics.scores import measure_scores, rank_predictions
+from sklearn.metrics import roc_auc_score
 
 REAL_TABLES = Path(__file__).parents[1].parent / "shared" / "data" / "siim-covid19-256"
 JUST_BELOW_HALF = np.nextafter(0.5, 0)  # "> this" is ">= 0.5"

@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
-
 from scripts.findings import LogitsToFindingsd
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import calibration, score_studies

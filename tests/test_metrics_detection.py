@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from ignite.engine import Engine
-
 from scripts.metrics import BoxAveragePrecision
 
 Box = tuple[float, float, float, float]

@@ -11,7 +11,6 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.bundle import ConfigParser
-
 from scripts import metrics
 from scripts.labels import UNKNOWN_CLASS
 from scripts.metrics import StudyMeanAveragePrecision

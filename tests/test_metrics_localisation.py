@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scripts import metrics
 from scripts.datalist import write_datalist
 from scripts.errors import InputError
@@ -189,11 +188,7 @@ SPANS = st.sampled_from([(0, 20), (0, 19), (0, 10), (0, 15), (5, 20), (10, 20), 
 BOX = st.builds(lambda x, y: (float(x[0]), float(y[0]), float(x[1]), float(y[1])), SPANS, SPANS)
 CONFIDENCES = st.sampled_from([0.1, 0.2, 0.5, 0.9])  # few, so that ties are many
 IMAGES = st.lists(
-    st.tuples(
-        st.sampled_from("abc"),
-        st.lists(st.tuples(CONFIDENCES, BOX), max_size=7),
-        st.lists(BOX, max_size=3),
-    ),
+    st.tuples(st.sampled_from("abc"), st.lists(st.tuples(CONFIDENCES, BOX), max_size=7), st.lists(BOX, max_size=3)),
     min_size=1,
     max_size=5,
 )

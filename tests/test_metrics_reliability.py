@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy.special import softmax
-
 from scripts.datalist import write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES

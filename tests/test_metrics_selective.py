@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from scripts.metrics import selective
 
 SURE, UNSURE = [1.0, 0.0, 0.0, 0.0], [0.25] * 4

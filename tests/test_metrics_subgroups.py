@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from scripts.errors import InputError
 from scripts.metrics import subgroups
 from scripts.metrics.bootstrap import Interval

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-
 from scripts.boxes import compute_iou, compute_paired_iou
 from scripts.errors import InputError
 from scripts.losses import LungBoxLoss

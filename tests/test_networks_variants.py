@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
-
 from scripts.errors import InputError
 from scripts.networks import CoarseMaskClassifier, StudyClassifier
+from torch import nn
+from torch.nn import functional
 
 TINY = "test_efficientnet"
 IMAGES = torch.rand(2, 1, 64, 96, generator=torch.Generator().manual_seed(0))

@@ -13,7 +13,6 @@ import pytest
 import torch
 from ignite.engine import Engine
 from PIL import Image
-
 from scripts.errors import REJECTED_COLUMNS, InputError
 from scripts.files import compute_sha256, write_csv
 from scripts.findings import LogitsToFindingsd
@@ -121,10 +120,7 @@ def test_the_submission_is_read_back_as_it_was_meant(tmp_path: Path):
     assert set(found.image) == {"a1", "a2", "b1"}
 
 
-@pytest.mark.parametrize(
-    ("weight", "none"),
-    [(1.0, (0.4, 0.4, 0.9)), (0.5, (0.3, 0.7, 0.55)), (0.0, (0.2, 1.0, 0.2))],
-)
+@pytest.mark.parametrize(("weight", "none"), [(1.0, (0.4, 0.4, 0.9)), (0.5, (0.3, 0.7, 0.55)), (0.0, (0.2, 1.0, 0.2))])
 def test_none_of_an_image_blends_its_study_with_its_own_best_box(
     tmp_path: Path, weight: float, none: tuple[float, ...]
 ):

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image, ImageDraw
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-
 from scripts.errors import InputError, RejectedImage
 from scripts.files import compute_sha256
 from scripts.outputs import FindingsWriter
@@ -29,6 +28,7 @@ from scripts.outputs.pictures import paint_overlay
 from scripts.outputs.records import RESEARCH_USE
 from scripts.radiographs import read_radiograph
 from scripts.synthetic import write_image
+
 from tests import validators
 from tests.test_outputs import list_files, read_csv, run_writer
 from tests.validators import (

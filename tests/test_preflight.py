@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from scripts.datalist import read_datalist, readable_images, validation_images
 from scripts.errors import InputError
+
 from tests import images as made
 
 

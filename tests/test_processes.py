@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from scripts.checkpoints import save_weights
 from scripts.metrics import read_ground_truth, read_submission, score_predictions
 from scripts.networks import StudyClassifier
+
 from tests.configs import CONFIGS
 
 ROOT = Path(__file__).resolve().parents[1]

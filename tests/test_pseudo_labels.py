@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist, with_pseudo_labels, write_datalist
 from scripts.errors import InputError

@@ -12,7 +12,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-
 from scripts.errors import RejectedImage
 from scripts.radiographs import (
     ImageMetadata,
@@ -23,6 +22,7 @@ from scripts.radiographs import (
     read_radiograph,
     read_radiographs,
 )
+
 from tests import images
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary
 from pydicom.encaps import encapsulate
-
 from scripts.errors import REASONS, RejectedImage
 from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph
+
 from tests import images
 
 Build = Callable[[], bytes]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from scripts.errors import RejectedImage
 from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph, read_radiographs, workers
+
 from tests import images
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 from monai.bundle import ConfigParser
-
 from scripts.checkpoints import save_weights
 from scripts.errors import InputError
 from scripts.networks import OpacityDetector

@@ -14,7 +14,6 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
 from scripts.boxes import as_boxes, compute_areas, fill_mask
 from scripts.errors import REASONS, InputError, RejectedImage
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS

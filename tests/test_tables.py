@@ -3,7 +3,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from scripts.errors import InputError
 from scripts.tables import fit_boxes, read_tables
 

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from monai.bundle import ConfigParser
 from monai.data import list_data_collate
 from monai.transforms import Compose
-
 from scripts.transforms import BlackOutLungsd, BoxesToMaskd, CropToLungsd, KeepWholeImaged, find_crop
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"

@@ -12,10 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.transforms import Compose
-from torch.nn import functional
-
 from scripts.transforms import RandAffineWithBoxesd, RandHideLungsd, RandInvertd
 from scripts.transforms.augmentation import cut_beside, shuffle_tiles, warp_boxes, warp_picture
+from torch.nn import functional
 
 HEIGHT, WIDTH = 96, 160
 BOX = (90.0, 22.0, 130.0, 42.0)  # off the middle, and by no symmetry its own image

@@ -10,7 +10,6 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from numpy.typing import NDArray
-
 from scripts.transforms import RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
 from scripts.transforms.intensity import BOX, LEVELS, MOTIONS, equalize_tiles
 
@@ -117,11 +116,7 @@ def test_motion_goes_four_ways_over_three_pixels():
     assert len(seen) == 4
 
 
-TRANSFORMS: dict[str, Any] = {
-    "brightness": RandBrightnessContrastd,
-    "tiles": RandCLAHEd,
-    "blur": RandKernelBlurd,
-}
+TRANSFORMS: dict[str, Any] = {"brightness": RandBrightnessContrastd, "tiles": RandCLAHEd, "blur": RandKernelBlurd}
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

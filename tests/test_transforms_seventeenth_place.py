@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, OneOf
-
 from scripts.transforms import SeventeenthPlaceAugmentation
 
 SIZE = 64

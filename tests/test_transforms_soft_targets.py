@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from monai.data import list_data_collate
-
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.transforms import AttachTargets, WeighByStudy, WeighMistakes

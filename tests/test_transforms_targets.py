@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.transforms import Compose
-
 from scripts.boxes import fill_mask, move_out_of_crop
 from scripts.transforms import BoxesToCropd, BoxesToMaskd, CropToLungsd, KeepWholeImaged
 

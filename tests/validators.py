@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 import pydicom
-
 from scripts.outputs.dicom import Algorithm, OperatingPoint, StudyFindings, write_dicom_results
 from scripts.outputs.records import ImageFindings
 from scripts.synthetic import ImageStyle, store_picture, write_image
@@ -34,10 +33,7 @@ ALGORITHM = Algorithm("0.1.0", {"study_classifier": "ab" * 32, "opacity_detector
 POINT = OperatingPoint(0.4227, "sensitivity 0.95 on images that were not trained on")
 CREATED = datetime(2026, 1, 2, 3, 4, 5)
 
-JAPANESE = {
-    "character_set": "\\ISO 2022 IR 87",
-    "patient_name": "Yamada^Tarou=山田^太郎=やまだ^たろう",
-}
+JAPANESE = {"character_set": "\\ISO 2022 IR 87", "patient_name": "Yamada^Tarou=山田^太郎=やまだ^たろう"}
 #: Name -> how the drawn picture is displayed, changes of the style, elements set afterwards (None deletes).
 IMAGES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "cr": ("linear", {"pixel_spacing": (0.143, 0.143), "manufacturer": "Drawn Systems"}, {}),

@@ -53,11 +53,7 @@ class ChestRadiographApp(Application):
         loader = ImageLoaderOperator(self, once, input_folder=self.input_folder, must_load=False, name="loader")
         selector = DICOMSeriesSelectorOperator(self, rules=json.dumps(RULES), all_matched=True, name="selector")
         self.findings = RadiographFindingsOperator(
-            self,
-            input_folder=self.input_folder,
-            output_folder=self.output_folder,
-            bundle=self.bundle,
-            name="findings",
+            self, input_folder=self.input_folder, output_folder=self.output_folder, bundle=self.bundle, name="findings"
         )
         self.add_flow(loader, selector, {("dicom_study_list", "dicom_study_list")})
         self.add_flow(loader, self.findings, {("dicom_study_list", "dicom_study_list")})

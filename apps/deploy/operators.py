@@ -19,7 +19,6 @@ from monai.deploy.core.domain.dicom_series_selection import StudySelectedSeries
 from monai.deploy.core.domain.dicom_study import DICOMStudy
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from pydicom import Dataset, dcmread
-
 from scripts.errors import InputError
 from scripts.outputs.writer import DONE
 from scripts.radiographs.rejection import Rejection

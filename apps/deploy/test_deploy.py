@@ -28,10 +28,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread, uid
+from scripts.synthetic import ImageStyle, draw_chest, store_picture, write_broken_image
 
 from apps.images import IMAGES, write_images
 from apps.integrations import compare_results, overlap_masks, read_images, run_bundle, write_cost
-from scripts.synthetic import ImageStyle, draw_chest, store_picture, write_broken_image
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = Path(__file__).with_name("app.py")

@@ -16,7 +16,6 @@ from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from monailabel.interfaces.utils.app import app_instance
 from PIL import Image
-
 from scripts.errors import RejectedImage
 from scripts.radiographs import read_radiograph
 from scripts.radiographs.loading import find_image

@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 import requests
 from PIL import Image
+from scripts.datalist import list_corrections, read_corrections
+from scripts.labels import STUDY_CLASSES
+from scripts.masks import read_mask
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -21,9 +24,6 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from apps.integrations import compare_results, write_cost
 from apps.label.conftest import BUNDLE, INTEGRATIONS, ROOT, Server, serve
-from scripts.datalist import list_corrections, read_corrections
-from scripts.labels import STUDY_CLASSES
-from scripts.masks import read_mask
 
 #: The image that is corrected in the browser; it has a mask.
 REVIEWED = "cr-monochrome1"

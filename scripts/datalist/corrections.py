@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.boxes import find_regions
 from scripts.datalist.selection import name_study
 from scripts.errors import InputError

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.datalist.decisions import Decisions
 from scripts.datalist.deduplication import describe_duplicate
 from scripts.datalist.images import Image, infer_images

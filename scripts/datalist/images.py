@@ -8,14 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
-
 from scripts.datalist.decisions import Decisions
 from scripts.datalist.sources import Source
 from scripts.duplicates import hash_pixels, make_thumbnail
 from scripts.errors import InputError, RejectedImage
 from scripts.radiographs import Radiograph, read_radiographs
 from scripts.tables import Box, Tables, fit_boxes
+from tqdm import tqdm
 
 
 @dataclass(frozen=True)

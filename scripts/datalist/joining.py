@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.datalist.schema import compute_labelled_hash, read_datalist
 from scripts.datalist.selection import Image, locate_images, read_with_fold, training_images
 from scripts.errors import InputError

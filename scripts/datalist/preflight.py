@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from scripts.datalist.selection import Image, find_images, test_images, validation_images
 from scripts.errors import REJECTED_COLUMNS, InputError, RejectedImage
 from scripts.files import write_csv
 from scripts.radiographs import read_radiographs
+from tqdm import tqdm
 
 
 def readable_images(

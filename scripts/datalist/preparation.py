@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts import folds
 from scripts.datalist.decisions import Decisions
 from scripts.datalist.deduplication import choose_originals, cluster_images, name_patients

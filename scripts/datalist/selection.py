@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.datalist.schema import read_datalist
 from scripts.errors import InputError
 from scripts.radiographs.header import Header

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.datalist.schema import compute_labelled_hash
 from scripts.datalist.selection import (
     Folds,

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-
 from scripts.duplicates.alignment import correlate_flat
 from scripts.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
 
@@ -90,10 +89,7 @@ def find_duplicates(
 
 
 def propose_pairs(
-    hashes: NDArray[np.bool_],
-    max_distance: float = MAX_DISTANCE,
-    num_nearest: int = NUM_NEAREST,
-    block: int = 2048,
+    hashes: NDArray[np.bool_], max_distance: float = MAX_DISTANCE, num_nearest: int = NUM_NEAREST, block: int = 2048
 ) -> Proposals:
     """Places `(M, 2)`, first < second, of images with near hashes `(N, bits)`.
 

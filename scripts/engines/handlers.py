@@ -12,12 +12,11 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
-from torch.utils.tensorboard import SummaryWriter
-
 from scripts.engines.selections import select_mask_probabilities
 from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.processes import broadcast_buffers
+from torch.utils.tensorboard import SummaryWriter
 
 
 class StopOnNonFiniteLoss:

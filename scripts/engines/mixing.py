@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional
-
 from scripts.engines.batches import prepare_study_batch
 from scripts.labels import STUDY_CLASSES
+from torch.nn import functional
 
 
 class MixedBatch:

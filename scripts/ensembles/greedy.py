@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import GroupKFold
-
 from scripts.metrics import score_studies
 from scripts.metrics.scores import STUDY_MAP
+from sklearn.model_selection import GroupKFold
 
 Floats = NDArray[np.float64]
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
 from scripts.ensembles.greedy import Blend, Floats, cross_fit_weights
 from scripts.errors import InputError
 from scripts.files import write_text

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.model_selection import GroupKFold
-
 from scripts.metrics import average_precision
+from sklearn.model_selection import GroupKFold
 
 Floats = NDArray[np.float64]
 

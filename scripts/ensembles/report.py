@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.ensembles.none import CrossFit, Floats, cross_fit_none
 from scripts.errors import InputError
 from scripts.labels import NONE, STUDY_CLASSES

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from scripts.experiments.combinations import COMBINATIONS, Combination, parse_combination
 from scripts.experiments.differences import Difference, Measured, list_differences, pool_noise
 from scripts.experiments.recording import BASELINE, read_record

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-
 from scripts.experiments.combinations import Combination
 from scripts.metrics import Interval
 from scripts.metrics.average_precision import Floats

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-
 from scripts.charts import COLOURS, GREY, save_figure
 from scripts.experiments.recording import BASELINE
 from scripts.experiments.registry import Entry, measure_gain, measure_noise

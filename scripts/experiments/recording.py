@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
-from torch.utils.tensorboard import SummaryWriter
-
 from scripts.errors import InputError
 from scripts.experiments.differences import pool_deviations
 from scripts.experiments.recording import BASELINE, DONE, RECORD, Record, read_history, read_record
 from scripts.files import write_csv, write_text
 from scripts.metrics.tabulation import align_columns
+from torch.utils.tensorboard import SummaryWriter
 
 METRIC = "study_map"
 

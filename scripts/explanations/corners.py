@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-
 from scripts.boxes import Boxes, as_boxes
 from scripts.errors import InputError
 

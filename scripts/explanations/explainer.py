@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from monai.engines import IterationEvents
 from monai.networks import eval_mode
-
 from scripts.boxes import as_boxes, fill_mask
 from scripts.errors import InputError
 from scripts.explanations.corners import CHANGES, UNTOUCHED, change_corners, find_corner_boxes

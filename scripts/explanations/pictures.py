@@ -8,7 +8,6 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-
 from scripts.boxes import Boxes, fill_mask
 from scripts.explanations.records import ExplainedImage
 from scripts.explanations.summary import REGIONS

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.boxes import Boxes
 from scripts.explanations.corners import UNTOUCHED
 from scripts.explanations.figures import Fraction

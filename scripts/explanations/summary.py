@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.explanations.corners import CHANGES, UNTOUCHED
 from scripts.explanations.records import ExplainedImage, find_top
 from scripts.metrics import Interval

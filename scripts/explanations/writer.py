@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ignite.engine import Engine, Events
-
 from scripts.explanations.corners import CHANGES
 from scripts.explanations.maps import TITLES
 from scripts.explanations.pictures import draw_explanation

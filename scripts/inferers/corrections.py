@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Transform
-
 from scripts.datalist import Correction, find_correction
 from scripts.inferers.datalists import read_lung_inferer
 from scripts.inferers.lungs import LungInferer

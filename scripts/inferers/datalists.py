@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 from monai.bundle import ConfigParser
-from tqdm import tqdm
-
 from scripts.boxes import compute_paired_iou
 from scripts.datalist import read_datalist, write_datalist
 from scripts.errors import InputError, RejectedImage, find_input_error
@@ -18,6 +16,7 @@ from scripts.inferers.lungs import LungInferer, Lungs
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.outputs import LungCase, draw_lung_sheet
 from scripts.radiographs import read_radiographs
+from tqdm import tqdm
 
 DATALIST, TABLE = "datalist.json", "lungs.csv"
 

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 from monai.inferers import Inferer
-from torch import nn
-
 from scripts.boxes import move_out_of_crop
 from scripts.inferers.lungs import LungInferer
 from scripts.inferers.opacities import OpacityInferer
 from scripts.inferers.tta import stack_pictures
+from torch import nn
 
 Preparation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -51,10 +50,7 @@ class ImageInferer(Inferer):
         self.wider_preparation = wider_preparation
 
     def __call__(  # type: ignore[override]
-        self,
-        inputs: Sequence[torch.Tensor] | torch.Tensor,
-        network: nn.Module,
-        lung_boxes: Sequence[Any] | None = None,
+        self, inputs: Sequence[torch.Tensor] | torch.Tensor, network: nn.Module, lung_boxes: Sequence[Any] | None = None
     ) -> list[dict[str, Any]]:
         """Predict each image.
 

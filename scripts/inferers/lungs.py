@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
-
 from scripts.boxes import scale_boxes
 from scripts.inferers.tta import AutocastInferer, stack_pictures
+from torch import nn
 
 #: Flags of an image's lungs. With one of the first two there is no box.
 FLAGS: dict[str, str] = {

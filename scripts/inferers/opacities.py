@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from monai.inferers import Inferer
 from numpy.typing import NDArray
-from torch import nn
-
 from scripts.boxes import Boxes, clip_boxes, flip_boxes, fuse_boxes
 from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_tta_flips
+from torch import nn
 
 
 class OpacityInferer:

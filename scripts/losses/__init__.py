@@ -6,11 +6,4 @@ from scripts.losses.lungs import LungBoxLoss
 from scripts.losses.opacities import DetectionLoss
 from scripts.losses.studies import BiTemperedLoss, StudyFocalLoss
 
-__all__ = [
-    "AuxiliaryMaskLoss",
-    "BiTemperedLoss",
-    "DetectionLoss",
-    "LovaszHingeLoss",
-    "LungBoxLoss",
-    "StudyFocalLoss",
-]
+__all__ = ["AuxiliaryMaskLoss", "BiTemperedLoss", "DetectionLoss", "LovaszHingeLoss", "LungBoxLoss", "StudyFocalLoss"]

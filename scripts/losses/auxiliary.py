@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
-
 from scripts.labels import UNKNOWN_CLASS
+from torch import nn
 
 
 class AuxiliaryMaskLoss(nn.Module):

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
 from scripts.boxes import as_boxes, compute_paired_iou
 
 Floats = NDArray[np.float64]

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
 from scripts.errors import InputError
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.ground_truth import GroundTruth

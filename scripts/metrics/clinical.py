@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints
 from scripts.metrics.bootstrap import Interval, ResampledScores, weigh_groups

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
-
 from scripts.boxes import as_boxes, compute_iou
 from scripts.metrics.average_precision import average_precision, match_detections
 from scripts.processes import gather_items

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from ignite.engine import Engine
 from ignite.metrics import Metric
-
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 from scripts.metrics.scores import STUDY_MAP, score_studies
 from scripts.metrics.studies import average_images

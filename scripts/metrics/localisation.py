@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
 from scripts.boxes import as_boxes, compute_iou, compute_paired_iou
 from scripts.errors import InputError
 from scripts.labels import OPACITY
@@ -149,9 +148,7 @@ def _pool_opacities(predictions: Predictions, ground_truth: GroundTruth) -> Pool
 
 
 def _pool_lungs(
-    lung_boxes: LungBoxes,
-    reference_boxes: Mapping[str, Sequence[float]],
-    groups: Mapping[str, str],
+    lung_boxes: LungBoxes, reference_boxes: Mapping[str, Sequence[float]], groups: Mapping[str, str]
 ) -> PooledBoxes:
     found = [(owner, *lung_boxes[image]) for owner, image in enumerate(reference_boxes)]
     rows = [(owner, confidence, *box) for owner, box, confidence in found if box is not None]

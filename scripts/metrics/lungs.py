@@ -128,11 +128,7 @@ def _parse_row(cells: Mapping[str, str], where: str) -> DetectedLungs:
 
 
 def _tabulate_figures(figures: LungFigures) -> str:
-    rows = {
-        "AP at IoU > 0.5": figures.ap50,
-        "AP at IoU > 0.50 to 0.95": figures.ap50_95,
-        "mean IoU": figures.mean_iou,
-    }
+    rows = {"AP at IoU > 0.5": figures.ap50, "AP at IoU > 0.50 to 0.95": figures.ap50_95, "mean IoU": figures.mean_iou}
     return tabulate_intervals("lung boxes", rows)
 
 

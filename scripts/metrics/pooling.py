@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
 from scripts.boxes import Boxes
 from scripts.metrics.average_precision import (
     IOU_THRESHOLD,

@@ -9,11 +9,7 @@ from scripts.labels import NONE, OPACITY
 from scripts.metrics.bootstrap import Interval, resample_scores
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
 from scripts.metrics.ground_truth import GroundTruth, name_ground_truth, read_ground_truth
-from scripts.metrics.localisation import (
-    FALSE_POSITIVES_PER_IMAGE,
-    LocalisationFigures,
-    measure_opacity_boxes,
-)
+from scripts.metrics.localisation import FALSE_POSITIVES_PER_IMAGE, LocalisationFigures, measure_opacity_boxes
 from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
 from scripts.metrics.submission import Predictions, read_submission
 from scripts.metrics.tabulation import (

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
 from scripts.errors import InputError
 from scripts.labels import IMAGE_CLASSES, OPACITY, SCORED_CLASSES, STUDY_CLASSES, UNIT_BOX
 from scripts.metrics.average_precision import (

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
-
 from scripts.metrics.average_precision import Floats
 
 #: Measures of `score_uncertainty`.

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
 from scripts.labels import SCORED_CLASSES, STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints, rank_detections
 from scripts.metrics.bootstrap import weigh_groups

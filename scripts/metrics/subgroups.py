@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.bootstrap import Interval, ResampledScores
 from scripts.metrics.scores import STUDY_MAP

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
 from scripts.labels import STUDY_CLASSES
 from scripts.networks.encoders import build_encoder, check_input_shape, normalise
+from torch import nn
 
 #: Decoder widths of the 17th-place solution, on the 1280-channel map of EfficientNetV2-L; 14.5 million parameters.
 SEVENTEENTH_PLACE_MASK_WIDTHS: tuple[int, ...] = (768, 512, 256, 256, 128)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.networks.classifier import StudyClassifier
 from scripts.networks.encoders import check_input_shape, normalise
+from torch import nn
 
 #: Stride of the second-last map: 32 x 32 cells at the 17th-place solution's 512 pixels.
 STRIDE = 16

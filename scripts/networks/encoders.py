@@ -9,11 +9,10 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
-from torch import nn
-from torchvision.ops import Permute
-
 from scripts.errors import InputError
 from scripts.networks.pretrained import has_package, load_package_weights
+from torch import nn
+from torchvision.ops import Permute
 
 
 def build_encoder(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
 from scripts.networks.encoders import build_feature_encoder, check_input_shape, normalise
+from torch import nn
 
 #: An image may stand upright or be rotated counter-clockwise by so many quarters.
 QUARTER_TURNS = 4

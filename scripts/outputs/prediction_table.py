@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-
 from scripts.boxes import move_out_of_crop
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-
 from scripts.files import replace_file
 from scripts.radiographs import read_radiograph
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
 from scripts.errors import InputError
 from scripts.files import write_csv, write_text
 from scripts.labels import STUDY_CLASSES

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from ignite.engine import Engine, Events
-
 from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
 from scripts.files import add_rows, compute_sha256, write_text
 from scripts.outputs.pictures import draw_overlay, write_mask

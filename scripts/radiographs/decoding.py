@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
-
 from scripts.radiographs.codestreams import LOSSY, PLUGINS
 from scripts.radiographs.gates import Picture
 from scripts.radiographs.rejection import Rejection

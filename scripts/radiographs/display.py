@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.radiographs.decoding import sign_values
 from scripts.radiographs.gates import Picture
 from scripts.radiographs.grayscale import Display, LookupTable, Window

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.radiographs.rejection import Rejection
 
 Values = NDArray[np.float64]

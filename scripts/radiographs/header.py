@@ -8,7 +8,6 @@ import struct
 from dataclasses import dataclass
 
 from pydicom.datadict import dictionary_VR, tag_for_keyword
-
 from scripts.radiographs.rejection import Rejection
 from scripts.radiographs.structure import ITEM, Coding, Element, ImageBytes, read_header, walk_elements
 

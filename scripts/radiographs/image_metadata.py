@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.radiographs.header import Header
 
 #: Modalities of a projection image, and what makers of Secondary Captures write instead (PS3.3 C.7.3.1.1.1).

@@ -13,7 +13,6 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-
 from scripts.errors import RejectedImage
 from scripts.radiographs.image_metadata import Radiograph
 from scripts.radiographs.reading import read_radiograph

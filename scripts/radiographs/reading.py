@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-
 from scripts.errors import RejectedImage
 from scripts.radiographs.decoding import decode_stored_values
 from scripts.radiographs.display import read_display

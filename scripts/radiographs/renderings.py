@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
 from scripts.radiographs.gates import MAX_SIDE, MIN_SIDE
 from scripts.radiographs.grayscale import Display, render_brightness
 from scripts.radiographs.image_metadata import ImageMetadata, Radiograph

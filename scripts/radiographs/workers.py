@@ -21,7 +21,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-
 from scripts.errors import RejectedImage
 from scripts.radiographs.gates import MAX_SIDE
 from scripts.radiographs.image_metadata import ImageMetadata, Radiograph

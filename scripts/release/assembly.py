@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from monai.bundle import ConfigParser
-
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
 

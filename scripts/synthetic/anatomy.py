@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.boxes import Boxes, clip_boxes, compute_areas
 from scripts.synthetic.body import SIDES, Body, Field, Frame, draw_body, draw_frame
 from scripts.synthetic.bones import draw_skeleton, draw_vessels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-
 from scripts.synthetic.body import SIDES, Body, Field, Frame, Points
 from scripts.synthetic.canvas import Canvas, bend, bend_alike, widen
 

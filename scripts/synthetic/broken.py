@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
-
 from scripts.synthetic.dicom import ImageStyle, make_image
 
 #: How an image is broken -> the reason code (a key of `errors.REASONS`) with which it must be rejected.

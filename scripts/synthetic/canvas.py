@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw
 from scipy.interpolate import CubicSpline
-
 from scripts.synthetic.body import Field, Frame, Points
 
 

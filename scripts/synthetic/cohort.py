@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
-
 from scripts.labels import STUDY_CLASSES
 from scripts.synthetic.anatomy import Look
 from scripts.synthetic.broken import BREAKAGES

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.boxes import Boxes, as_boxes
 from scripts.synthetic.body import SIDES, Body, Field, Frame
 from scripts.synthetic.tissue import Layers

@@ -11,7 +11,6 @@ import numpy as np
 import pydicom
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
-
 from scripts.boxes import Boxes, as_boxes
 from scripts.errors import InputError
 from scripts.labels import IMAGE_SUFFIX, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, TABLE_COLUMNS

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.synthetic.dicom import ImageStyle
 
 #: The ways in which stored values become the picture; "rescale" is for CR only (PS3.3 C.8.11.3 fixes it for DX).

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
-
 from scripts.synthetic.body import SIDES, Body, Field, Frame, lean_fraction, sample_curve
 from scripts.synthetic.canvas import Canvas, bend
 

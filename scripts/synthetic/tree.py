@@ -14,8 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
-
 from scripts.boxes import Boxes
 from scripts.errors import InputError
 from scripts.labels import IMAGE_SUFFIX, NONE, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, TABLE_COLUMNS
@@ -24,6 +22,7 @@ from scripts.synthetic.broken import BREAKAGES, write_broken_image
 from scripts.synthetic.cohort import PlannedImage, plan_cohort
 from scripts.synthetic.dicom import write_image
 from scripts.synthetic.storage import store_picture
+from tqdm import tqdm
 
 _UNIT = "1 0 0 1 1"
 _BOX_COLUMNS = ("image", "xmin", "ymin", "xmax", "ymax")

@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, RandomizableTransform
-from torch.nn import functional
-
 from scripts.transforms.targets import BOXES
+from torch.nn import functional
 
 #: How many counter-clockwise quarter turns a picture was given.
 ROTATION = "rotation"

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.nn import functional
-
 from scripts.transforms.augmentation import warp_boxes
+from torch.nn import functional
 
 
 class RandAffineBatchd:

@@ -14,7 +14,6 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import ArrayLike, NDArray
-
 from scripts.boxes import as_boxes, clip_boxes
 
 CROP_BOX, ORIGINAL_SIZE, LUNG_BOX = "crop_box", "original_size", "lung_box"

@@ -17,7 +17,6 @@ from monai.transforms import (
     RandGaussianNoised,
     Transposed,
 )
-
 from scripts.transforms.intensity import BOX, RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
 
 IMAGE, MASK = "image", "mask"

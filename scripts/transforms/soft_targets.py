@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from monai.transforms import Transform
-
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 

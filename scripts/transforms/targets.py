@@ -10,7 +10,6 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from numpy.typing import ArrayLike, NDArray
-
 from scripts.boxes import compute_areas, fill_mask, move_into_crop
 from scripts.masks import read_mask
 from scripts.transforms.crops import CROP_BOX, ORIGINAL_SIZE

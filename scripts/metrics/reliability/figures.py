@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
 from scripts.charts import COLOURS, GREY, save_figure
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.calibration import Reliability

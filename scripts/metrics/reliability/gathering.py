@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-
 from scripts.errors import InputError
 from scripts.files import replace_file
 from scripts.outputs.dicom.capture import build_capture

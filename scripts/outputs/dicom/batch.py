@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pydicom import dcmread
-
 from scripts.errors import REJECTED_FILE, InputError
 from scripts.files import escape_cell
 from scripts.outputs.dicom import write_dicom_results

@@ -6,7 +6,6 @@ import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-
 from scripts.outputs.dicom.codes import SOURCE_IMAGE
 from scripts.outputs.dicom.derivation import Derivation
 from scripts.outputs.pictures import paint_overlay

@@ -46,7 +46,5 @@ IMAGE_FLAG = CodedConcept("IMAGE_FLAG", SCHEME, "Remark on the image")
 def identify_scheme() -> CodingSchemeIdentificationItem:
     """Identify the private scheme to a reader (PS3.3 C.12.1, Coding Scheme Identification Sequence)."""
     return CodingSchemeIdentificationItem(
-        SCHEME,
-        name="chest_xray_covid19 private codes",
-        responsible_organization="The chest_xray_covid19 contributors",
+        SCHEME, name="chest_xray_covid19 private codes", responsible_organization="The chest_xray_covid19 contributors"
     )

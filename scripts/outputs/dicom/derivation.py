@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from pydicom.dataset import Dataset
-
 from scripts.outputs.dicom.equipment import describe_equipment, list_contributors
 from scripts.outputs.dicom.identifiers import SERIES_NUMBERS, Algorithm, make_series_uid, make_uid
 from scripts.outputs.dicom.source import IDENTITY, Source, copy_elements

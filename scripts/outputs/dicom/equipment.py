@@ -7,7 +7,6 @@ from typing import Any
 import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-
 from scripts.outputs.dicom.codes import ARTIFICIAL_INTELLIGENCE
 from scripts.outputs.dicom.identifiers import Algorithm, make_uid
 from scripts.outputs.dicom.source import copy_elements

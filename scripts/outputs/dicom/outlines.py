@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
 from scripts.boxes import clip_boxes
 from scripts.outputs.records import ImageFindings
 

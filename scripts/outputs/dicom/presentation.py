@@ -13,7 +13,6 @@ from highdicom.pr import (
     TextObject,
 )
 from pydicom.dataset import Dataset
-
 from scripts.outputs.dicom.derivation import Derivation
 from scripts.outputs.dicom.outlines import Outline, outline_boxes
 from scripts.outputs.dicom.shades import add_shades

@@ -12,7 +12,6 @@ from typing import Any
 import highdicom as hd
 from highdicom.sr import CodedConcept, GraphicTypeValues, Measurement, QualitativeEvaluation, TrackingIdentifier
 from pydicom.dataset import Dataset
-
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs.dicom import codes
 from scripts.outputs.dicom.derivation import Derivation

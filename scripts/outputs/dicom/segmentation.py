@@ -7,7 +7,6 @@ import numpy as np
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-
 from scripts.outputs.dicom.codes import ABNORMAL_STRUCTURE, CHEST, OPACITY
 from scripts.outputs.dicom.derivation import Derivation
 from scripts.outputs.dicom.equipment import identify_algorithm

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from pydicom.dataset import Dataset
-
 from scripts.outputs.dicom.source import Source
 from scripts.radiographs import LookupTable, Window
 

@@ -16,7 +16,6 @@ import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
-
 from scripts.errors import InputError
 from scripts.radiographs import Display, ImageMetadata, Radiograph, read_image_display, read_radiograph
 
