@@ -1,4 +1,4 @@
-"""Benchmark of the study classes on changed images, as archives and makers change them (`python -m benchmarks.robustness`).
+"""Benchmark of the study classes on images that are changed as archives change them: `python -m benchmarks.robustness`.
 
 The same images go through the whole pipeline as they are and in each change. No label is needed, so images without
 labels serve, which no training saw. For each change: the mean change of a class probability, and the fraction of images
