@@ -144,7 +144,7 @@ def test_a_detectors_config_is_packed_whole_and_says_what_its_stack_says(
     stack = [str(ROOT / "bundle" / "configs" / file) for file in (*below, name)]
     expected, whole = ConfigParser.load_config_files(stack), packed.folder / "configs" / name
     config = json.loads(whole.read_text())
-    unused = {"mask_widths", "mask_weight", "label_smoothing", "tta_flips"}
+    unused = {"mask_widths", "mask_weight", "label_smoothing"}
     unused |= {"lung_margin"} if name == "lungs.json" else set()
     assert set(expected) - set(config) == unused, "what only the classifier's parts refer to"
     assert {key for key in config if config[key] != expected[key]} == {"_desc_", "bundle_root"}
