@@ -16,8 +16,7 @@ import torch
 from scripts.boxes import Boxes, as_boxes, compute_paired_iou
 from scripts.datalist import validation_images
 from scripts.errors import report_input_errors
-from scripts.inferers import LungInferer
-from scripts.inferers.datalists import read_lung_inferer
+from scripts.inferers import LungInferer, read_lung_inferer
 from scripts.radiographs import read_radiograph
 from scripts.transforms import RandHideLungsd
 from torch.nn import functional

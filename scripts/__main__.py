@@ -39,7 +39,7 @@ def prepare(
     accept_renderings: bool = False,
 ) -> str:
     """Read and check a tree of images and its tables; write datalist.json and decisions.csv."""
-    from scripts.datalist import prepare as prepare_datalist
+    from scripts.preparation import prepare as prepare_datalist
 
     prepared = prepare_datalist(
         tree, out, tables, num_folds, seed, workers, accept_secondary_capture, accept_renderings
@@ -53,7 +53,7 @@ def prepare(
 
 def export_corrections(studies: str, out: str) -> str:
     """Write what was saved in MONAI Label's folder of images as a CSV, which `prepare --tables` takes."""
-    from scripts.datalist import list_corrections
+    from scripts.monai_label import list_corrections
 
     listed = list_corrections(studies, out)
     return (
@@ -63,7 +63,7 @@ def export_corrections(studies: str, out: str) -> str:
 
 def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
     """Write a datalist with the images of an external one; duplicates, and known studies and patients, are left out."""
-    from scripts.datalist import add_external as add_images
+    from scripts.preparation import add_external as add_images
 
     added = add_images(datalist, tree, external, external_tree, out, workers)
     decisions = ", ".join(f"{name} {count}" for name, count in added.num_decisions.items()) or "none"
@@ -92,7 +92,8 @@ def find_lungs(
 
     --sheet draws the images on which found and annotated boxes differ most; it shows images, so keep it where they are.
     """
-    from scripts.inferers.datalists import find_lungs, read_lung_inferer
+    from scripts.inferers import read_lung_inferer
+    from scripts.preparation.lungs import find_lungs
 
     found = find_lungs(read_lung_inferer(config, weights), datalist, tree, out, fold, sheet)
     flagged = sum(bool(each.flags) for each in found.values())
@@ -147,7 +148,7 @@ def evaluate_reliability(
 
 def extract_metadata(datalist: str, tree: str, out: str) -> str:
     """Write the images' metadata as a CSV for `evaluate-reliability`; nothing that identifies a person."""
-    from scripts.datalist import write_metadata_table
+    from scripts.preparation import write_metadata_table
 
     written, rejected = write_metadata_table(datalist, tree, out)
     return f"wrote the metadata of {written} images, {rejected} say none: {out}"
@@ -211,7 +212,7 @@ def make_weights(
     """
     from scripts.experiments import Plan
     from scripts.recipe import make_weights as make
-    from scripts.recipe.forking import start_forked
+    from scripts.recipe import start_forked
 
     plan = Plan(Path(datalist), Path(tree), options, start=start_forked)
     return make(recipe, plan, out, external_tree, models, parts, slots, minutes, _print_line)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scripts.boxes import compute_paired_iou
-from scripts.inferers import LungInferer
-from scripts.inferers.datalists import read_lung_inferer
+from scripts.inferers import LungInferer, read_lung_inferer
 from scripts.radiographs import read_radiograph
 
 from tests.configs import INFERENCE

@@ -15,7 +15,7 @@ from scripts.experiments.recording import DONE, FAILED, Record, hash_weights, wr
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import write_tables
-from scripts.outputs.records import ImageFindings
+from scripts.predictions import ImageFindings
 from scripts.pseudo_labels import label_external
 
 
@@ -39,7 +39,15 @@ class Teachers:
             save_weights({"number": number, "name": name}, run / name)
         known = {"fold": fold, "datalist_hash": self.datalist["external"]["matched_with"], "status": DONE}
         record = {"name": f"teacher{number}", "weights_sha256": hash_weights(run), **known, **changes}
-        rest = {"experiment": "", "expected": "", "overlays": (), "settings": {}, "seed": 0, "code": "", "machine": ""}
+        rest = {
+            "description": "",
+            "expected": "",
+            "overrides": (),
+            "settings": {},
+            "seed": 0,
+            "code": "",
+            "machine": "",
+        }
         write_record(Record(**rest, started="", **record), run)
         out = run / "predicted"
         write_tables([self._predict(image, number) for image in self.images[left_out:]], out)

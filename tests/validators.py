@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pydicom
 from scripts.outputs.dicom import Algorithm, OperatingPoint, StudyFindings, write_dicom_results
-from scripts.outputs.records import ImageFindings
+from scripts.predictions import ImageFindings
 from scripts.synthetic import ImageStyle, store_picture, write_image
 
 HEIGHT, WIDTH = 80, 120

@@ -91,7 +91,7 @@ def find_images(folder: str | Path) -> list[Image]:
 
 def list_folds(fold: Folds) -> tuple[int, ...]:
     """List the folds that are held out: none, one or several."""
-    return () if fold is None else (fold,) if isinstance(fold, int) else tuple(fold)
+    return () if fold is None else tuple(fold) if isinstance(fold, Sequence) else (fold,)
 
 
 def read_with_fold(datalist_file: str | Path, fold: Folds) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _AGAIN = "make the soft labels again with python -m scripts make-weights"
 
 @dataclass(frozen=True)
 class Prediction:
-    """What one network predicts of images that it was not trained on.
+    """Prediction of one network for images that it was not trained on.
 
     Args:
         name: of its training.

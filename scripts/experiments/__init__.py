@@ -11,10 +11,11 @@ from scripts.experiments.crossvalidation import crossvalidate, pool_images
 from scripts.experiments.figures import draw_gains, draw_losses
 from scripts.experiments.recording import Record, RunRecorder, read_history, read_record
 from scripts.experiments.registry import find_records, group_runs, read_leaderboard, tabulate_runs, write_registry
-from scripts.experiments.running import Plan
+from scripts.experiments.running import WEIGHTS, Plan
 
 __all__ = [
     "COMBINATIONS",
+    "WEIGHTS",
     "Plan",
     "Record",
     "RunRecorder",

@@ -1,9 +1,9 @@
 """Inferers: mixed precision, test-time augmentation, lung and opacity detection, and the pipeline of all of them."""
 
 from scripts.inferers.images import ImageInferer
-from scripts.inferers.lungs import LungInferer, Lungs
+from scripts.inferers.lungs import LungInferer, Lungs, read_lung_inferer
 from scripts.inferers.opacities import FusedBoxesInferer, OpacityInferer
-from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, TTAInferer
+from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, TTAInferer, stack_pictures
 
 __all__ = [
     "TTA_FLIPS",
@@ -14,4 +14,6 @@ __all__ = [
     "Lungs",
     "OpacityInferer",
     "TTAInferer",
+    "read_lung_inferer",
+    "stack_pictures",
 ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from monai.bundle import ConfigParser
 from scripts.boxes import scale_boxes
+from scripts.errors import InputError, find_input_error
 from scripts.inferers.tta import AutocastInferer, stack_pictures
 from torch import nn
 
@@ -96,3 +99,29 @@ class LungInferer:
         in_image = scale_boxes([box.tolist()], float(size[0]), float(size[1]))[0].round(3)
         raised = tuple(sorted(flag for flag, is_raised in flags.items() if is_raised))
         return Lungs(tuple(in_image.tolist()) if shown and sure else None, score, edge_std, raised)
+
+
+def read_lung_inferer(config_file: str | Path, weights: str | Path | None = None) -> LungInferer:
+    """The lung inferer that a config describes, as inference.json does, with other weights by option.
+
+    Raises:
+        InputError: where the config is not there, describes none, or the weights are not right.
+    """
+    config_file = Path(config_file)
+    meta_file = config_file.with_name("metadata.json")
+    for file, what in ((config_file, "a config with a lung_inferer"), (meta_file, "the config's metadata beside it")):
+        if not file.is_file():
+            raise InputError(what, f"no file {file}", "check the path")
+    parser = ConfigParser()
+    parser.read_config(config_file)
+    parser.read_meta(meta_file)
+    if "lung_inferer" not in (parser.config or {}):  # type: ignore[operator]
+        raise InputError("a config with a lung_inferer", f"none in {config_file.name}", "use inference.json")
+    if weights is not None:
+        parser["lung_weights"] = str(weights)
+    try:
+        return parser.get_parsed_content("lung_inferer")
+    except RuntimeError as error:  # MONAI's word for whatever a component raises
+        if (bad_input := find_input_error(error)) is None:
+            raise
+        raise bad_input from None

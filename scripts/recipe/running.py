@@ -12,9 +12,9 @@ from pathlib import Path
 
 from scripts.checkpoints import ship_weights
 from scripts.datalist import Prediction, read_datalist, write_soft_labels
-from scripts.experiments.running import WEIGHTS, Plan
+from scripts.experiments import WEIGHTS, Plan, read_history
 from scripts.files import write_text
-from scripts.outputs.prediction_table import read_prediction_table
+from scripts.outputs import read_prediction_table
 from scripts.recipe.parts import Part, Recipe, name_part, read_recipe
 
 PREDICTIONS = "predictions_table.json"
@@ -26,7 +26,7 @@ NEVER = 1_000_000
 
 @dataclass(frozen=True)
 class RecipeRun:
-    """Where a recipe is run, and with what.
+    """Place and data of a run of a recipe.
 
     Args:
         plan: data and common options of the trainings.
@@ -169,9 +169,7 @@ def _run_in_order(run: RecipeRun, parts: Sequence[Part], slots: int, report: Cal
 
 def _read_score(folder: Path) -> str:
     """The last metrics of a training, in short."""
-    path = folder / "history.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    named = [row for row in rows if {"study_map", "box_ap"} & set(row)]
+    named = [row for row in read_history(folder) if {"study_map", "box_ap"} & set(row)]
     if not named:
         return ""
     return " ".join(f"{name} {named[-1][name]:.4f}" for name in ("study_map", "box_ap") if name in named[-1])

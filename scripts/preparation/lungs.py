@@ -7,47 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle import ConfigParser
 from scripts.boxes import compute_paired_iou
-from scripts.datalist import read_datalist, write_datalist
-from scripts.errors import InputError, RejectedImage, find_input_error
+from scripts.datalist import DATALIST_FILE, read_datalist, write_datalist
+from scripts.errors import InputError, RejectedImage
 from scripts.files import write_csv
-from scripts.inferers.lungs import LungInferer, Lungs
+from scripts.inferers import LungInferer, Lungs
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.outputs import LungCase, draw_lung_sheet
 from scripts.radiographs import read_radiographs
 from tqdm import tqdm
 
-DATALIST, TABLE = "datalist.json", "lungs.csv"
+TABLE = "lungs.csv"
 
 #: Images on a sheet.
 NUM_WORST = 24
-
-
-def read_lung_inferer(config_file: str | Path, weights: str | Path | None = None) -> LungInferer:
-    """The lung inferer that a config describes, as inference.json does, with other weights by option.
-
-    Raises:
-        InputError: where the config is not there, describes none, or the weights are not right.
-    """
-    config_file = Path(config_file)
-    meta_file = config_file.with_name("metadata.json")
-    for file, what in ((config_file, "a config with a lung_inferer"), (meta_file, "the config's metadata beside it")):
-        if not file.is_file():
-            raise InputError(what, f"no file {file}", "check the path")
-    parser = ConfigParser()
-    parser.read_config(config_file)
-    parser.read_meta(meta_file)
-    if "lung_inferer" not in (parser.config or {}):  # type: ignore[operator]
-        raise InputError("a config with a lung_inferer", f"none in {config_file.name}", "use inference.json")
-    if weights is not None:
-        parser["lung_weights"] = str(weights)
-    try:
-        return parser.get_parsed_content("lung_inferer")
-    except RuntimeError as error:  # MONAI's word for whatever a component raises
-        if (bad_input := find_input_error(error)) is None:
-            raise
-        raise bad_input from None
 
 
 def find_lungs(
@@ -82,7 +55,7 @@ def find_lungs(
         InputError: where a datalist would overwrite its source, a fold is not there, or an image cannot be read.
     """
     source, out = Path(datalist_file), Path(out)
-    if source.resolve() in {(out / name).resolve() for name in (DATALIST, source.name)}:
+    if source.resolve() in {(out / name).resolve() for name in (DATALIST_FILE, source.name)}:
         raise InputError(
             "another folder than the datalist's", f"{out}", "choose another --out; the annotated boxes stay"
         )
@@ -97,7 +70,7 @@ def find_lungs(
         image["lung_box"] = None if lungs.box is None else list(lungs.box)
         image["lung_flags"] = list(lungs.flags)
     write_csv(out / TABLE, LUNG_TABLE_COLUMNS, [_list_lungs(image_id, lungs) for image_id, lungs in found.items()])
-    write_datalist(out / DATALIST, datalist["training"], datalist["test"], datalist["num_folds"], datalist["seed"])
+    write_datalist(out / DATALIST_FILE, datalist["training"], datalist["test"], datalist["num_folds"], datalist["seed"])
     if sheet is not None:
         draw_lung_sheet(_choose_worst(images, Path(dataset_dir)), sheet)
     return found

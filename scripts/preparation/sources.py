@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scripts.datalist.decisions import Decisions
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.preparation.decisions import Decisions
 from scripts.tables import IMAGE_TABLE, ImageRow, Tables
 
 
@@ -53,9 +53,9 @@ def list_own_images(tree: Path, tables: Tables) -> list[Source]:
     sources = []
     for row in tables.images.values():
         image = PurePosixPath(row.image or "")
-        for what, path in (("image", image), ("mask", PurePosixPath(row.mask or image))):
+        for what, path in (("an image", image), ("a mask", PurePosixPath(row.mask or image))):
             if path.is_absolute() or ".." in path.parts or not (tree / path).is_file():
-                expected = f"a {what} below the tree, by its relative path"
+                expected = f"{what} below the tree, by its relative path"
                 raise InputError(expected, f"none for {row.where}", "correct the path")
         sources.append(Source(image.as_posix(), row, _number_label(tables, row.study_id)))
     return sorted(sources, key=lambda source: source.row.image_id)

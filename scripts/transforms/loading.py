@@ -14,9 +14,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scripts.errors import RejectedImage
-from scripts.radiographs.image_metadata import Radiograph
-from scripts.radiographs.reading import read_radiograph
-from scripts.radiographs.workers import IsolatedReader
+from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph
 
 IMAGE_FLAGS = "image_flags"
 
