@@ -20,20 +20,23 @@ from typing import Any
 
 import fire
 import numpy as np
-from scripts.datalist import add_external, read_datalist, training_images, write_datalist
+from scripts.bootstrap import Interval, summarise_values
+from scripts.datalist import read_datalist, training_images, write_datalist
 from scripts.datalist.joining import label_images
 from scripts.datalist.selection import Image, locate_images
 from scripts.errors import report_input_errors
 from scripts.experiments import Plan
 from scripts.files import write_text
-from scripts.folds import assign_folds
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import Interval, read_ground_truth, read_submission, score_studies
-from scripts.metrics.bootstrap import resample_scores, summarise_values
+from scripts.metrics import read_ground_truth, score_studies
+from scripts.metrics.resampling import resample_scores
 from scripts.metrics.scores import STUDY_MAP
-from scripts.metrics.tabulation import align_columns, format_interval, format_number
-from scripts.outputs import average_studies, read_predictions
+from scripts.predictions import average_studies, read_predictions
+from scripts.preparation import add_external
+from scripts.preparation.folds import assign_folds
 from scripts.pseudo_labels import label_external
+from scripts.submission import read_submission
+from scripts.tabulation import align_columns, format_interval, format_number
 
 CONFIGS = Path("bundle/configs")
 TRAIN, EVALUATE = str(CONFIGS / "train.json"), str(CONFIGS / "evaluate.json")

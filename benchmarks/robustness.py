@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from scipy import ndimage
 from scripts.errors import report_input_errors
-from scripts.metrics.tabulation import align_columns
 from scripts.radiographs import read_radiograph
+from scripts.tabulation import align_columns
 
 Pixels = NDArray[np.float32]
 

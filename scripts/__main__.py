@@ -43,7 +43,7 @@ def prepare(
     accept_renderings: bool = False,
 ) -> str:
     """Read and check a tree of images and its tables; write datalist.json and decisions.csv."""
-    from scripts.datalist import prepare as prepare_datalist
+    from scripts.preparation import prepare as prepare_datalist
 
     prepared = prepare_datalist(
         tree, out, tables, num_folds, seed, workers, accept_secondary_capture, accept_renderings
@@ -57,7 +57,7 @@ def prepare(
 
 def export_corrections(studies: str, out: str) -> str:
     """Write what was saved in MONAI Label's folder of images as a CSV, which `prepare --tables` takes."""
-    from scripts.datalist import list_corrections
+    from scripts.monai_label import list_corrections
 
     listed = list_corrections(studies, out)
     return (

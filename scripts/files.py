@@ -1,4 +1,4 @@
-"""Atomic files: written beside their name, synchronised, then moved onto it."""
+"""Atomic files, written beside their name, synchronised, then moved onto it; and the one reader of CSV tables."""
 
 from __future__ import annotations
 
@@ -9,10 +9,29 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from scripts.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Row of a table: its file's name, its line from 1, and its cells by column, without blanks around them."""
+
+    file: str
+    line: int
+    cells: Mapping[str, str]
+
+    def locate(self, name: str = "") -> str:
+        """Name file and line for a message, and by option the id or column there."""
+        return f"{self.file} line {self.line}" + (f" ({name[:80]})" if name else "")
 
 
 @contextmanager
@@ -43,6 +62,49 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
+def write_png(path: str | Path, picture: Image.Image, **options: Any) -> None:
+    """Write a picture as a PNG as a whole, with further options of Pillow's writer."""
+    with replace_file(path) as temporary:
+        picture.save(temporary, format="PNG", **options)
+
+
+def read_csv(
+    path: str | Path,
+    columns: Sequence[str],
+    exact: bool = False,
+    what: str = "a CSV table",
+    advice: str = "check the path",
+) -> Iterator[Row]:
+    """Read the rows of a CSV table; blank lines are passed over.
+
+    Args:
+        path: the file.
+        columns: those that it must have.
+        exact: reject others, or another order.
+        what, advice: the table and the mend in the message where there is no such file.
+
+    Raises:
+        InputError: naming file and line, where the file is absent or no table, a column is missing or there twice, or a
+            row has another number of cells than the first line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{what} with the columns {', '.join(columns)}", f"no file {path}", advice)
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            _check_header(header, columns, exact, path)
+            for cells in filter(None, reader):
+                row = Row(path.name, reader.line_num, dict(zip(header, map(str.strip, cells), strict=False)))
+                if len(cells) != len(header):
+                    found = f"{len(cells)} at {row.locate(cells[0])}"
+                    raise InputError(f"{len(header)} cells", found, "correct the row")
+                yield row
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise InputError("comma-separated UTF-8 text", f"{path.name}: {error}", "write it again") from error
+
+
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table as a whole, with text cells that no spreadsheet takes for a formula."""
     _write_table(path, header, ([escape_cell(cell) for cell in row] for row in rows))
@@ -50,10 +112,8 @@ def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[o
 
 def add_rows(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a table anew with rows added to what stands in it; a table that is not there is begun."""
-    path, before = Path(path), []
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            before = list(csv.reader(file))[1:]
+    path = Path(path)
+    before = [list(row.cells.values()) for row in read_csv(path, header, exact=True)] if path.is_file() else []
     # what stands there was escaped when it was written: a number below 0 is text by now, and no formula
     _write_table(path, header, [*before, *([escape_cell(cell) for cell in row] for row in rows)])
 
@@ -72,10 +132,29 @@ def escape_cell(cell: object) -> object:
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS) else cell
 
 
+def check_file_name(name: str) -> None:
+    """Reject an image's name that would lead into another folder.
+
+    Raises:
+        InputError: where it does.
+    """
+    if Path(name).name != name:
+        raise InputError("an image id that can be a file's name", repr(name[:80]), "prepare the datalist again")
+
+
 def compute_sha256(path: str | Path) -> str:
     """SHA-256 of a file, as hex digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_header(header: Sequence[str], columns: Sequence[str], exact: bool, path: Path) -> None:
+    missing = [name for name in columns if name not in header]
+    repeated = sorted({name for name in header if name and header.count(name) > 1})
+    if missing or repeated or (exact and list(header) != list(columns)):
+        others = f"{', '.join(repeated)} twice" if repeated else "others"
+        found = f"no {', '.join(missing)}" if missing else others
+        raise InputError(f"the columns {', '.join(columns)}", f"{found} in {path.name}", "correct its first line")
 
 
 def _write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

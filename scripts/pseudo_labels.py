@@ -7,7 +7,6 @@ teaches each model what the others learnt from its own validation images.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,17 +15,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scripts.datalist import read_datalist, write_datalist
-from scripts.datalist.external import reject_overwriting
-from scripts.datalist.joining import reject_knowing_model
-from scripts.datalist.preparation import DATALIST
-from scripts.datalist.schema import compute_labelled_hash
+from scripts.datalist import (
+    DATALIST_FILE,
+    compute_labelled_hash,
+    read_datalist,
+    reject_knowing_model,
+    reject_overwriting,
+    write_datalist,
+)
 from scripts.errors import InputError
-from scripts.experiments.running import WEIGHTS
+from scripts.experiments import WEIGHTS
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
-from scripts.outputs import average_studies, read_predictions
-from scripts.outputs.writer import DONE
+from scripts.predictions import DONE_FILE, average_studies, read_done, read_predictions
 from scripts.run_records import read_record
 
 #: Name of the classifier's weights in the record of a run with several networks.
@@ -86,7 +87,7 @@ def label_external(
     pseudo_labels = [_average_models(fold, predicted[fold], _list_studies(images)) for fold in sorted(predicted)]
     external = datalist["external"] | {"pseudo_labels": pseudo_labels}
     settings = (datalist["num_folds"], datalist["seed"], external)
-    write_datalist(out / DATALIST, datalist["training"], datalist["test"], *settings)
+    write_datalist(out / DATALIST_FILE, datalist["training"], datalist["test"], *settings)
     return {fold: list(predicted[fold]) for fold in sorted(predicted)}
 
 
@@ -150,14 +151,10 @@ def _list_studies(images: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _find_model(predictions: Path, models: Mapping[str, Model]) -> Model:
-    done = predictions.with_name(DONE)
-    try:
-        weights = json.loads(done.read_text(encoding="utf-8"))["weights_sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"a {DONE} beside {predictions}", "none that names weights", "predict again") from None
+    weights = read_done(predictions.parent)["weights_sha256"]
     digest = str(weights.get(CLASSIFIER) if isinstance(weights, dict) else weights)
     if digest not in models:
-        found = f"weights {digest[:12]} in {done}"
+        found = f"weights {digest[:12]} in {predictions.parent / DONE_FILE}"
         raise InputError(f"predictions by {WEIGHTS} of one of the runs", found, "name their run, or predict again")
     return models[digest]
 

@@ -28,7 +28,7 @@ def generate_synthetic(
 
 def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
     """Write a datalist with the images of an external one; duplicates, and known studies and patients, are left out."""
-    from scripts.datalist import add_external as add_images
+    from scripts.preparation import add_external as add_images
 
     added = add_images(datalist, tree, external, external_tree, out, workers)
     decisions = ", ".join(f"{name} {count}" for name, count in added.num_decisions.items()) or "none"
@@ -58,7 +58,7 @@ def find_lungs(
     --sheet draws the images on which found and annotated boxes differ most; it shows images, so keep it where they are.
     """
     from scripts.inferers import read_lung_inferer
-    from scripts.inferers.datalists import find_lungs
+    from scripts.preparation.lungs import find_lungs
 
     found = find_lungs(read_lung_inferer(config, weights), datalist, tree, out, fold, sheet)
     flagged = sum(bool(each.flags) for each in found.values())
@@ -99,7 +99,7 @@ def evaluate_reliability(
 
 def extract_metadata(datalist: str, tree: str, out: str) -> str:
     """Write the images' metadata as a CSV for `evaluate-reliability`; nothing that identifies a person."""
-    from scripts.datalist import write_metadata_table
+    from scripts.preparation import write_metadata_table
 
     written, rejected = write_metadata_table(datalist, tree, out)
     return f"wrote the metadata of {written} images, {rejected} say none: {out}"

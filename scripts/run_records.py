@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
+from scripts.datalist import read_datalist_hash
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 
@@ -171,13 +172,6 @@ def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int |
         machine=describe_machine(),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-
-
-def read_datalist_hash(datalist_file: str | Path) -> str:
-    """The content hash that stands in a datalist; whoever reads its images checks it. "" without one (MONAI Label)."""
-    if not Path(datalist_file).is_file():
-        return ""
-    return str(json.loads(Path(datalist_file).read_text(encoding="utf-8")).get("content_hash", ""))
 
 
 def read_options(arguments: Sequence[str]) -> dict[str, str]:

@@ -21,13 +21,13 @@ A CSV of one's own images has one row for each image, with the columns
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from scripts.errors import InputError
+from scripts.files import Row, read_csv
 from scripts.labels import IMAGE_SUFFIX, NONE, OPACITY, STUDY_SUFFIX, TABLE_COLUMNS
 
 Box = tuple[float, float, float, float]
@@ -90,16 +90,6 @@ class Tables:
     own: bool = False
 
 
-@dataclass(frozen=True)
-class _Row:
-    file: str
-    line: int
-    cells: Mapping[str, str]
-
-    def at(self, name: str) -> str:
-        return f"{self.file} line {self.line} ({name})"
-
-
 def read_tables(path: str | Path) -> Tables:
     """The challenge's tables of a folder, or a CSV of one's own images.
 
@@ -147,11 +137,11 @@ def _read_challenge_tables(folder: Path) -> Tables:
     for row in _read_rows(folder / IMAGE_TABLE, ("id", "label", "StudyInstanceUID")):
         image_id = _take_id(row, "id", IMAGE_SUFFIX)
         _reject_repeated(image_id, images, row)
-        study_id = row.cells["StudyInstanceUID"].strip()
+        study_id = row.cells["StudyInstanceUID"]
         if study_id not in study_labels:
-            raise InputError(f"a study of {STUDY_TABLE}", f"study {study_id} at {row.at(image_id)}", "add its row")
+            raise InputError(f"a study of {STUDY_TABLE}", f"study {study_id} at {row.locate(image_id)}", "add its row")
         boxes = _parse_image_label(row, image_id)
-        images[image_id] = ImageRow(image_id, study_id, boxes, row.at(image_id))
+        images[image_id] = ImageRow(image_id, study_id, boxes, row.locate(image_id))
     _reject_empty_studies(study_labels, images)
     return Tables(study_labels, images, _read_lung_boxes(folder))
 
@@ -164,7 +154,7 @@ def _read_lung_boxes(folder: Path) -> dict[str, LungRow]:
                 image_id = _take_id(row, "image")
                 _reject_repeated(image_id, lung_boxes, row)
                 text = " ".join(row.cells[column] for column in ("xmin", "ymin", "xmax", "ymax"))
-                lung_boxes[image_id] = LungRow(_parse_box(text, row.at(image_id)), row.at(image_id))
+                lung_boxes[image_id] = LungRow(_parse_box(text, row.locate(image_id)), row.locate(image_id))
     return lung_boxes
 
 
@@ -183,65 +173,43 @@ def _read_own_table(path: Path) -> Tables:
             or (label and study_id in unlabelled)
             or (label and study_labels.setdefault(study_id, label) != label)
         ):
-            raise InputError("one label for a study", f"another one at {row.at(image_id)}", "correct the row")
+            raise InputError("one label for a study", f"another one at {row.locate(image_id)}", "correct the row")
         if label is None:
             unlabelled.add(study_id)
-        boxes = tuple(_parse_box(text, row.at(image_id)) for text in row.cells["boxes"].split(";") if text.strip())
+        boxes = tuple(_parse_box(text, row.locate(image_id)) for text in row.cells["boxes"].split(";") if text.strip())
         patient, mask, origin = (_take_optional(row, name) for name in ("patient", "mask", "origin"))
-        images[image_id] = ImageRow(image_id, study_id, boxes, row.at(image_id), image, patient, mask, origin)
-        if (row.cells.get("lung_box") or "").strip():
-            lung_boxes[image_id] = LungRow(_parse_box(row.cells["lung_box"], row.at(image_id)), row.at(image_id))
+        images[image_id] = ImageRow(image_id, study_id, boxes, row.locate(image_id), image, patient, mask, origin)
+        if row.cells.get("lung_box"):
+            lung_boxes[image_id] = LungRow(
+                _parse_box(row.cells["lung_box"], row.locate(image_id)), row.locate(image_id)
+            )
     return Tables(study_labels, images, lung_boxes, own=True)
 
 
-def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[_Row]:
-    """Rows with their line numbers; rejects a missing file, column, cell, or a table without rows."""
-    if not path.is_file():
-        raise InputError(f"a table with the columns {', '.join(columns)}", f"no file {path}", "check the path")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            _reject_missing_columns(path, columns, reader.fieldnames or ())
-            number = 0
-            for number, cells in enumerate(reader, start=1):  # noqa: B007
-                if None in cells or any(cells[column] is None for column in columns):
-                    raise InputError(
-                        f"{len(reader.fieldnames or ())} cells in each row",
-                        f"another number at {path.name} line {reader.line_num}",
-                        "correct the row",
-                    )
-                yield _Row(path.name, reader.line_num, cells)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError("a table of comma-separated UTF-8 text", f"{path.name}: {error}", "export it again") from error
-    if number == 0:
+def _read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """Read the rows of a table; one without any is rejected."""
+    row = None
+    for row in read_csv(path, columns, what="a table"):
+        yield row
+    if row is None:
         raise InputError("at least one row", f"none in {path.name}", "check the table")
 
 
-def _reject_missing_columns(path: Path, columns: Sequence[str], found: Sequence[str]) -> None:
-    missing = [column for column in columns if column not in found]
-    if missing:
-        raise InputError(
-            f"the columns {', '.join(columns)}",
-            f"no {', '.join(missing)} in {path.name}",
-            "add what is missing to its first line",
-        )
-
-
-def _take_id(row: _Row, column: str, suffix: str = "") -> str:
-    text = row.cells[column].strip()
+def _take_id(row: Row, column: str, suffix: str = "") -> str:
+    text = row.cells[column]
     if not text or not text.endswith(suffix) or text == suffix:
         ending = f" ending in {suffix}" if suffix else ""
-        raise InputError(f"an id{ending}", f"{text!r} at {row.at(column)}", "correct it")
+        raise InputError(f"an id{ending}", f"{text!r} at {row.locate(column)}", "correct it")
     return text.removesuffix(suffix)
 
 
-def _take_optional(row: _Row, column: str) -> str | None:
-    return (row.cells.get(column) or "").strip() or None
+def _take_optional(row: Row, column: str) -> str | None:
+    return row.cells.get(column) or None
 
 
-def _reject_repeated(name: str, seen: Mapping[str, object], row: _Row) -> None:
+def _reject_repeated(name: str, seen: Mapping[str, object], row: Row) -> None:
     if name in seen:
-        raise InputError("each id once", f"a second row at {row.at(name)}", "remove one of the rows")
+        raise InputError("each id once", f"a second row at {row.locate(name)}", "remove one of the rows")
 
 
 def _reject_empty_studies(study_labels: Mapping[str, str], images: Mapping[str, ImageRow]) -> None:
@@ -252,37 +220,39 @@ def _reject_empty_studies(study_labels: Mapping[str, str], images: Mapping[str, 
         )
 
 
-def _parse_one_hot(row: _Row) -> str:
-    values = {name: row.cells[column].strip() for name, column in TABLE_COLUMNS.items()}
+def _parse_one_hot(row: Row) -> str:
+    values = {name: row.cells[column] for name, column in TABLE_COLUMNS.items()}
     chosen = [name for name, value in values.items() if value == "1"]
     if len(chosen) != 1 or any(value not in ("0", "1") for value in values.values()):
         raise InputError(
             "1 in exactly one of the class columns and 0 in the others",
-            f"{', '.join(map(repr, values.values()))} at {row.at(row.cells['id'])}",
+            f"{', '.join(map(repr, values.values()))} at {row.locate(row.cells['id'])}",
             "correct the row",
         )
     return chosen[0]
 
 
-def _parse_class(row: _Row, image_id: str) -> str | None:
-    text = row.cells["label"].strip()
+def _parse_class(row: Row, image_id: str) -> str | None:
+    text = row.cells["label"]
     spellings = {spelling.lower(): name for name, column in TABLE_COLUMNS.items() for spelling in (name, column)}
     if text and text.lower() not in spellings:
-        raise InputError(f"one of {', '.join(TABLE_COLUMNS)}", f"{text!r} at {row.at(image_id)}", "correct the label")
+        raise InputError(
+            f"one of {', '.join(TABLE_COLUMNS)}", f"{text!r} at {row.locate(image_id)}", "correct the label"
+        )
     return spellings[text.lower()] if text else None
 
 
-def _parse_image_label(row: _Row, image_id: str) -> tuple[Box, ...]:
+def _parse_image_label(row: Row, image_id: str) -> tuple[Box, ...]:
     """Boxes of "opacity 1 xmin ymin xmax ymax ..."; none of "none 1 0 0 1 1"."""
     words = row.cells["label"].split()
     if not words or len(words) % 6 or any(word not in (OPACITY, NONE) for word in words[::6]):
         raise InputError(
             f"groups of '{OPACITY}|{NONE} confidence xmin ymin xmax ymax'",
-            f"{row.cells['label'][:40]!r} at {row.at(image_id)}",
+            f"{row.cells['label'][:40]!r} at {row.locate(image_id)}",
             "correct the label",
         )
     groups = [words[start : start + 6] for start in range(0, len(words), 6)]
-    return tuple(_parse_box(" ".join(group[2:]), row.at(image_id)) for group in groups if group[0] == OPACITY)
+    return tuple(_parse_box(" ".join(group[2:]), row.locate(image_id)) for group in groups if group[0] == OPACITY)
 
 
 def _parse_box(text: str, where: str) -> Box:

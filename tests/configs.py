@@ -9,6 +9,7 @@ from typing import Any
 
 from scripts.datalist import Prediction, read_datalist, write_soft_labels
 from scripts.labels import STUDY_CLASSES
+from scripts.predictions import ImageFindings, write_predictions
 
 CONFIGS = Path(__file__).resolve().parents[1] / "bundle" / "configs"
 METADATA = CONFIGS / "metadata.json"
@@ -45,8 +46,11 @@ def write_first_run(datalist_file: Path, folder: Path) -> Path:
     """Write the predictions that just_train_twice.json reads: all training images, "negative" whatever they show."""
     images = json.loads(datalist_file.read_text(encoding="utf-8"))["training"]
     fractions = {name: float(name == STUDY_CLASSES[0]) for name in STUDY_CLASSES}
-    content = {"images": [{"image_id": image["image_id"], "probabilities": fractions} for image in images]}
-    (folder / "predictions.json").write_text(json.dumps(content), encoding="utf-8")
+    found = [
+        ImageFindings(image["image_id"], image["study_id"], fractions, (), (), 1.0, (0.0, 0.0, 1.0, 1.0))
+        for image in images
+    ]
+    write_predictions(found, folder / "predictions.json")
     return folder
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripts.datalist import add_external, prepare, read_datalist, write_datalist
+from scripts.datalist import read_datalist, write_datalist
+from scripts.preparation import add_external, prepare
 from scripts.synthetic import generate_tree
 
 ROOT = Path(__file__).resolve().parents[1]

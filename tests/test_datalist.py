@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from scripts import datalist
-from scripts.datalist import images as images_room
-from scripts.datalist.decisions import Decisions
+from scripts import datalist, preparation
 from scripts.datalist.schema import IMAGE_TYPES, compute_content_hash
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, TABLE_COLUMNS
+from scripts.preparation import images as reading
+from scripts.preparation.decisions import Decisions
 from scripts.synthetic import generate_tree, write_image
 from scripts.tables import ImageRow
 
@@ -61,7 +61,7 @@ class Tree:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     """Eight studies of eight patients, without tables yet."""
-    monkeypatch.setattr(images_room, "read_radiographs", read_images_here)
+    monkeypatch.setattr(reading, "read_radiographs", read_images_here)
     synthetic = Tree(tmp_path / "tree")
     for number in range(8):
         synthetic.add(f"s{number}", f"i{number}", seed=number, label=STUDY_CLASSES[number % 4])
@@ -71,7 +71,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
 def prepare(tree: Tree, **changes: Any) -> tuple[dict[str, dict[str, Any]], list[dict[str, str]]]:
     """Images by image id, and the decisions."""
     out = tree.folder.parent / "out"
-    prepared = datalist.prepare(tree.write_tables(), out, **{"num_folds": 2, "workers": 1} | changes)
+    prepared = preparation.prepare(tree.write_tables(), out, **{"num_folds": 2, "workers": 1} | changes)
     content = datalist.read_datalist(prepared.datalist)
     with prepared.decisions.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -95,7 +95,7 @@ def test_an_image_is_described_by_its_tables_and_its_pixels(tree: Tree) -> None:
 def test_a_synthetic_tree_is_prepared_twice_to_the_same_bytes(tmp_path: Path) -> None:
     generate_tree(tmp_path / "tree", num_studies=16, num_test_studies=3, size=96, workers=1)
     first, second = (
-        datalist.prepare(tmp_path / "tree", tmp_path / out, num_folds=3, workers=1) for out in ("one", "two")
+        preparation.prepare(tmp_path / "tree", tmp_path / out, num_folds=3, workers=1) for out in ("one", "two")
     )
     assert first.datalist.read_bytes() == second.datalist.read_bytes()
     assert first.decisions.read_bytes() == second.decisions.read_bytes()
@@ -285,10 +285,10 @@ def test_a_path_of_ones_own_table_stays_in_the_tree(tree: Tree, image: str) -> N
 
 def test_a_wrong_tree_or_place_to_write_is_reported(tree: Tree, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a folder of DICOM images, found no folder .*nowhere"):
-        datalist.prepare(tmp_path / "nowhere", tmp_path / "out")
+        preparation.prepare(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="a folder to write into"):
-        datalist.prepare(tree.write_tables(), tmp_path / "file")
+        preparation.prepare(tree.write_tables(), tmp_path / "file")
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
@@ -491,7 +491,7 @@ def test_a_folder_without_images_is_reported(tmp_path: Path) -> None:
 @pytest.mark.skipif(not REAL_TREE.is_dir(), reason="the real images are not beside the project")
 def test_the_real_images_are_prepared_in_a_minute(tmp_path: Path) -> None:
     start = os.times()
-    prepared = datalist.prepare(REAL_TREE, tmp_path, workers=2)
+    prepared = preparation.prepare(REAL_TREE, tmp_path, workers=2)
     end = os.times()
     seconds_on_two_cores = sum(end[:4]) / 2 - sum(start[:4]) / 2  # other work on the machine does not count
     assert (prepared.num_training, prepared.num_test, prepared.num_patients) == (5278, 1056, 2711)

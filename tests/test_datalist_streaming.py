@@ -21,8 +21,9 @@ from monai.transforms import Compose
 from scripts.checkpoints import save_weights
 from scripts.datalist import FolderImages, StreamingDataLoader, list_images, read_datalist, streaming, validation_images
 from scripts.errors import InputError
-from scripts.radiographs import LoadRadiographd, read_radiograph, reading, workers
+from scripts.radiographs import read_radiograph, reading, workers
 from scripts.synthetic import write_image
+from scripts.transforms import LoadRadiographd
 
 from tests import images as made
 from tests.configs import INFERENCE, METADATA

@@ -16,9 +16,10 @@ from scripts.datalist import write_datalist
 from scripts.ensembles import greedy
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
-from scripts.metrics import Predictions, compare_predictions, read_ground_truth, score_predictions
-from scripts.outputs.records import ImageFindings
-from scripts.outputs.tables import write_tables
+from scripts.metrics import compare_predictions, read_ground_truth, score_predictions
+from scripts.outputs import write_tables
+from scripts.predictions import ImageFindings
+from scripts.submission import Predictions
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -16,6 +16,7 @@ import torch
 from ignite.engine import Engine, Events
 from PIL import Image
 from scipy import stats
+from scripts.bootstrap import Interval
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
@@ -37,9 +38,9 @@ from scripts.experiments.differences import Measured, list_differences, pool_noi
 from scripts.experiments.registry import measure_gain, measure_noise
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import Interval, read_ground_truth, score_studies
-from scripts.outputs import read_predictions, write_submission, write_tables
-from scripts.outputs.records import ImageFindings
+from scripts.metrics import read_ground_truth, score_studies
+from scripts.outputs import write_tables
+from scripts.predictions import ImageFindings, read_predictions
 from scripts.run_records import (
     Record,
     RunRecorder,
@@ -52,6 +53,7 @@ from scripts.run_records import (
     summarise_history,
     write_record,
 )
+from scripts.submission import write_submission
 
 from tests.configs import CONFIGS
 
@@ -406,7 +408,7 @@ def test_a_gain_below_the_noise_of_the_baseline_is_not_resolved():
     assert noise == {(("epochs", "4"),): (pytest.approx(0.02), 2)}
     gains = {entry.name: measure_gain(entry, entries[0], noise[entry.settings]) for entry in entries}
     assert gains["small"].bound == pytest.approx(stats.t.ppf(0.975, 2) * 0.02 * math.sqrt(2 / 3))
-    assert {name: gain.verdict for name, gain in gains.items() if name != "baseline"} == {
+    assert {name: gain.resolved for name, gain in gains.items() if name != "baseline"} == {
         "small": "not resolved",
         "large": "better",
     }
@@ -459,10 +461,16 @@ def test_a_folder_without_runs_is_reported(tmp_path: Path):
         find_records(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["name,what\na,1\n", "name,score\na,much\n"])
-def test_a_leaderboard_of_another_form_is_rejected(content: str, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("name,what\na,1\n", "the columns name, score, found no score in scores.csv"),
+        ("name,score\na,much\n", "numbers in the column score, found .*much"),
+    ],
+)
+def test_a_leaderboard_of_another_form_is_rejected(content: str, match: str, tmp_path: Path):
     (tmp_path / "scores.csv").write_text(content)
-    with pytest.raises(InputError, match="a CSV with the columns name and score"):
+    with pytest.raises(InputError, match=match):
         read_leaderboard(tmp_path / "scores.csv")
 
 

@@ -17,6 +17,7 @@ from monai.engines import SupervisedEvaluator
 from monai.inferers import SimpleInferer
 from monai.transforms import Compose, Resized
 from PIL import Image
+from scripts.bootstrap import sample_weights
 from scripts.boxes import fill_mask
 from scripts.errors import InputError
 from scripts.explanations import (
@@ -35,7 +36,6 @@ from scripts.explanations import (
     summarise_explanations,
 )
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics.bootstrap import sample_weights
 from scripts.networks import StudyClassifier
 from scripts.outputs.pictures import CROP_COLOUR, OPACITY_COLOUR
 from scripts.transforms import CropToLungsd

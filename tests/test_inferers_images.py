@@ -14,11 +14,10 @@ from monai.engines import SupervisedEvaluator
 from monai.transforms import Compose, Resized
 from scripts.boxes import compute_iou, fill_mask, find_regions
 from scripts.engines import infer_images
-from scripts.findings import LogitsToFindingsd
 from scripts.inferers import ImageInferer, LungInferer, Lungs, OpacityInferer, TTAInferer
 from scripts.labels import STUDY_CLASSES
 from scripts.networks import LungDetector, OpacityDetector, StudyClassifier
-from scripts.transforms import CropToLungsd
+from scripts.transforms import CropToLungsd, LogitsToFindingsd
 from torch import nn
 
 STUDY_SIZE, OPACITY_SIZE = 32, 48

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripts import metrics
+from scripts.bootstrap import sample_weights
 from scripts.datalist import write_datalist
 from scripts.errors import InputError
 from scripts.labels import SCORED_CLASSES, STUDY_CLASSES, TABLE_COLUMNS, UNIT_BOX
-from scripts.metrics import GroundTruth, Predictions, score_predictions
-from scripts.metrics.bootstrap import sample_weights
+from scripts.metrics import GroundTruth, score_predictions
 from scripts.metrics.scores import measure_scores, rank_predictions
+from scripts.submission import Predictions, read_submission
 from sklearn.metrics import roc_auc_score
 
 REAL_TABLES = Path(__file__).parents[1].parent / "shared" / "data" / "siim-covid19-256"
@@ -471,11 +472,11 @@ def test_fold_of_a_folder_of_tables_is_rejected(tmp_path: Path):
 def test_submission_is_read_as_it_stands(tmp_path: Path):
     row = "opacity 0.5 1 2 3.5 4 none 0.25 0 0 1 1"
     path = write_rows(tmp_path / "submission.csv", A_study="negative 1 0 0 1 1 typical 0.125 0 0 1 1", A1_image=row)
-    predictions = metrics.read_submission(path)
+    predictions = read_submission(path)
     assert predictions.study["A"] == {"negative": 1.0, "typical": 0.125}
     assert predictions.image["A1"] == [("opacity", 0.5, (1.0, 2.0, 3.5, 4.0)), ("none", 0.25, UNIT_BOX)]
     path.write_text(path.read_text().replace(row, '""'))
-    assert metrics.read_submission(path).image["A1"] == []
+    assert read_submission(path).image["A1"] == []
 
 
 @pytest.mark.parametrize(
@@ -501,15 +502,15 @@ def test_submission_is_read_as_it_stands(tmp_path: Path):
 )
 def test_malformed_row_is_rejected_by_line_and_id(tmp_path: Path, changed: dict[str, str], match: str):
     with pytest.raises(InputError, match=match):
-        metrics.read_submission(write_rows(tmp_path / "submission.csv", **changed))
+        read_submission(write_rows(tmp_path / "submission.csv", **changed))
 
 
 @pytest.mark.parametrize(
     ("content", "match"),
     [
         (None, "no file"),
-        (b"", "the columns id,PredictionString"),
-        (b"image,text\n", "the columns id,PredictionString"),
+        (b"", "the columns id, PredictionString"),
+        (b"image,text\n", "the columns id, PredictionString"),
         (b"id,PredictionString\n\xff\xfe", "UTF-8"),
         (b"id,PredictionString\nA_study,typical 1 0 0 1 1\n", "no image row"),
         (b"id,PredictionString\nA1_image,none 1 0 0 1 1\n", "no study row"),
@@ -519,7 +520,7 @@ def test_file_that_is_no_submission_is_rejected(tmp_path: Path, content: bytes |
     if content is not None:
         (tmp_path / "submission.csv").write_bytes(content)
     with pytest.raises(InputError, match=match):
-        metrics.read_submission(tmp_path / "submission.csv")
+        read_submission(tmp_path / "submission.csv")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
-from scripts.findings import LogitsToFindingsd
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import calibration, score_studies
-from scripts.metrics.studies import EvaluatedStudies, average_images
+from scripts.metrics.studies import EvaluatedStudies
+from scripts.predictions import average_images
+from scripts.transforms import LogitsToFindingsd
 
 Images = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripts import metrics
+from scripts.bootstrap import sample_weights
 from scripts.datalist import write_datalist
 from scripts.errors import InputError
 from scripts.labels import UNIT_BOX
-from scripts.metrics import GroundTruth, Predictions
-from scripts.metrics.bootstrap import sample_weights
+from scripts.metrics import GroundTruth
+from scripts.submission import Predictions
 
 Box = tuple[float, float, float, float]
 
@@ -349,7 +350,7 @@ def test_report_of_lungs_of_a_fold_leaves_the_other_images_out(tmp_path: Path):
         ({"c": "c,0,0,1,1,high,"}, r"four edges and a score, .* lungs\.csv line 4"),
         ({"c": "c,0,0,1,1,nan,"}, r"a finite score, found lungs\.csv line 4"),
         ({"c": "c,1,0,1,1,0.5,"}, r"xmin < xmax .* lungs\.csv line 4"),
-        ({"header": "image,box"}, "the columns image_id,xmin"),
+        ({"header": "image,box"}, "the columns image_id, xmin"),
         (dict.fromkeys("abcd", ""), r"at least one row, found none in lungs\.csv"),
         ({"c": 'c,"0,0'}, "comma-separated UTF-8 text"),
     ],
@@ -361,7 +362,7 @@ def test_malformed_tables_of_lungs_are_rejected_in_one_line(tmp_path: Path, chan
 
 
 def test_a_table_of_lungs_that_is_not_there_and_no_resamples_are_rejected(tmp_path: Path):
-    with pytest.raises(InputError, match="a table of lung boxes, found no file"):
+    with pytest.raises(InputError, match="a table of lung boxes with the columns .*, found no file"):
         metrics.report_lungs(tmp_path / "absent.csv", write_images(tmp_path))
     with pytest.raises(InputError, match="at least one resample, found 0"):
         metrics.report_lungs(write_lungs(tmp_path), write_images(tmp_path), num_resamples=0)

@@ -17,7 +17,7 @@ from scripts.labels import STUDY_CLASSES
 from scripts.metrics.reliability import gather_images, report_reliability
 from scripts.metrics.reliability.assessment import centre_errors
 from scripts.outputs import write_tables
-from scripts.outputs.records import ImageFindings
+from scripts.predictions import ImageFindings
 
 NUM_STUDIES = 160
 

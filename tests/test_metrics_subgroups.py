@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts.bootstrap import Interval
 from scripts.errors import InputError
 from scripts.metrics import subgroups
-from scripts.metrics.bootstrap import Interval
-from scripts.metrics.reliability.traits import collect_traits, read_metadata_table
 from scripts.metrics.studies import EvaluatedStudies
-from scripts.metrics.subgroups import Subgroup, cut_quartiles, measure_subgroups, sort_names
+from scripts.metrics.subgroups import (
+    Subgroup,
+    collect_traits,
+    cut_quartiles,
+    measure_subgroups,
+    read_metadata_table,
+    sort_names,
+)
 
 
 def draw_studies(number: int = 240, seed: int = 0) -> EvaluatedStudies:
@@ -169,8 +175,8 @@ def test_a_table_of_metadata_is_read(tmp_path: Path):
         (None, "no file"),
         ("", "image_id"),
         ("view,age\nPA,3\n", "image_id"),
-        ("image_id,view,view\na,PA,AP\n", "name of its own"),
-        ("image_id,\na,PA\n", "name of its own"),
+        ("image_id,view,view\na,PA,AP\n", "view twice in metadata.csv"),
+        ("image_id,\na,PA\n", "a name for each column"),
         ("image_id,view\na\n", "2 cells, found 1 at metadata.csv line 2"),
         ("image_id,view\na,PA\na,AP\n", "second row at metadata.csv line 3"),
         ("image_id,view\n,PA\n", "empty one"),

@@ -15,24 +15,16 @@ from ignite.engine import Engine
 from PIL import Image
 from scripts.errors import REJECTED_COLUMNS, InputError
 from scripts.files import compute_sha256, write_csv
-from scripts.findings import LogitsToFindingsd
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
-from scripts.metrics import GroundTruth, read_submission, score_predictions
-from scripts.outputs import (
-    FindingsWriter,
-    LungCase,
-    average_studies,
-    draw_lung_sheet,
-    draw_overlay,
-    write_mask,
-    write_submission,
-    write_tables,
-)
+from scripts.metrics import GroundTruth, score_predictions
+from scripts.outputs import FindingsWriter, LungCase, draw_lung_sheet, draw_overlay, write_mask, write_tables
 from scripts.outputs.pictures import CAPTION_HEIGHT, CROP_COLOUR, OPACITY_COLOUR, SMALLEST_WIDTH
-from scripts.outputs.records import ImageFindings
 from scripts.outputs.sheets import ANNOTATED_COLOUR, DETECTED_COLOUR
+from scripts.predictions import ImageFindings, average_studies
 from scripts.radiographs import read_radiograph
+from scripts.submission import read_submission, write_submission
 from scripts.synthetic import write_image
+from scripts.transforms import LogitsToFindingsd
 
 HEIGHT, WIDTH = 80, 120
 

@@ -24,8 +24,7 @@ from scripts.outputs.dicom import Algorithm, OperatingPoint, StudyFindings
 from scripts.outputs.dicom.codes import DECISION, PROBABILITIES, THRESHOLD
 from scripts.outputs.dicom.identifiers import SERIES_NUMBERS, make_uid
 from scripts.outputs.dicom.source import IDENTITY
-from scripts.outputs.pictures import paint_overlay
-from scripts.outputs.records import RESEARCH_USE
+from scripts.outputs.pictures import RESEARCH_USE, paint_overlay
 from scripts.radiographs import read_radiograph
 from scripts.synthetic import write_image
 

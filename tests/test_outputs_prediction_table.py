@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine
+from scripts.engines import select_boxes_in_image, select_probabilities
 from scripts.errors import InputError
 from scripts.files import compute_sha256
-from scripts.outputs import PredictionTable, read_prediction_table, select_boxes_in_image, select_probabilities
+from scripts.outputs import PredictionTable, read_prediction_table
 
 
 def test_probabilities_are_those_of_the_logits():

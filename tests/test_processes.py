@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from scripts.checkpoints import save_weights
-from scripts.metrics import read_ground_truth, read_submission, score_predictions
+from scripts.metrics import read_ground_truth, score_predictions
 from scripts.networks import StudyClassifier
+from scripts.submission import read_submission
 
 from tests.configs import CONFIGS
 

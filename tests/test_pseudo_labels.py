@@ -14,7 +14,7 @@ from scripts.errors import InputError
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import write_tables
-from scripts.outputs.records import ImageFindings
+from scripts.predictions import ImageFindings
 from scripts.pseudo_labels import label_external
 from scripts.run_records import DONE, FAILED, Record, hash_weights, write_record
 

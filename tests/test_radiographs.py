@@ -13,15 +13,8 @@ import torch
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scripts.errors import RejectedImage
-from scripts.radiographs import (
-    ImageMetadata,
-    LoadRadiographd,
-    Radiograph,
-    Window,
-    read_image_display,
-    read_radiograph,
-    read_radiographs,
-)
+from scripts.radiographs import ImageMetadata, Radiograph, Window, read_image_display, read_radiograph, read_radiographs
+from scripts.transforms import LoadRadiographd
 
 from tests import images
 

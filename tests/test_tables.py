@@ -82,11 +82,8 @@ BAD_STUDIES = {
     "a word for a number": (STUDIES.replace("0,1,0,0", "0,yes,0,1"), r"exactly one .*'yes'.* line 2"),
     "a study twice": (STUDIES + "s1_study,0,1,0,0\n", r"each id once, found a second row at .* line 4 \(s1\)"),
     "an id without its ending": (STUDIES.replace("s2_study", "s2"), r"ending in _study, found 's2' .* line 3"),
-    "a short row": (
-        STUDIES + "s3_study,1\n",
-        "5 cells in each row, found another number at train_study_level.csv line 4",
-    ),
-    "a long row": (STUDIES + "s3_study,1,0,0,0,0\n", "5 cells in each row"),
+    "a short row": (STUDIES + "s3_study,1\n", r"5 cells, found 2 at train_study_level.csv line 4 \(s3_study\)"),
+    "a long row": (STUDIES + "s3_study,1,0,0,0,0\n", "5 cells, found 6"),
     "no rows": (STUDIES.splitlines()[0] + "\n", "at least one row, found none in train_study_level.csv"),
     "an empty file": ("", "no id, .* in train_study_level.csv"),
     "a study without images": (STUDIES + "s3_study,1,0,0,0\n", "none for 1, first s3"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from monai.data import list_data_collate
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.predictions import ImageFindings, write_predictions
 from scripts.transforms import AttachTargets, WeighByStudy, WeighMistakes
 
 SOFT = [0.1, 0.6, 0.3, 0.0]
@@ -81,29 +81,31 @@ def test_a_weight_that_an_image_brings_is_shared_by_its_study():
     assert transform({"image_id": "a"})["soft_label"].tolist() == pytest.approx(SOFT)
 
 
-def write_predictions(folder: Path, **guesses: int) -> Path:
+def write_guesses(folder: Path, **guesses: int) -> Path:
     images = [
-        {
-            "image_id": name,
-            "probabilities": {each: 0.4 if number == guess else 0.2 for number, each in enumerate(STUDY_CLASSES)},
-        }
+        ImageFindings(
+            name,
+            name,
+            {each: 0.4 if number == guess else 0.2 for number, each in enumerate(STUDY_CLASSES)},
+            (),
+            (),
+            0.5,
+            (0.0, 0.0, 1.0, 1.0),
+        )
         for name, guess in guesses.items()
     ]
-    path = folder / "predictions.json"
-    path.write_text(json.dumps({"images": images}))
-    return path
+    write_predictions(images, folder / "predictions.json")
+    return folder / "predictions.json"
 
 
 def test_images_that_the_first_run_got_wrong_weigh_more(tmp_path: Path):
     images = [describe_image("a", 0), describe_image("b", 1), describe_image("c", 3, weight=0.5)]
-    path = write_predictions(tmp_path, a=0, b=2, c=1, another=0)
+    path = write_guesses(tmp_path, a=0, b=2, c=1, another=0)
     assert read_weights(WeighMistakes(images, path, factor=5), "abc") == [1, 5, 2.5]
 
 
 def test_an_absent_first_run_is_named_with_what_to_do(tmp_path: Path):
-    message = (
-        r"expected a first run's predictions.json, found none at .*absent.json; train the first run and evaluate it"
-    )
+    message = r"expected a predictions.json, found none at .*absent.json .*; .*train the first run and evaluate it"
     with pytest.raises(InputError, match=message):
         WeighMistakes([describe_image()], tmp_path / "absent.json")
 
@@ -111,11 +113,11 @@ def test_an_absent_first_run_is_named_with_what_to_do(tmp_path: Path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"images": [{"image_id": "a"}]}', '{"images": 3}'])
 def test_another_file_is_no_first_run(text: str, tmp_path: Path):
     (tmp_path / "predictions.json").write_text(text)
-    with pytest.raises(InputError, match="found another file at"):
+    with pytest.raises(InputError, match="found another content in predictions.json; train the first run"):
         WeighMistakes([describe_image()], tmp_path / "predictions.json")
 
 
 def test_a_first_run_that_lacks_an_image_is_rejected(tmp_path: Path):
     images = [describe_image("a"), describe_image("b")]
     with pytest.raises(InputError, match="expected predictions of all 2 training images, found 1 in .*, without b"):
-        WeighMistakes(images, write_predictions(tmp_path, a=0))
+        WeighMistakes(images, write_guesses(tmp_path, a=0))

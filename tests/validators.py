@@ -23,7 +23,7 @@ import numpy as np
 import pydicom
 from scripts.outputs.dicom import Algorithm, OperatingPoint, StudyFindings, write_dicom_results
 from scripts.outputs.pictures import paint_overlay
-from scripts.outputs.records import ImageFindings
+from scripts.predictions import ImageFindings
 from scripts.radiographs import read_radiograph
 from scripts.synthetic import ImageStyle, store_picture, write_image
 

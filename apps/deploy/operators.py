@@ -20,7 +20,7 @@ from monai.deploy.core.domain.dicom_study import DICOMStudy
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from pydicom import Dataset, dcmread
 from scripts.errors import InputError
-from scripts.outputs.writer import DONE
+from scripts.predictions import DONE_FILE
 from scripts.radiographs.rejection import Rejection
 from scripts.radiographs.structure import check_size, open_image_bytes
 
@@ -93,7 +93,7 @@ class RadiographFindingsOperator(Operator):
         studies: list[DICOMStudy] = op_input.receive("dicom_study_list")
         selected: list[StudySelectedSeries] = op_input.receive("study_selected_series_list")
         self.output_folder.mkdir(parents=True, exist_ok=True)
-        (self.output_folder / DONE).unlink(missing_ok=True)  # an earlier run's must not stand for this one
+        (self.output_folder / DONE_FILE).unlink(missing_ok=True)  # an earlier run's must not stand for this one
         try:
             self._response(studies, selected)
         except Exception as error:

@@ -18,7 +18,7 @@ from monailabel.interfaces.utils.app import app_instance
 from PIL import Image
 from scripts.errors import RejectedImage
 from scripts.radiographs import read_isolated
-from scripts.radiographs.loading import find_image
+from scripts.transforms import find_image
 
 PAGE = Path(__file__).with_name("page")
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import requests
 from PIL import Image
-from scripts.datalist import list_corrections, read_corrections
 from scripts.labels import STUDY_CLASSES
 from scripts.masks import read_mask
+from scripts.monai_label import list_corrections, read_corrections
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By

@@ -28,23 +28,30 @@ Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `
       pseudo_labels  for each fold: "models" that gave the labels, each with its name, the SHA-256 of its weights, the
                      fold held out while it was trained, the hash of its datalist; "probabilities" of each study
 
-Rules for the same image found twice (equal pixels, or confirmed by `duplicates.find_duplicates`):
-with one label, one of them is trained on, the first with boxes by image id; the others are validated and scored only,
-so that nothing is lost and nothing counts double. With two labels both are kept: nobody knows which is right.
-Patients that share an image become one patient, so both copies stand in one fold. An image of the labelled set that is
-also among the unlabelled is reported, and stays.
+Rules for the same image found twice stand in `scripts.preparation`.
 
 Rules for external images: none may be the datalist's, and fold k's labels come only from models that were trained
 on this datalist with fold k held out. A training rejects a datalist that breaks them, whoever wrote it.
 """
 
-from scripts.datalist.corrections import Correction, find_correction, list_corrections, read_corrections
-from scripts.datalist.external import Added, add_external
-from scripts.datalist.joining import with_external_labels, with_pseudo_labels
-from scripts.datalist.metadata_table import write_metadata_table
-from scripts.datalist.preparation import Prepared, prepare
-from scripts.datalist.schema import read_datalist, write_datalist
-from scripts.datalist.selection import FolderImages, find_images, test_images, training_images, validation_images
+from scripts.datalist.joining import reject_knowing_model, with_external_labels, with_pseudo_labels
+from scripts.datalist.schema import (
+    DATALIST_FILE,
+    EXTERNAL_IMAGE_TYPES,
+    compute_labelled_hash,
+    read_datalist,
+    read_datalist_hash,
+    reject_overwriting,
+    write_datalist,
+)
+from scripts.datalist.selection import (
+    FolderImages,
+    find_images,
+    name_study,
+    test_images,
+    training_images,
+    validation_images,
+)
 from scripts.datalist.soft_labels import (
     Prediction,
     external_images,
@@ -56,23 +63,22 @@ from scripts.datalist.soft_labels import (
 from scripts.datalist.streaming import StreamingDataLoader, list_images
 
 __all__ = [
-    "Added",
-    "Correction",
+    "DATALIST_FILE",
+    "EXTERNAL_IMAGE_TYPES",
     "FolderImages",
     "Prediction",
-    "Prepared",
     "StreamingDataLoader",
-    "add_external",
+    "compute_labelled_hash",
     "external_images",
-    "find_correction",
     "find_images",
     "held_out_images",
-    "list_corrections",
     "list_images",
-    "prepare",
-    "read_corrections",
+    "name_study",
     "read_datalist",
+    "read_datalist_hash",
     "read_soft_labels",
+    "reject_knowing_model",
+    "reject_overwriting",
     "soft_labelled_images",
     "test_images",
     "training_images",
@@ -80,6 +86,5 @@ __all__ = [
     "with_external_labels",
     "with_pseudo_labels",
     "write_datalist",
-    "write_metadata_table",
     "write_soft_labels",
 ]

@@ -12,6 +12,8 @@ from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
 
+DATALIST_FILE = "datalist.json"
+
 SCHEMA = "chest_xray_covid19/datalist"
 VERSION = 1
 #: With external images. Without them a datalist stays version 1, and its hash what trainings have recorded of it.
@@ -135,6 +137,23 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
             datalist["external"]["images"] = datalist["external"].pop("films")  # written before version 0.4.0
         _check_external(datalist["external"], path)
     return datalist
+
+
+def read_datalist_hash(datalist_file: str | Path) -> str:
+    """Read the content hash that stands in a datalist, unchecked; "" without a datalist (MONAI Label)."""
+    if not Path(datalist_file).is_file():
+        return ""
+    return str(json.loads(Path(datalist_file).read_text(encoding="utf-8")).get("content_hash", ""))
+
+
+def reject_overwriting(datalist_file: str | Path, out: Path) -> None:
+    """Reject a folder where `datalist.json` would replace its own source: trainings have recorded that one's hash.
+
+    Raises:
+        InputError: where it would.
+    """
+    if Path(datalist_file).resolve() == (out / DATALIST_FILE).resolve():
+        raise InputError("another folder than the datalist's", f"{out}", "choose another --out")
 
 
 def _check_external(external: Any, path: Path) -> None:

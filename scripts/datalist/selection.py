@@ -112,7 +112,9 @@ class FolderImages(Sequence[Image]):
 
 def list_folds(fold: Folds) -> tuple[int, ...]:
     """List the folds that are held out: none, one or several."""
-    return () if fold is None else tuple(fold) if isinstance(fold, list | tuple) else (fold,)
+    if fold is None:
+        return ()
+    return tuple(fold) if isinstance(fold, Sequence) else (fold,)
 
 
 def read_with_fold(datalist_file: str | Path, fold: Folds) -> dict[str, Any]:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scripts.metrics import score_studies
-from scripts.metrics.scores import STUDY_MAP
+from scripts.metrics import STUDY_MAP, score_studies
 from sklearn.model_selection import GroupKFold
 
 Floats = NDArray[np.float64]

@@ -8,17 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from scripts.bootstrap import Interval, summarise_values
 from scripts.ensembles.greedy import Blend, Floats, cross_fit_weights
 from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import GroundTruth, Interval, read_ground_truth
-from scripts.metrics.bootstrap import summarise_values
-from scripts.metrics.ground_truth import name_ground_truth
-from scripts.metrics.scores import check_ids
-from scripts.metrics.studies import EvaluatedStudies
-from scripts.metrics.tabulation import align_columns, evaluate_difference, format_interval, format_number
-from scripts.outputs import average_studies, read_predictions
+from scripts.metrics import EvaluatedStudies, GroundTruth, check_ids, name_ground_truth, read_ground_truth
+from scripts.predictions import average_studies, read_predictions
+from scripts.tabulation import align_columns, evaluate_difference, format_interval, format_number
 
 
 def report_ensemble(

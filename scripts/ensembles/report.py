@@ -8,16 +8,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scripts.bootstrap import Interval, ResampledScores, weigh_groups
 from scripts.ensembles.none import CrossFit, Floats, cross_fit_none
 from scripts.errors import InputError
 from scripts.labels import NONE, STUDY_CLASSES
-from scripts.metrics import GroundTruth, Interval, read_ground_truth
-from scripts.metrics.average_precision import average_precision_by_weights, rank_detections
-from scripts.metrics.bootstrap import ResampledScores, weigh_groups
-from scripts.metrics.ground_truth import name_ground_truth
-from scripts.metrics.scores import check_ids
-from scripts.metrics.tabulation import align_columns, evaluate_difference, format_interval, format_number
-from scripts.outputs import read_predictions
+from scripts.metrics import (
+    GroundTruth,
+    average_precision_by_weights,
+    check_ids,
+    name_ground_truth,
+    rank_detections,
+    read_ground_truth,
+)
+from scripts.predictions import read_predictions
+from scripts.tabulation import align_columns, evaluate_difference, format_interval, format_number
 
 NEGATIVE = STUDY_CLASSES[0]
 

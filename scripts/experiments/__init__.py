@@ -10,10 +10,11 @@ from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
 from scripts.experiments.figures import draw_gains, draw_losses
 from scripts.experiments.registry import find_records, group_runs, read_leaderboard, tabulate_runs, write_registry
-from scripts.experiments.running import Plan
+from scripts.experiments.running import WEIGHTS, Plan
 
 __all__ = [
     "COMBINATIONS",
+    "WEIGHTS",
     "Plan",
     "ablate",
     "crossvalidate",

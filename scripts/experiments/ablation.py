@@ -19,12 +19,10 @@ from scripts.experiments.combinations import COMBINATIONS, Combination, parse_co
 from scripts.experiments.differences import Difference, Measured, list_differences, pool_noise
 from scripts.experiments.running import Plan
 from scripts.files import write_text
-from scripts.metrics import GroundTruth, read_ground_truth, read_submission
-from scripts.metrics.bootstrap import resample_scores
-from scripts.metrics.scores import STUDY_MAP
-from scripts.metrics.submission import Predictions
-from scripts.metrics.tabulation import align_columns, format_interval, format_number
+from scripts.metrics import STUDY_MAP, GroundTruth, read_ground_truth, resample_scores
 from scripts.run_records import BASELINE, read_record
+from scripts.submission import Predictions, read_submission
+from scripts.tabulation import align_columns, format_interval, format_number
 
 
 def ablate(

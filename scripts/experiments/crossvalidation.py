@@ -8,11 +8,11 @@ from pathlib import Path
 from scripts.errors import InputError
 from scripts.experiments.running import Plan
 from scripts.files import write_text
-from scripts.metrics import read_ground_truth, read_submission, report_score, score_predictions
-from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
-from scripts.metrics.tabulation import align_columns, format_number
-from scripts.outputs import read_predictions, write_submission, write_tables
-from scripts.outputs.records import ImageFindings
+from scripts.metrics import CHALLENGE_MAP, SCORES, STUDY_MAP, read_ground_truth, report_score, score_predictions
+from scripts.outputs import write_tables
+from scripts.predictions import ImageFindings, read_predictions
+from scripts.submission import read_submission, write_submission
+from scripts.tabulation import align_columns, format_number
 
 
 def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[int], seed: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""Differences between two combinations, with both of their noises: the sample of patients, and the training seeds.
+"""Differences between an experiment and another one, with their noise: the sample of patients, and the training seeds.
 
 Combinations are scored on the same resamples of patients, their seeds averaged. The patients' interval is the paired
 bootstrap's; the standard deviation between seeds, pooled over all combinations, widens it by Student's t, as
@@ -13,11 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scripts.bootstrap import Floats, Interval, summarise_values
 from scripts.experiments.combinations import Combination
-from scripts.metrics import Interval
-from scripts.metrics.average_precision import Floats
-from scripts.metrics.bootstrap import summarise_values
-from scripts.metrics.tabulation import evaluate_difference
+from scripts.tabulation import evaluate_difference
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """A combination minus another one: by patients alone, and with the noise between seeds."""
+    """An experiment minus another one: by patients alone, and with the noise between seeds.
+
+    Bounds are NaN where a noise was not measured; all is NaN where there was nothing to compare with.
+    """
 
     combination: str
     other: str
@@ -58,8 +59,19 @@ class Difference:
     total: Interval
 
     @property
+    def value(self) -> float:
+        return self.total.value
+
+    @property
+    def bound(self) -> float:
+        """Half of the interval: what noise alone gives in 95 of 100 cases."""
+        return self.total.high - self.total.value
+
+    @property
     def resolved(self) -> str:
-        return evaluate_difference(self.total)
+        if math.isnan(self.value):
+            return "nothing to compare with"
+        return "noise not measured" if math.isnan(self.bound) else evaluate_difference(self.total)
 
 
 def list_differences(measured: Sequence[Measured], level: float = 0.95) -> list[Difference]:
@@ -71,6 +83,24 @@ def list_differences(measured: Sequence[Measured], level: float = 0.95) -> list[
         for other in measured
         if set(other.combination.overrides) < set(one.combination.overrides)
     ]
+
+
+def measure_difference(
+    combination: str, other: str, values: Floats, error: float, freedom: int, level: float = 0.95
+) -> Difference:
+    """Measure a difference from its values `(S, 1 + R)`, of each pair of runs, on all patients and on each resample.
+
+    Args:
+        combination, other: names.
+        values: without resamples of patients R is 0; without runs S is.
+        error, freedom: standard error of the mean between seeds, and its degrees of freedom; NaN where not known.
+        level: of the intervals.
+    """
+    if not len(values):
+        nothing = Interval(math.nan, math.nan, math.nan)
+        return Difference(combination, other, nothing, nothing)
+    patients = summarise_values(values.mean(axis=0), level)
+    return Difference(combination, other, patients, widen_interval(patients, error, freedom, level))
 
 
 def pool_noise(measured: Sequence[Measured]) -> tuple[float, int]:
@@ -91,13 +121,13 @@ def widen_interval(patients: Interval, error: float, freedom: int, level: float 
     if math.isnan(error) or not freedom:
         return patients
     more = float(stats.t.ppf((1 + level) / 2, freedom)) * error
-    below, above = (math.hypot(abs(bound - patients.value), more) for bound in (patients.low, patients.high))
+    patients_alone = [0.0 if math.isnan(bound) else bound - patients.value for bound in (patients.low, patients.high)]
+    below, above = (math.hypot(distance, more) for distance in patients_alone)
     return Interval(patients.value, patients.value - below, patients.value + above)
 
 
 def _subtract(one: Measured, other: Measured, noise: float, freedom: int, level: float) -> Difference:
     each = one.values - other.values
-    patients = summarise_values(each.mean(axis=0), level)
     if (
         one.combination.trained == other.combination.trained
     ):  # the same weights, evaluated otherwise: only that difference varies
@@ -105,6 +135,4 @@ def _subtract(one: Measured, other: Measured, noise: float, freedom: int, level:
         error = float(np.std(each[:, 0], ddof=1)) / math.sqrt(len(each)) if freedom else math.nan
     else:
         error = noise * math.sqrt(2 / len(each))
-    return Difference(
-        one.combination.name, other.combination.name, patients, widen_interval(patients, error, freedom, level)
-    )
+    return measure_difference(one.combination.name, other.combination.name, each, error, freedom, level)

@@ -57,11 +57,11 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     figure = Figure(figsize=(7, 0.8 + 0.36 * max(1, len(gains))), dpi=150, layout="constrained")
     panel = figure.subplots()
     for index, gain in enumerate(gains.values()):
-        resolved = gain.verdict in ("better", "worse")
+        resolved = gain.resolved in ("better", "worse")
         colour = (COLOURS[2] if gain.value > 0 else COLOURS[1]) if resolved else GREY
         panel.errorbar(gain.value, index, xerr=gain.bound, fmt="o", color=colour, capsize=3)
         panel.annotate(
-            gain.verdict, (1.01, index), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
+            gain.resolved, (1.01, index), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
         )
     panel.axvline(0, color=GREY, linewidth=0.8)
     panel.set_yticks(range(len(gains)), list(gains), fontsize=8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 from scripts.errors import InputError
-from scripts.experiments.differences import pool_deviations
-from scripts.files import write_csv, write_text
-from scripts.metrics.tabulation import align_columns
+from scripts.experiments.differences import Difference, measure_difference, pool_deviations
+from scripts.files import read_csv, write_csv, write_text
 from scripts.run_records import BASELINE, DONE, RECORD, Record, read_history, read_record
+from scripts.tabulation import align_columns
 from torch.utils.tensorboard import SummaryWriter
 
 METRIC = "study_map"
@@ -50,29 +49,6 @@ class Entry:
         return float(np.mean(list(self.values.values()))) if self.values else math.nan
 
 
-@dataclass(frozen=True)
-class Gain:
-    """An experiment minus the baseline, on the folds and seeds that both have.
-
-    Args:
-        value: mean difference; NaN without common runs.
-        bound: what noise between seeds alone gives in 95 of 100 cases; NaN where it was not measured.
-    """
-
-    value: float
-    bound: float
-
-    @property
-    def verdict(self) -> str:
-        if math.isnan(self.value):
-            return "nothing to compare with"
-        if math.isnan(self.bound):
-            return "noise not measured"
-        if abs(self.value) <= self.bound:
-            return "not resolved"
-        return "better" if self.value > 0 else "worse"
-
-
 def find_records(*folders: str | Path) -> dict[Path, Record]:
     """Every run below the folders, by its own folder.
 
@@ -106,16 +82,12 @@ def measure_noise(entries: Sequence[Entry]) -> dict[tuple[tuple[str, str], ...],
     return noise
 
 
-def measure_gain(entry: Entry, baseline: Entry | None, noise: tuple[float, int]) -> Gain:
-    """Measure an experiment's gain over the baseline of its settings."""
+def measure_gain(entry: Entry, baseline: Entry | None, noise: tuple[float, int]) -> Difference:
+    """Measure an experiment minus the baseline of its settings, on the folds and seeds that both have."""
     common = sorted(set(entry.values) & set(baseline.values), key=str) if baseline else []
-    if not common or baseline is None:
-        return Gain(math.nan, math.nan)
-    value = float(np.mean([entry.values[run] - baseline.values[run] for run in common]))
+    values = np.array([[entry.values[run] - baseline.values[run]] for run in common if baseline])
     deviation, freedom = noise
-    if not freedom:
-        return Gain(value, math.nan)
-    return Gain(value, float(stats.t.ppf(0.975, freedom)) * deviation * math.sqrt(2 / len(common)))
+    return measure_difference(entry.name, BASELINE, values, deviation * math.sqrt(2 / max(1, len(common))), freedom)
 
 
 def tabulate_runs(records: Sequence[Record], leaderboard: Mapping[str, float] | None = None) -> str:
@@ -165,12 +137,11 @@ def read_leaderboard(path: str | Path) -> dict[str, float]:
     Raises:
         InputError: where it is something else.
     """
+    rows = list(read_csv(path, ["name", "score"], what="a leaderboard"))
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            return {row["name"]: float(row["score"]) for row in csv.DictReader(file)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        expected = "a CSV with the columns name and score"
-        raise InputError(expected, f"{type(error).__name__} at {path}", "correct it") from None
+        return {row.cells["name"]: float(row.cells["score"]) for row in rows}
+    except ValueError as error:
+        raise InputError("numbers in the column score", f"{error} in {path}", "correct it") from None
 
 
 def write_registry(
@@ -206,7 +177,7 @@ def _make_entry(name: str, settings: tuple[tuple[str, str], ...], runs: Sequence
     )
 
 
-def _format_entry(entry: Entry, gain: Gain, scores: Mapping[str, float]) -> tuple[str, ...]:
+def _format_entry(entry: Entry, gain: Difference, scores: Mapping[str, float]) -> tuple[str, ...]:
     own = entry.name == BASELINE
     return (
         entry.name,
@@ -214,7 +185,7 @@ def _format_entry(entry: Entry, gain: Gain, scores: Mapping[str, float]) -> tupl
         _format(entry.mean, ".4f"),
         "" if own else _format(gain.value, "+.4f"),
         "" if own else _format(gain.bound, ".4f"),
-        "" if own else gain.verdict,
+        "" if own else gain.resolved,
         _format(entry.loss_ratio, ".2f"),
         _format(entry.seconds, ".0f"),
         _format(scores.get(entry.name, math.nan), ".4f"),

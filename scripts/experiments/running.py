@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -10,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scripts.datalist import read_datalist_hash
 from scripts.errors import InputError
-from scripts.outputs.writer import DONE as WRITTEN
-from scripts.run_records import DONE, PLACES, RECORD, read_datalist_hash, read_record
+from scripts.outputs import read_prediction_table
+from scripts.predictions import DONE_FILE, PREDICTIONS_FILE, read_done
+from scripts.run_records import DONE, PLACES, RECORD, read_record
 
 WEIGHTS = "last.pt"
 
@@ -67,12 +68,11 @@ class Plan:
         Raises:
             InputError: where the evaluation fails.
         """
-        done = folder / WRITTEN
-        known = json.loads(done.read_text(encoding="utf-8"))["weights_sha256"] if done.is_file() else None
+        known = read_done(folder)["weights_sha256"] if (folder / DONE_FILE).is_file() else None
         if known is None or known not in read_record(weights.parent).weights_sha256.values():
             options = {**self.options, "fold": fold, "weights": weights, "overrides": 0}
             self._run("evaluating", [*files, self.evaluate], folder, options)
-        return folder / "predictions.json"
+        return folder / PREDICTIONS_FILE
 
     def predict(
         self, files: Sequence[str], weights: Path, folder: Path, fold: int | Sequence[int] | None, table: str
@@ -83,7 +83,7 @@ class Plan:
             InputError: where the prediction fails.
         """
         path = folder / table
-        known = json.loads(path.read_text(encoding="utf-8"))["weights_sha256"] if path.is_file() else None
+        known = read_prediction_table(path)["weights_sha256"] if path.is_file() else None
         if known is None or known not in read_record(weights.parent).weights_sha256.values():
             options = {**self.options, "fold": fold, "weights": weights, "table_file": path, "writes": False}
             self._run("predicting", [*files, self.predicting], folder, options)

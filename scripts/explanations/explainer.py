@@ -15,9 +15,9 @@ from scripts.explanations.corners import CHANGES, UNTOUCHED, change_corners, fin
 from scripts.explanations.figures import measure_fractions, measure_pointing
 from scripts.explanations.maps import METHODS, compute_maps
 from scripts.explanations.records import ExplainedImage, Response
-from scripts.findings import paste_mask
-from scripts.inferers.tta import stack_pictures
+from scripts.inferers import stack_pictures
 from scripts.labels import STUDY_CLASSES
+from scripts.transforms import paste_mask
 
 Image = Mapping[str, Any]
 

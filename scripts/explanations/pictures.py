@@ -11,9 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 from scripts.boxes import Boxes, fill_mask
 from scripts.explanations.records import ExplainedImage
 from scripts.explanations.summary import REGIONS
-from scripts.files import replace_file
-from scripts.outputs.pictures import CROP_COLOUR, OPACITY_COLOUR, REMARK_COLOUR, SMALLEST_WIDTH, TEXT_COLOUR
-from scripts.outputs.records import RESEARCH_USE
+from scripts.files import write_png
+from scripts.outputs import CROP_COLOUR, OPACITY_COLOUR, REMARK_COLOUR, RESEARCH_USE, SMALLEST_WIDTH, TEXT_COLOUR
 
 #: How much of the colour covers the image grows with the map, so that an image stays an image where the map is low.
 HEAT_COLOURS, HEAT_OPACITY = matplotlib.colormaps["inferno"], 0.8
@@ -29,8 +28,7 @@ Colour = tuple[int, int, int]
 
 def draw_explanation(image: ExplainedImage, path: str | Path, title: str = "Grad-CAM") -> None:
     """Write what `paint_explanation` paints as a PNG."""
-    with replace_file(path) as temporary:
-        Image.fromarray(paint_explanation(image, title)).save(temporary, format="PNG")
+    write_png(path, Image.fromarray(paint_explanation(image, title)))
 
 
 def paint_explanation(image: ExplainedImage, title: str = "Grad-CAM") -> NDArray[np.uint8]:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scripts.bootstrap import Interval, ResampledScores, average_by_weights, weigh_groups
 from scripts.explanations.corners import CHANGES, UNTOUCHED
 from scripts.explanations.records import ExplainedImage, find_top
-from scripts.metrics import Interval
-from scripts.metrics.bootstrap import ResampledScores, weigh_groups
-from scripts.metrics.pooling import average_by_weights
-from scripts.metrics.tabulation import align_columns, format_interval, format_number
+from scripts.tabulation import align_columns, format_interval, format_number
 
 Floats = NDArray[np.float64]
 

@@ -15,9 +15,8 @@ from scripts.explanations.maps import TITLES
 from scripts.explanations.pictures import draw_explanation
 from scripts.explanations.records import ExplainedImage
 from scripts.explanations.summary import describe_summary, list_image_figures, summarise_explanations
-from scripts.files import compute_sha256, replace_undefined, write_csv, write_text
+from scripts.files import check_file_name, compute_sha256, replace_undefined, write_csv, write_text
 from scripts.labels import STUDY_CLASSES
-from scripts.outputs.writer import check_file_name
 
 SUMMARY = "summary.json"
 

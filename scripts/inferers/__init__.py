@@ -3,7 +3,7 @@
 from scripts.inferers.images import ImageInferer
 from scripts.inferers.lungs import LungInferer, Lungs, read_lung_inferer
 from scripts.inferers.opacities import FusedBoxesInferer, OpacityInferer
-from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, TTAInferer
+from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, TTAInferer, stack_pictures
 
 __all__ = [
     "TTA_FLIPS",
@@ -15,4 +15,5 @@ __all__ = [
     "OpacityInferer",
     "TTAInferer",
     "read_lung_inferer",
+    "stack_pictures",
 ]

@@ -6,40 +6,50 @@ truth is a false positive; tied confidences are one step; precision is made mono
 over all recall points. A class without any ground truth has no average precision and is left out of the means.
 """
 
-from scripts.metrics.average_precision import average_precision, match_detections
-from scripts.metrics.bootstrap import Interval, bootstrap_scores, compare_predictions
+from scripts.metrics.average_precision import (
+    average_precision,
+    average_precision_by_weights,
+    match_detections,
+    rank_detections,
+)
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
 from scripts.metrics.detection import BoxAveragePrecision
 from scripts.metrics.evaluation import StudyMeanAveragePrecision, average_images_of_studies
-from scripts.metrics.ground_truth import GroundTruth, read_ground_truth
+from scripts.metrics.ground_truth import GroundTruth, name_ground_truth, read_ground_truth
 from scripts.metrics.localisation import LocalisationFigures, LungFigures, measure_lung_boxes, measure_opacity_boxes
 from scripts.metrics.lungs import report_lungs
 from scripts.metrics.report import report_score
-from scripts.metrics.scores import SCORES, score_predictions, score_studies
-from scripts.metrics.submission import Predictions, read_submission
+from scripts.metrics.resampling import bootstrap_scores, compare_predictions, resample_scores
+from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP, check_ids, score_predictions, score_studies
+from scripts.metrics.studies import EvaluatedStudies
 
 __all__ = [
+    "CHALLENGE_MAP",
     "SCORES",
+    "STUDY_MAP",
     "BoxAveragePrecision",
     "ClinicalFigures",
-    "Interval",
     "LocalisationFigures",
     "LungFigures",
-    "Predictions",
     "StudyMeanAveragePrecision",
+    "EvaluatedStudies",
     "GroundTruth",
     "average_images_of_studies",
     "average_precision",
+    "average_precision_by_weights",
     "bootstrap_scores",
+    "check_ids",
     "compare_predictions",
     "match_detections",
     "measure_clinical_figures",
     "measure_lung_boxes",
     "measure_opacity_boxes",
-    "read_submission",
+    "name_ground_truth",
+    "rank_detections",
     "read_ground_truth",
     "report_lungs",
     "report_score",
+    "resample_scores",
     "score_predictions",
     "score_studies",
 ]

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from scripts.metrics.average_precision import Floats, Ints
-from scripts.metrics.studies import average_images
+from scripts.predictions import average_images
 from sklearn.model_selection import GroupKFold
 
 #: The usual number (Guo et al.); of equal mass, so that no bin is evaluated by a handful of studies.

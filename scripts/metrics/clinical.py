@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scripts.bootstrap import Interval, ResampledScores, weigh_groups
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints
-from scripts.metrics.bootstrap import Interval, ResampledScores, weigh_groups
 from scripts.metrics.ground_truth import GroundTruth
-from scripts.metrics.submission import Predictions
+from scripts.submission import Predictions
 
 NEGATIVE = STUDY_CLASSES[0]
 

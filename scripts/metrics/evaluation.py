@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from ignite.metrics import Metric
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 from scripts.metrics.scores import STUDY_MAP, score_studies
-from scripts.metrics.studies import average_images
+from scripts.predictions import average_images
 from scripts.processes import gather_items
 
 #: Study id, label and probabilities of one image.

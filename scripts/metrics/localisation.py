@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scripts.bootstrap import Interval, ResampledScores, average_by_weights
 from scripts.boxes import as_boxes, compute_iou, compute_paired_iou
 from scripts.errors import InputError
 from scripts.labels import OPACITY
 from scripts.metrics.average_precision import IOU_THRESHOLD, Floats, RankedDetections
-from scripts.metrics.bootstrap import Interval, ResampledScores
 from scripts.metrics.ground_truth import GroundTruth
-from scripts.metrics.pooling import PooledBoxes, average_by_weights, measure_precisions, split_rows
+from scripts.metrics.pooling import PooledBoxes, measure_precisions, split_rows
 from scripts.metrics.scores import check_ids
-from scripts.metrics.submission import Predictions
+from scripts.submission import Predictions
 
 #: False positives at which recall is reported: a reader checks a few wrong boxes an image, not at all that a detector
 #: has to offer.

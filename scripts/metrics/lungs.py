@@ -11,19 +11,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
+from scripts.files import read_csv
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.metrics.ground_truth import name_ground_truth
 from scripts.metrics.localisation import LungFigures, measure_lung_boxes, measure_lung_overlaps
-from scripts.metrics.rows import expect_columns, read_rows
 from scripts.metrics.scores import check_ids
-from scripts.metrics.tabulation import tabulate_intervals
+from scripts.tabulation import tabulate_intervals
 
 #: So many of the worst images are named: enough to look at, and to see whether they are alike.
 NUM_WORST = 5
@@ -89,10 +89,11 @@ def read_detected_lungs(path: str | Path) -> dict[str, DetectedLungs]:
         InputError: naming file and line, where the table is not there, empty, or a row is malformed or repeated.
     """
     found: dict[str, DetectedLungs] = {}
-    for where, cells in _read_rows(Path(path)):
-        if not cells["image_id"] or cells["image_id"] in found:
-            raise InputError("each image id once", f"an empty one or a second row at {where}", "correct the row")
-        found[cells["image_id"]] = _parse_row(cells, where)
+    for row in read_csv(path, LUNG_TABLE_COLUMNS, exact=True, what="a table of lung boxes"):
+        image_id = row.cells["image_id"]
+        if not image_id or image_id in found:
+            raise InputError("each image id once", f"an empty one or a second row at {row.locate()}", "correct the row")
+        found[image_id] = _parse_row(row.cells, row.locate())
     if not found:
         raise InputError("at least one row", f"none in {Path(path).name}", "find the lungs first")
     return found
@@ -105,13 +106,6 @@ def _find_annotated_box(image: Mapping[str, Any]) -> list[float] | None:
 
 def _is_in(image: Mapping[str, Any], fold: int | None) -> bool:
     return fold is None or image["fold"] == fold
-
-
-def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Read rows: file and line of each, and its cells by column."""
-    checked = expect_columns(LUNG_TABLE_COLUMNS, path)
-    for where, header, cells in read_rows(path, "a table of lung boxes", "check the path", checked):
-        yield where, dict(zip(header, map(str.strip, cells), strict=True))
 
 
 def _parse_row(cells: Mapping[str, str], where: str) -> DetectedLungs:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from scripts.bootstrap import weigh_groups
 from scripts.boxes import Boxes
 from scripts.metrics.average_precision import (
     IOU_THRESHOLD,
@@ -18,7 +19,6 @@ from scripts.metrics.average_precision import (
     match_detections,
     rank_detections,
 )
-from scripts.metrics.bootstrap import weigh_groups
 
 #: IoU > 0.50, 0.55 ... 0.95: the ten overlaps of COCO (Lin et al. 2014, arXiv:1405.0312). The area is VOC's.
 IOU_THRESHOLDS: tuple[float, ...] = tuple((50 + 5 * step) / 100 for step in range(10))
@@ -75,9 +75,3 @@ def measure_precisions(pooled: PooledBoxes, weights: Floats) -> dict[str, Floats
     """Both average precisions `(R,)` under each row of weights `(R, G)`."""
     precisions = [average_precision_by_weights(pooled.rank(threshold), weights) for threshold in IOU_THRESHOLDS]
     return {"ap50": precisions[IOU_THRESHOLDS.index(IOU_THRESHOLD)], "ap50_95": np.mean(precisions, axis=0)}
-
-
-def average_by_weights(values: ArrayLike, counts: Floats) -> Floats:
-    """Mean `(R,)` of values `(N,)` under each row of counts `(R, N)`; NaN where the counts leave none."""
-    total = counts.sum(axis=1)
-    return np.divide(counts @ np.asarray(values), total, out=np.full(len(counts), np.nan), where=total > 0)

@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from scripts.bootstrap import Interval
 from scripts.labels import NONE, OPACITY
-from scripts.metrics.bootstrap import Interval, resample_scores
 from scripts.metrics.clinical import ClinicalFigures, measure_clinical_figures
 from scripts.metrics.ground_truth import GroundTruth, name_ground_truth, read_ground_truth
 from scripts.metrics.localisation import FALSE_POSITIVES_PER_IMAGE, LocalisationFigures, measure_opacity_boxes
+from scripts.metrics.resampling import resample_scores
 from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP
-from scripts.metrics.submission import Predictions, read_submission
-from scripts.metrics.tabulation import (
-    align_columns,
-    evaluate_difference,
-    format_interval,
-    format_number,
-    tabulate_intervals,
-)
+from scripts.submission import Predictions, read_submission
+from scripts.tabulation import align_columns, evaluate_difference, format_interval, format_number, tabulate_intervals
 
 _TITLES = {STUDY_MAP: "study mAP (4 classes)", CHALLENGE_MAP: "challenge mAP (6)"}
 

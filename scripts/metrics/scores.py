@@ -17,7 +17,7 @@ from scripts.metrics.average_precision import (
     rank_detections,
 )
 from scripts.metrics.ground_truth import GroundTruth
-from scripts.metrics.submission import Detection, Predictions
+from scripts.submission import Detection, Predictions
 
 #: Mean over the four study classes, and over all six: the challenge's score.
 STUDY_MAP, CHALLENGE_MAP = "study_map", "map"

@@ -6,30 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scripts.bootstrap import average_by_weights, weigh_groups
 from scripts.labels import SCORED_CLASSES, STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints, rank_detections
-from scripts.metrics.bootstrap import weigh_groups
 from scripts.metrics.clinical import measure_auroc
-from scripts.metrics.pooling import average_by_weights
 from scripts.metrics.scores import STUDY_MAP, measure_scores
 
 #: Names of the scores of `EvaluatedStudies`: negative against any, and whether the most probable class is the label.
 AUROC, ACCURACY = "auroc", "accuracy"
 
 NEGATIVE = STUDY_CLASSES.index("negative")
-
-
-def average_images(probabilities: ArrayLike, studies: ArrayLike) -> Floats:
-    """Mean `(S, 4)` over the images of each study.
-
-    Args:
-        probabilities: `(F, 4)`, of each image.
-        studies: `(F,)`, number of each image's study; each of the S numbers from 0 on has an image.
-    """
-    rows, study_indices = np.asarray(probabilities, dtype=np.float64), np.asarray(studies)
-    sums = np.zeros((int(study_indices.max()) + 1, rows.shape[1]))
-    np.add.at(sums, study_indices, rows)
-    return sums / np.bincount(study_indices)[:, None]
 
 
 @dataclass(frozen=True)

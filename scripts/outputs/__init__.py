@@ -1,23 +1,33 @@
-"""Outputs of a run: tables, JSON, the challenge's submission, masks and overlays."""
+"""Outputs of a run: tables, masks, overlays, DICOM objects, and the handlers that write them."""
 
-from scripts.outputs.pictures import draw_overlay, write_mask
+from scripts.outputs.pictures import (
+    CROP_COLOUR,
+    OPACITY_COLOUR,
+    REMARK_COLOUR,
+    RESEARCH_USE,
+    SMALLEST_WIDTH,
+    TEXT_COLOUR,
+    draw_overlay,
+    write_mask,
+)
 from scripts.outputs.prediction_table import PredictionTable, read_prediction_table
 from scripts.outputs.sheets import LungCase, draw_lung_sheet
-from scripts.outputs.submission import format_prediction_string, write_submission
-from scripts.outputs.tables import average_studies, read_predictions, write_tables
+from scripts.outputs.tables import write_tables
 from scripts.outputs.writer import FindingsWriter
 
 __all__ = [
+    "CROP_COLOUR",
+    "OPACITY_COLOUR",
+    "REMARK_COLOUR",
+    "RESEARCH_USE",
+    "SMALLEST_WIDTH",
+    "TEXT_COLOUR",
     "FindingsWriter",
     "LungCase",
     "PredictionTable",
-    "average_studies",
     "draw_lung_sheet",
     "draw_overlay",
-    "format_prediction_string",
     "read_prediction_table",
-    "read_predictions",
     "write_mask",
-    "write_submission",
     "write_tables",
 ]

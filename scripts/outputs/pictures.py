@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
-from scripts.files import replace_file
+from scripts.files import write_png
 from scripts.labels import STUDY_CLASSES
-from scripts.outputs.records import RESEARCH_USE, ImageFindings
+from scripts.predictions import ImageFindings
+
+#: On every output that a person may take for a report.
+RESEARCH_USE = "Research use only. Not a medical device."
 
 OPACITY_COLOUR, CROP_COLOUR = (255, 176, 0), (100, 143, 255)
 TEXT_COLOUR, REMARK_COLOUR = (255, 255, 255), (170, 170, 170)
@@ -24,7 +27,7 @@ CAPTION_HEIGHT = 62
 
 def write_mask(mask: NDArray[np.uint8], path: str | Path) -> None:
     """Write a mask `(H, W)` of zeros and ones as an 8-bit PNG of 0 and 255, in the image's own pixels."""
-    _save(Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255), Path(path))
+    write_png(path, Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255))
 
 
 def draw_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: ImageFindings, path: str | Path) -> None:
@@ -34,7 +37,7 @@ def draw_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: Im
 
 def write_overlay(picture: NDArray[np.uint8], path: str | Path) -> None:
     """Write an overlay that was painted as a PNG."""
-    _save(Image.fromarray(picture), Path(path))
+    write_png(path, Image.fromarray(picture))
 
 
 def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: ImageFindings) -> NDArray[np.uint8]:
@@ -88,8 +91,3 @@ def _tint(pixels: NDArray[np.float32], mask: NDArray[np.bool_], line: int) -> ND
     picture[mask] = 0.82 * picture[mask] + 0.18 * np.array(OPACITY_COLOUR)
     picture[outline] = OPACITY_COLOUR
     return picture.astype(np.uint8)
-
-
-def _save(picture: Image.Image, path: Path) -> None:
-    with replace_file(path) as temporary:
-        picture.save(temporary, format="PNG")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
+from scripts.datalist import read_datalist_hash
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 
@@ -50,12 +51,11 @@ class PredictionTable:
         self.images.update(self.select(engine.state.output))  # type: ignore[arg-type]
 
     def _write(self, engine: Engine) -> None:
-        datalist = json.loads(self.datalist_file.read_text(encoding="utf-8"))
         content = {
             "name": self.name or self.weights.parent.name,
             "held_out": self.held_out,
             "weights_sha256": compute_sha256(self.weights),
-            "datalist_hash": datalist["content_hash"],
+            "datalist_hash": read_datalist_hash(self.datalist_file),
             "images": self.images,
         }
         write_text(self.path, json.dumps(content) + "\n")

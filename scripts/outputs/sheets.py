@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
-from scripts.files import replace_file
+from scripts.files import write_png
 from scripts.radiographs import read_isolated
 
 DETECTED_COLOUR, ANNOTATED_COLOUR = (255, 176, 0), (100, 143, 255)
@@ -42,8 +42,7 @@ def draw_lung_sheet(cases: Sequence[LungCase], path: str | Path, columns: int = 
         left, top = number % columns * step + _MARGIN, number // columns * (step + _CAPTION) + _MARGIN
         sheet.paste(_draw_case(case, size), (left, top))
         pen.text((left, top + size), case.caption, fill=(235, 235, 235), font=font)
-    with replace_file(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    write_png(path, sheet)
 
 
 def _draw_case(case: LungCase, size: int) -> Image.Image:

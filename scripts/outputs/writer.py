@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
@@ -13,15 +12,14 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
-from scripts.files import add_rows, compute_sha256, write_text
+from scripts.files import add_rows, check_file_name, compute_sha256
 from scripts.outputs.pictures import paint_overlay, write_mask, write_overlay
-from scripts.outputs.records import ImageFindings
-from scripts.outputs.submission import write_submission
 from scripts.outputs.tables import write_tables
+from scripts.predictions import DONE_FILE, ImageFindings, write_done
 from scripts.processes import gather_items, is_first_process
 from scripts.radiographs import read_isolated
+from scripts.submission import write_submission
 
-DONE = "done.json"
 CAPTURES = ".captures"
 
 
@@ -82,7 +80,7 @@ class FindingsWriter:
 
     def _start(self, engine: Engine) -> None:
         self.images, self.paths, self.captures, self.rejected = {}, {}, {}, {}
-        (self.output_dir / DONE).unlink(missing_ok=True)
+        (self.output_dir / DONE_FILE).unlink(missing_ok=True)
 
     def _write_images(self, engine: Engine) -> None:
         for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
@@ -130,7 +128,7 @@ class FindingsWriter:
             counts = self.write_dicom(images, self.paths, self.captures, self.output_dir, hashes, self.reader_options)
             record["dicom_results"] = counts
             shutil.rmtree(self.output_dir / CAPTURES, ignore_errors=True)
-        write_text(self.output_dir / DONE, json.dumps(record, indent=1) + "\n")
+        write_done(self.output_dir, record)
         logging.getLogger(__name__).info("wrote the findings of %d images to %s", len(images), self.output_dir)
 
 
@@ -164,13 +162,3 @@ def _hash_weights(weights: str | Path | Mapping[str, str | Path] | None) -> Any:
         members = {f"{name} {each}": file for each, file in path.items()} if isinstance(path, Mapping) else {name: path}
         hashes |= {member: compute_sha256(file) for member, file in members.items()}
     return hashes
-
-
-def check_file_name(name: str) -> None:
-    """Reject an image's name that would lead into another folder.
-
-    Raises:
-        InputError: where it does.
-    """
-    if Path(name).name != name:
-        raise InputError("an image id that can be a file's name", repr(name[:80]), "prepare the datalist again")

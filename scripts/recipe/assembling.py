@@ -8,8 +8,9 @@ from typing import Any
 
 from scripts.errors import InputError
 from scripts.labels import NONE, STUDY_CLASSES
-from scripts.outputs import read_prediction_table, write_submission, write_tables
-from scripts.outputs.records import ImageFindings
+from scripts.outputs import read_prediction_table, write_tables
+from scripts.predictions import ImageFindings
+from scripts.submission import write_submission
 
 
 def assemble_predictions(

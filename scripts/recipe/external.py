@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.datalist import add_external, prepare, read_datalist
+from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.files import write_csv
 from scripts.inferers import read_lung_inferer
-from scripts.inferers.datalists import find_lungs
+from scripts.preparation import add_external, prepare
+from scripts.preparation.lungs import find_lungs
 
 _COLUMNS = ("study", "image", "label", "boxes")
 

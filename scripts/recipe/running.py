@@ -13,10 +13,11 @@ from typing import Any
 
 from scripts.checkpoints import ship_weights
 from scripts.datalist import Prediction, read_datalist, write_soft_labels
-from scripts.experiments.running import WEIGHTS, Plan
+from scripts.experiments import WEIGHTS, Plan
 from scripts.files import write_text
-from scripts.outputs.prediction_table import read_prediction_table
+from scripts.outputs import read_prediction_table
 from scripts.recipe.parts import Part, Recipe, name_part, read_recipe
+from scripts.run_records import read_history
 
 PREDICTIONS = "predictions_table.json"
 SOFT_LABELS = "soft_labels.json"
@@ -192,9 +193,7 @@ def _run_in_order(run: RecipeRun, parts: Sequence[Part], slots: int, report: Cal
 
 def _read_score(folder: Path) -> str:
     """The last metrics of a training, in short."""
-    path = folder / "history.json"
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    named = [row for row in rows if {"study_map", "box_ap"} & set(row)]
+    named = [row for row in read_history(folder) if {"study_map", "box_ap"} & set(row)]
     if not named:
         return ""
     return " ".join(f"{name} {named[-1][name]:.4f}" for name in ("study_map", "box_ap") if name in named[-1])

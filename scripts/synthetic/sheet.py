@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +9,9 @@ import pydicom
 from PIL import Image, ImageDraw, ImageFont
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from scripts.boxes import Boxes, as_boxes
-from scripts.errors import InputError
-from scripts.labels import IMAGE_SUFFIX, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, TABLE_COLUMNS
+from scripts.files import write_png
+from scripts.labels import STUDY_CLASSES
+from scripts.tables import read_tables
 
 _MARGIN, _TITLE = 3, 18
 _BOX_COLOUR = (255, 110, 40)
@@ -33,8 +31,7 @@ def draw_contact_sheet(tree: str | Path, out_png: str | Path, columns: int = 6, 
     Raises:
         InputError: where the tree lacks a table or has no images.
     """
-    tree, out_png = Path(tree), Path(out_png)
-    images = _choose_images(tree, columns)
+    images = _choose_images(Path(tree), columns)
     step = size + _MARGIN
     sheet = Image.new("RGB", (columns * step + _MARGIN, len(STUDY_CLASSES) * (step + _TITLE) + _MARGIN))
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
@@ -43,10 +40,7 @@ def draw_contact_sheet(tree: str | Path, out_png: str | Path, columns: int = 6, 
         pen.text((_MARGIN + 2, top), name, fill=(235, 235, 235), font=font)
         for column, (path, boxes) in enumerate(images[name]):
             sheet.paste(_render_image(path, boxes, size), (_MARGIN + column * step, top + _TITLE))
-    out_png.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out_png.with_suffix(".part")
-    sheet.quantize(palette=_make_palette(), dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
-    os.replace(temporary, out_png)
+    write_png(out_png, sheet.quantize(palette=_make_palette(), dither=Image.Dither.NONE), optimize=True)
 
 
 def _make_palette() -> Image.Image:
@@ -59,33 +53,17 @@ def _make_palette() -> Image.Image:
 
 def _choose_images(tree: Path, number: int) -> dict[str, list[tuple[Path, Boxes]]]:
     """For each class the first studies' images with their boxes; of several images of a study, the one with boxes."""
+    tables = read_tables(tree)
     images: dict[str, list[tuple[str, Boxes]]] = {}
-    for row in _read_rows(tree / "train_image_level.csv"):
-        image = row["id"].removesuffix(IMAGE_SUFFIX), _parse_boxes(row["label"])
-        images.setdefault(row["StudyInstanceUID"], []).append(image)
+    for row in tables.images.values():
+        images.setdefault(row.study_id, []).append((row.image_id, as_boxes(row.boxes)))
     chosen: dict[str, list[tuple[Path, Boxes]]] = {name: [] for name in STUDY_CLASSES}
-    for row in _read_rows(tree / "train_study_level.csv"):
-        study = row["id"].removesuffix(STUDY_SUFFIX)
-        name = next(name for name in STUDY_CLASSES if row[TABLE_COLUMNS[name]] == "1")
+    for study, name in tables.study_labels.items():
         image_id, boxes = max(images[study], key=lambda image: len(image[1]))
         found = sorted(tree.glob(f"train/{study}/*/{image_id}.dcm"))
         if found and len(chosen[name]) < number:
             chosen[name].append((found[0], boxes))
     return chosen
-
-
-def _read_rows(table: Path) -> Iterable[dict[str, str]]:
-    if not table.is_file():
-        raise InputError(f"the table {table.name}", "no such file", f"draw a tree first, or check {table.parent}")
-    with table.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-def _parse_boxes(label: str) -> Boxes:
-    words = label.split()
-    return as_boxes(
-        [[float(edge) for edge in words[at + 2 : at + 6]] for at in range(0, len(words), 6) if words[at] == OPACITY]
-    )
 
 
 def _render_image(path: Path, boxes: Boxes, size: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Dictionary transforms that MONAI lacks: crops of an image, targets in their frame, augmentation with boxes."""
+"""Dictionary transforms that MONAI lacks: loading, crops, targets in their frame, augmentation with boxes, findings."""
 
 from scripts.transforms.augmentation import RandAffineWithBoxesd, RandHideLungsd
 from scripts.transforms.batch_affine import RandAffineBatchd
@@ -13,8 +13,10 @@ from scripts.transforms.batch_intensity import (
     RandWindowBatchd,
 )
 from scripts.transforms.crops import BlackOutLungsd, CropToLungsd, KeepWholeImaged, find_crop
+from scripts.transforms.findings import LogitsToFindingsd, explain_out_of_scope, paste_mask
 from scripts.transforms.intensity import RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
 from scripts.transforms.inversion import RandInvertd
+from scripts.transforms.loading import LoadRadiographd, find_image
 from scripts.transforms.seventeenth_place import SeventeenthPlaceAugmentation
 from scripts.transforms.soft_targets import AttachSoftLabels, AttachTargets, WeighByStudy, WeighMistakes
 from scripts.transforms.stacking import StackedDataset, fill_cache, take_batch_as_it_is
@@ -27,6 +29,11 @@ __all__ = [
     "BlackOutLungsd",
     "BoxesToMaskd",
     "CropToLungsd",
+    "LoadRadiographd",
+    "LogitsToFindingsd",
+    "explain_out_of_scope",
+    "find_image",
+    "paste_mask",
     "KeepWholeImaged",
     "BoxesToCropd",
     "RandAffineBatchd",

@@ -6,7 +6,6 @@ cache serves trainings with and without it.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from monai.transforms import Transform
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
+from scripts.predictions import read_predictions
 
 #: Fraction of each study class (C,), and how much an image counts (scalar); an image without them is sure, and counts
 #: once.
@@ -112,17 +112,9 @@ _ADVICE = "train the first run and evaluate it on its training images, as just_t
 
 def _read_guesses(path: Path) -> dict[str, int]:
     """The likeliest class of each image."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        images = content["images" if "images" in content else "films"]  # "films": before version 0.4.0
-        probabilities = {
-            image["image_id"]: [image["probabilities"][name] for name in STUDY_CLASSES] for image in images
-        }
-        return {image_id: row.index(max(row)) for image_id, row in probabilities.items()}
-    except OSError:
-        raise InputError("a first run's predictions.json", f"none at {path}", _ADVICE) from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError("a first run's predictions.json", f"another file at {path}", _ADVICE) from None
+    images = read_predictions(path, _ADVICE)
+    rows = {image.image_id: [image.probabilities[name] for name in STUDY_CLASSES] for image in images}
+    return {image_id: row.index(max(row)) for image_id, row in rows.items()}
 
 
 def _read_probabilities(image: Mapping[str, Any]) -> torch.Tensor:

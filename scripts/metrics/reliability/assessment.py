@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scripts.bootstrap import Interval, ResampledScores
 from scripts.metrics.average_precision import Floats
-from scripts.metrics.bootstrap import Interval, ResampledScores
 from scripts.metrics.calibration import (
     CLASS_ECE,
     ECE,

@@ -12,11 +12,10 @@ from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints
 from scripts.metrics.ground_truth import GroundTruth, read_ground_truth
-from scripts.metrics.reliability.traits import Image
 from scripts.metrics.scores import check_ids
-from scripts.metrics.studies import EvaluatedStudies, average_images
-from scripts.outputs import read_predictions
-from scripts.outputs.records import ImageFindings
+from scripts.metrics.studies import EvaluatedStudies
+from scripts.metrics.subgroups import Image
+from scripts.predictions import ImageFindings, average_images, read_predictions
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from scripts.bootstrap import Interval
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics.bootstrap import Interval
 from scripts.metrics.calibration import BRIER, CLASS_ECE, ECE, NLL, NUM_BINS
 from scripts.metrics.reliability.assessment import KEPT_BY, ORACLE, RANDOM, Calibration, Selection
 from scripts.metrics.reliability.gathering import EvaluatedImages
@@ -13,7 +13,7 @@ from scripts.metrics.scores import STUDY_MAP
 from scripts.metrics.selective import ENTROPY, LEAST_CONFIDENCE, MUTUAL_INFORMATION
 from scripts.metrics.studies import ACCURACY, AUROC, EvaluatedStudies
 from scripts.metrics.subgroups import MEASURES, MIN_OF_CLASS, MIN_STUDIES, Subgroup, count_differences
-from scripts.metrics.tabulation import align_columns, evaluate_difference, format_interval, format_number
+from scripts.tabulation import align_columns, evaluate_difference, format_interval, format_number
 
 #: What a person reads for each figure.
 TITLES: dict[str, str] = {

@@ -27,7 +27,7 @@ from scripts.outputs.dicom.report import build_report
 from scripts.outputs.dicom.segmentation import build_segmentation
 from scripts.outputs.dicom.source import read_source
 from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
-from scripts.outputs.records import ImageFindings
+from scripts.predictions import ImageFindings
 
 __all__ = ["Algorithm", "OperatingPoint", "StudyFindings", "write_dicom_results"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pydicom import dcmread
-from scripts.errors import REJECTED_FILE, InputError
-from scripts.files import escape_cell
+from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
+from scripts.files import escape_cell, read_csv
 from scripts.outputs.dicom import write_dicom_results
 from scripts.outputs.dicom.identifiers import SERIES_NUMBERS, Algorithm
 from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
-from scripts.outputs.records import ImageFindings
-from scripts.outputs.tables import average_studies
+from scripts.predictions import ImageFindings, average_studies
 
 #: Rejected files that are no images: a report in a study's folder does not make the report on its images a partial one.
 _NO_IMAGES = ("not_dicom", "unsupported_sop", "no_pixels")
@@ -104,11 +102,10 @@ def _gather_studies(
     }
 
 
-def _read_rejected(path: Path) -> list[dict[str, str]]:
+def _read_rejected(path: Path) -> list[Mapping[str, str]]:
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return [row.cells for row in read_csv(path, REJECTED_COLUMNS, exact=True)]
 
 
 def _remove_results(folder: Path, image_id: str) -> None:

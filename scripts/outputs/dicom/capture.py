@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from scripts.outputs.dicom.codes import SOURCE_IMAGE
 from scripts.outputs.dicom.derivation import Derivation
-from scripts.outputs.records import RESEARCH_USE
+from scripts.outputs.pictures import RESEARCH_USE
 
 _DERIVATION = (
     "Image as its window shows it, enlarged where it is small, with the suspected region, opacity boxes and their"

@@ -10,7 +10,7 @@ from pydicom.sr.codedict import codes
 from scripts.outputs.dicom.codes import ARTIFICIAL_INTELLIGENCE
 from scripts.outputs.dicom.identifiers import Algorithm, make_uid
 from scripts.outputs.dicom.source import copy_elements
-from scripts.outputs.records import RESEARCH_USE
+from scripts.outputs.pictures import RESEARCH_USE
 
 NAME, MANUFACTURER = "chest_xray_covid19", "The chest_xray_covid19 contributors"
 _ACQUISITION = ("Manufacturer", "ManufacturerModelName", "SoftwareVersions")

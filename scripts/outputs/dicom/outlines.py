@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scripts.boxes import clip_boxes
-from scripts.outputs.records import ImageFindings
+from scripts.predictions import ImageFindings
 
 #: `(5, 2)`: column and row of each corner, the first one again at the end.
 Outline = NDArray[np.float64]

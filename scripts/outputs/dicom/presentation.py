@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from scripts.outputs.dicom.derivation import Derivation
 from scripts.outputs.dicom.outlines import Outline, outline_boxes
 from scripts.outputs.dicom.shades import add_shades
-from scripts.outputs.pictures import OPACITY_COLOUR, REMARK_COLOUR
-from scripts.outputs.records import RESEARCH_USE, ImageFindings
+from scripts.outputs.pictures import OPACITY_COLOUR, REMARK_COLOUR, RESEARCH_USE
+from scripts.predictions import ImageFindings
 
 PIXEL, DISPLAY = AnnotationUnitsValues.PIXEL, AnnotationUnitsValues.DISPLAY
 #: Left, top, right, bottom of the research line, as fractions of what is displayed (PS3.3 C.10.5, units DISPLAY).

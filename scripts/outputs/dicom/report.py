@@ -19,7 +19,8 @@ from scripts.outputs.dicom.equipment import identify_algorithm_in_report, observ
 from scripts.outputs.dicom.outlines import Outline, outline_boxes
 from scripts.outputs.dicom.source import read_references
 from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
-from scripts.outputs.records import RESEARCH_USE, ImageFindings
+from scripts.outputs.pictures import RESEARCH_USE
+from scripts.predictions import ImageFindings
 from scripts.radiographs import FLAGS
 
 #: Six digits behind the point, as in the tables.

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from scripts.outputs.dicom.codes import ABNORMAL_STRUCTURE, CHEST, OPACITY
 from scripts.outputs.dicom.derivation import Derivation
 from scripts.outputs.dicom.equipment import identify_algorithm
-from scripts.outputs.records import RESEARCH_USE
+from scripts.outputs.pictures import RESEARCH_USE
 
 #: The masks that the network learned from were made of boxes: the segment's edge is no finding.
 SEGMENT_LABEL = "suspected region (trained on boxes)"

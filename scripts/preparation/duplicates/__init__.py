@@ -4,9 +4,9 @@ A perceptual hash proposes pairs and an aligned correlation confirms them. Repea
 same image: ribs and heart move between two breaths, so even after an affine alignment their fine structure differs.
 """
 
-from scripts.duplicates.alignment import correlate_aligned
-from scripts.duplicates.hashes import hash_pixels, hash_thumbnails, make_thumbnail
-from scripts.duplicates.pairs import DuplicatePair, Findings, find_duplicates, group_items, propose_pairs
+from scripts.preparation.duplicates.alignment import correlate_aligned
+from scripts.preparation.duplicates.hashes import hash_pixels, hash_thumbnails, make_thumbnail
+from scripts.preparation.duplicates.pairs import DuplicatePair, Findings, find_duplicates, group_items, propose_pairs
 
 __all__ = [
     "Findings",

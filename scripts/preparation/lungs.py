@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 from scripts.boxes import compute_paired_iou
-from scripts.datalist import read_datalist, write_datalist
+from scripts.datalist import DATALIST_FILE, read_datalist, write_datalist
 from scripts.errors import InputError, RejectedImage
 from scripts.files import write_csv
-from scripts.inferers.lungs import LungInferer, Lungs
+from scripts.inferers import LungInferer, Lungs
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.outputs import LungCase, draw_lung_sheet
 from scripts.radiographs import read_radiographs
 from tqdm import tqdm
 
-DATALIST, TABLE = "datalist.json", "lungs.csv"
+TABLE = "lungs.csv"
 
 #: Images on a sheet.
 NUM_WORST = 24
@@ -55,7 +55,7 @@ def find_lungs(
         InputError: where a datalist would overwrite its source, a fold is not there, or an image cannot be read.
     """
     source, out = Path(datalist_file), Path(out)
-    if source.resolve() in {(out / name).resolve() for name in (DATALIST, source.name)}:
+    if source.resolve() in {(out / name).resolve() for name in (DATALIST_FILE, source.name)}:
         raise InputError(
             "another folder than the datalist's", f"{out}", "choose another --out; the annotated boxes stay"
         )
@@ -71,7 +71,7 @@ def find_lungs(
         image["lung_box"] = None if lungs.box is None else list(lungs.box)
         image["lung_flags"] = list(lungs.flags)
     write_csv(out / TABLE, LUNG_TABLE_COLUMNS, [_list_lungs(image_id, lungs) for image_id, lungs in found.items()])
-    write_datalist(out / DATALIST, datalist["training"], datalist["test"], datalist["num_folds"], datalist["seed"])
+    write_datalist(out / DATALIST_FILE, datalist["training"], datalist["test"], datalist["num_folds"], datalist["seed"])
     if sheet is not None:
         draw_lung_sheet(_choose_worst(images, Path(dataset_dir)), sheet)
     return found

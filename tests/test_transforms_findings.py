@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scripts import radiographs
 from scripts.boxes import compute_iou, fill_mask
 from scripts.ensembles import blend_none
-from scripts.findings import LogitsToFindingsd, explain_out_of_scope, paste_mask
 from scripts.inferers import lungs
 from scripts.labels import STUDY_CLASSES
+from scripts.transforms import LogitsToFindingsd, explain_out_of_scope, paste_mask
 
 ORIGINAL_SIZE = (120, 200)  # height, width
 CROP = (40.0, 10.0, 160.0, 90.0)  # 120 wide, 80 high

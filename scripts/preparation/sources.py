@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from scripts.datalist.decisions import Decisions
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.preparation.decisions import Decisions
 from scripts.tables import IMAGE_TABLE, ImageRow, Tables
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scripts import datalist
-from scripts.datalist import images as images_room
+from scripts import datalist, preparation
 from scripts.datalist.joining import select_pseudo_labels
 from scripts.datalist.schema import compute_content_hash, compute_labelled_hash
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.preparation import images as reading
 from scripts.synthetic import write_image
 
 from tests.images import draw_noise, read_images_here
@@ -52,13 +52,13 @@ class Images:
         with (self.folder / "images.csv").open("w", newline="") as file:
             csv.writer(file).writerows([COLUMNS, *self.rows])
         out = self.folder.parent / f"{self.folder.name}_prepared"
-        return datalist.prepare(self.folder, out, self.folder / "images.csv", num_folds=2, workers=1).datalist
+        return preparation.prepare(self.folder, out, self.folder / "images.csv", num_folds=2, workers=1).datalist
 
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
     """Eight labelled studies, two of each class, and one without a label."""
-    monkeypatch.setattr(images_room, "read_radiographs", read_images_here)
+    monkeypatch.setattr(reading, "read_radiographs", read_images_here)
     images = Images(tmp_path / "own")
     for number in range(8):
         images.add(f"i{number}", f"s{number}", draw_noise(number), STUDY_CLASSES[number % 4])
@@ -77,7 +77,9 @@ def external_set(tmp_path: Path, own: Images) -> Images:
 
 def add(own: Images, external_set: Images) -> datalist.Added:
     out = own.folder.parent / "joined"
-    return datalist.add_external(own.prepare(), own.folder, external_set.prepare(), external_set.folder, out, workers=1)
+    return preparation.add_external(
+        own.prepare(), own.folder, external_set.prepare(), external_set.folder, out, workers=1
+    )
 
 
 def read_decisions(added: datalist.Added) -> list[tuple[str, ...]]:
@@ -178,16 +180,16 @@ def test_a_datalist_is_not_overwritten_nor_added_to_twice(own: Images, external_
     other, joined = external_set.prepare(), add(own, external_set).datalist
     source = own.prepare()
     with pytest.raises(InputError, match="another folder than the datalist's"):
-        datalist.add_external(source, own.folder, other, external_set.folder, source.parent, workers=1)
+        preparation.add_external(source, own.folder, other, external_set.folder, source.parent, workers=1)
     with pytest.raises(InputError, match="a datalist without external images"):
-        datalist.add_external(joined, own.folder, other, external_set.folder, source.parent / "again", workers=1)
+        preparation.add_external(joined, own.folder, other, external_set.folder, source.parent / "again", workers=1)
 
 
 def test_a_labelled_image_that_cannot_be_compared_is_rejected(own: Images, external_set: Images):
     source = own.prepare()
     (own.folder / "i4.dcm").write_bytes(b"cut")
     with pytest.raises(InputError, match="expected 9 readable images .* found 8 .*cannot be compared"):
-        datalist.add_external(
+        preparation.add_external(
             source, own.folder, external_set.prepare(), external_set.folder, own.folder / "out", workers=1
         )
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scripts.duplicates.alignment import correlate_flat
-from scripts.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
+from scripts.preparation.duplicates.alignment import correlate_flat
+from scripts.preparation.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
 
 #: Pairs are proposed whose hashes differ in at most this fraction of their bits. On real images unrelated ones differ
 #: in 0.5 +- 0.05, the same ones in 0.21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.

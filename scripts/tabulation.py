@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from scripts.metrics.bootstrap import Interval
+from scripts.bootstrap import Interval
 
 
 def tabulate_intervals(title: str, intervals: Mapping[str, Interval]) -> str:

@@ -6,9 +6,9 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from scripts.datalist.decisions import Decisions
-from scripts.datalist.images import Image
-from scripts.duplicates import DuplicatePair, group_items
+from scripts.preparation.decisions import Decisions
+from scripts.preparation.duplicates import DuplicatePair, group_items
+from scripts.preparation.images import Image
 
 Pairs = Sequence[DuplicatePair]
 

@@ -11,9 +11,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scripts.errors import RejectedImage
-from scripts.radiographs.image_metadata import Radiograph
-from scripts.radiographs.reading import read_radiograph
-from scripts.radiographs.workers import read_isolated
+from scripts.radiographs import Radiograph, read_isolated, read_radiograph
 
 IMAGE_FLAGS = "image_flags"
 

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
-from scripts.duplicates.hashes import Picture, flatten_contrast, halve
+from scripts.preparation.duplicates.hashes import Picture, flatten_contrast, halve
 
 Affine = NDArray[np.float64]  # (2, 3): row and column in the moving picture from row, column and 1 of the fixed one
 

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts.datalist.decisions import Decisions
-from scripts.datalist.deduplication import describe_duplicate
-from scripts.datalist.images import Image, infer_images
-from scripts.datalist.preparation import DATALIST
-from scripts.datalist.schema import EXTERNAL_IMAGE_TYPES, read_datalist, write_datalist
-from scripts.datalist.sources import Source
-from scripts.duplicates import find_duplicates, group_items
+from scripts.datalist import DATALIST_FILE, EXTERNAL_IMAGE_TYPES, read_datalist, reject_overwriting, write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.preparation.decisions import Decisions
+from scripts.preparation.deduplication import describe_duplicate
+from scripts.preparation.duplicates import find_duplicates, group_items
+from scripts.preparation.images import Image, infer_images
+from scripts.preparation.sources import Source
 from scripts.tables import ImageRow, Tables
 
 EXTERNAL_DECISIONS = "external.csv"
@@ -100,18 +99,8 @@ def add_external(
         "pseudo_labels": [],
     }
     settings = (datalist["num_folds"], datalist["seed"], external)
-    write_datalist(out / DATALIST, datalist["training"], datalist["test"], *settings)
-    return Added(out / DATALIST, out / EXTERNAL_DECISIONS, len(kept), decisions.count())
-
-
-def reject_overwriting(datalist_file: str | Path, out: Path) -> None:
-    """Reject a folder where `datalist.json` would replace its own source: trainings have recorded that one's hash.
-
-    Raises:
-        InputError: where it would.
-    """
-    if Path(datalist_file).resolve() == (out / DATALIST).resolve():
-        raise InputError("another folder than the datalist's", f"{out}", "choose another --out")
+    write_datalist(out / DATALIST_FILE, datalist["training"], datalist["test"], *settings)
+    return Added(out / DATALIST_FILE, out / EXTERNAL_DECISIONS, len(kept), decisions.count())
 
 
 def find_hits(

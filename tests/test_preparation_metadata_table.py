@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from scripts.datalist import read_datalist, write_metadata_table
-from scripts.datalist.metadata_table import METADATA_COLUMNS, name_age_band
+from scripts.datalist import read_datalist
+from scripts.preparation import write_metadata_table
+from scripts.preparation.metadata_table import METADATA_COLUMNS, name_age_band
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Transform
-from scripts.datalist import Correction, find_correction
-from scripts.inferers.lungs import LungInferer, read_lung_inferer
+from scripts.inferers import LungInferer, read_lung_inferer
+from scripts.monai_label.corrections import Correction, find_correction
 from scripts.radiographs import read_isolated
-from scripts.radiographs.loading import find_image
+from scripts.transforms import find_image
 
 Item = Mapping[Hashable, Any]
 

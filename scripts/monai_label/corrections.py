@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from scripts.boxes import find_regions
-from scripts.datalist.selection import name_study
+from scripts.datalist import name_study
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_csv
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
-from scripts import duplicates
+from scripts.preparation import duplicates
 
 Picture = NDArray[np.float32]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scripts.errors import InputError
-from scripts.folds import assign_folds, reject_leaks
+from scripts.preparation.folds import assign_folds, reject_leaks
 
 
 def draw_studies(seed: int, number: int = 300) -> tuple[list[int], list[str]]:

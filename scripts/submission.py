@@ -1,15 +1,16 @@
-"""Predictions for studies and images, and the challenge's CSV that holds them."""
+"""Submission in the challenge's format: `id,PredictionString`, a row for each study and each image."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.errors import InputError
-from scripts.labels import IMAGE_CLASSES, IMAGE_SUFFIX, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, UNIT_BOX
-from scripts.metrics.rows import expect_columns, read_rows
+from scripts.files import read_csv, write_csv
+from scripts.labels import IMAGE_CLASSES, IMAGE_SUFFIX, NONE, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, UNIT_BOX
+from scripts.predictions import ImageFindings, average_studies
 
 HEADER: tuple[str, str] = ("id", "PredictionString")
 
@@ -32,6 +33,23 @@ class Predictions:
     image: Mapping[str, Sequence[Detection]]
 
 
+def write_submission(images: Sequence[ImageFindings], path: str | Path) -> None:
+    """Write the submission: every study with all four classes, every image with its boxes and `none`.
+
+    An image's `none` is the probability that its whole study is negative, blended with 1 - its own best box by the
+    image's `none_weight`.
+    """
+    studies = average_studies(images)
+    rows = [(f"{study}{STUDY_SUFFIX}", _describe_study(probabilities)) for study, probabilities in studies.items()]
+    rows += [(f"{image.image_id}{IMAGE_SUFFIX}", _describe_image(image, studies[image.study_id])) for image in images]
+    write_csv(path, HEADER, rows)
+
+
+def format_prediction_string(detections: Iterable[tuple[str, float, Sequence[float]]]) -> str:
+    """`class confidence xmin ymin xmax ymax` for each detection, separated by blanks."""
+    return " ".join(_format_detection(*detection) for detection in detections)
+
+
 def read_submission(path: str | Path) -> Predictions:
     """A submission in the challenge's format, every row checked; compare its ids with a reference by scoring it.
 
@@ -44,7 +62,9 @@ def read_submission(path: str | Path) -> Predictions:
     path = Path(path)
     study: dict[str, dict[str, float]] = {}
     image: dict[str, list[Detection]] = {}
-    for where, name, text in _read_rows(path):
+    for row in read_csv(path, HEADER, exact=True, what="a submission"):
+        name, text = row.cells.values()
+        where = row.locate(name or "empty")
         if name in study or name in image:
             raise InputError("each id once", f"a second row at {where}", "remove one of them")
         if name.endswith(STUDY_SUFFIX):
@@ -61,11 +81,20 @@ def read_submission(path: str | Path) -> Predictions:
     )
 
 
-def _read_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Read rows: file and line of each, its id and its prediction string."""
-    checked = expect_columns(HEADER, path)
-    for where, _, cells in read_rows(path, "a submission.csv", "check the path", checked, naming_first=True):
-        yield where, cells[0], cells[1]
+def _describe_study(probabilities: Mapping[str, float]) -> str:
+    return format_prediction_string((name, value, UNIT_BOX) for name, value in probabilities.items())
+
+
+def _describe_image(image: ImageFindings, study: Mapping[str, float]) -> str:
+    boxes = [(OPACITY, score, box) for box, score in zip(image.boxes, image.scores, strict=True)]
+    without_boxes = 1 - max(image.scores, default=0.0)
+    none = image.none_weight * study["negative"] + (1 - image.none_weight) * without_boxes
+    return format_prediction_string([*boxes, (NONE, none, UNIT_BOX)])
+
+
+def _format_detection(name: str, confidence: float, box: Sequence[float]) -> str:
+    edges = "0 0 1 1" if tuple(box) == UNIT_BOX else " ".join(f"{edge:.3f}" for edge in box)
+    return f"{name} {confidence:.6f} {edges}"
 
 
 def _read_study(text: str, where: str) -> dict[str, float]:

@@ -15,11 +15,12 @@ from scripts.boxes import compute_iou
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist, test_images, training_images, validation_images
 from scripts.errors import InputError, RejectedImage
-from scripts.inferers import LungInferer, Lungs, datalists, read_lung_inferer
-from scripts.inferers.datalists import find_lungs
+from scripts.inferers import LungInferer, Lungs, read_lung_inferer
 from scripts.labels import LUNG_TABLE_COLUMNS
 from scripts.metrics import report_lungs
 from scripts.networks import LungDetector
+from scripts.preparation import lungs as datalists
+from scripts.preparation.lungs import find_lungs
 from scripts.radiographs import read_radiograph
 from torch import nn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from scripts.datalist.schema import read_datalist
+from scripts.datalist import read_datalist
 from scripts.errors import RejectedImage
 from scripts.files import write_csv
 from scripts.radiographs import ImageMetadata, read_image_metadata

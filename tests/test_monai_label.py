@@ -10,10 +10,12 @@ import nrrd
 import numpy as np
 import pytest
 from images import draw_values, make_image, write_image
-from scripts.datalist import find_correction, list_corrections, prepare, read_corrections, training_images
+from scripts.datalist import training_images
 from scripts.errors import InputError
 from scripts.files import compute_sha256
 from scripts.labels import UNKNOWN_CLASS
+from scripts.monai_label import find_correction, list_corrections, read_corrections
+from scripts.preparation import prepare
 
 HEIGHT, WIDTH = 80, 72
 BOX = (10, 20, 30, 50)

@@ -1,4 +1,4 @@
-"""Bootstrap intervals from resamples of patients, for a score and for the difference between two predictions."""
+"""Bootstrap by patient: resamples, and the percentile intervals of what is measured on them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scripts.errors import InputError
-from scripts.metrics.average_precision import Floats
-from scripts.metrics.ground_truth import GroundTruth
-from scripts.metrics.scores import measure_scores, rank_predictions
-from scripts.metrics.submission import Predictions
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -60,53 +59,6 @@ def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
     return np.concatenate([np.ones((1, num_groups)), sample_weights(num_groups, num_resamples, seed)])
 
 
-def bootstrap_scores(
-    predictions: Predictions, ground_truth: GroundTruth, num_resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> dict[str, Interval]:
-    """Every score of `score_predictions` with its interval; patients are sampled, or studies where they are not known.
-
-    Args:
-        num_resamples: resamples; 1000 settle the bounds to about a tenth of the interval's width.
-        seed: of the resamples; two calls with one seed and one ground truth draw the same patients.
-        level: fraction of the resamples inside the interval.
-
-    Raises:
-        InputError: as `score_predictions`.
-    """
-    return resample_scores(predictions, ground_truth, num_resamples, seed).summarise(level)
-
-
-def compare_predictions(
-    predictions: Predictions,
-    other: Predictions,
-    ground_truth: GroundTruth,
-    num_resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> dict[str, Interval]:
-    """Every score of `predictions` minus that of `other`, with the interval of the paired bootstrap.
-
-    Both are measured on the same sampled patients, so what makes a resample easy or hard for both cancels.
-
-    Raises:
-        InputError: as `score_predictions`.
-    """
-    ours, theirs = (resample_scores(each, ground_truth, num_resamples, seed) for each in (predictions, other))
-    return (ours - theirs).summarise(level)
-
-
-def resample_scores(
-    predictions: Predictions, ground_truth: GroundTruth, num_resamples: int = 1000, seed: int = 0
-) -> ResampledScores:
-    """Every score on all patients and on each resample; what `bootstrap_scores` and `compare_predictions` summarise.
-
-    Raises:
-        InputError: as `score_predictions`.
-    """
-    weights = weigh_groups(len(ground_truth.groups), num_resamples, seed)
-    return ResampledScores(measure_scores(rank_predictions(predictions, ground_truth), weights))
-
-
 def summarise_values(values: Floats, level: float = 0.95) -> Interval:
     """Value and percentile interval of one score `(1 + R,)`: on all patients, then on each resample."""
     defined = values[1:][np.isfinite(values[1:])]
@@ -114,3 +66,9 @@ def summarise_values(values: Floats, level: float = 0.95) -> Interval:
         return Interval(float(values[0]), float("nan"), float("nan"))
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(values[0]), float(low), float(high))
+
+
+def average_by_weights(values: ArrayLike, counts: Floats) -> Floats:
+    """Mean `(R,)` of values `(N,)` under each row of counts `(R, N)`; NaN where the counts leave none."""
+    total = counts.sum(axis=1)
+    return np.divide(counts @ np.asarray(values), total, out=np.full(len(counts), np.nan), where=total > 0)

@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts import folds
-from scripts.datalist.decisions import Decisions
-from scripts.datalist.deduplication import choose_originals, cluster_images, name_patients
-from scripts.datalist.images import Image, infer_images
-from scripts.datalist.schema import write_datalist
-from scripts.datalist.sources import list_challenge_images, list_own_images
-from scripts.duplicates import DuplicatePair, find_duplicates
+from scripts.datalist import DATALIST_FILE, write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.preparation import folds
+from scripts.preparation.decisions import Decisions
+from scripts.preparation.deduplication import choose_originals, cluster_images, name_patients
+from scripts.preparation.duplicates import DuplicatePair, find_duplicates
+from scripts.preparation.images import Image, infer_images
+from scripts.preparation.sources import list_challenge_images, list_own_images
 from scripts.tables import read_tables
 
-DATALIST = "datalist.json"
 DECISIONS = "decisions.csv"
 
 
@@ -91,9 +90,9 @@ def prepare(
     test = [entry for entry in entries if entry["label"] is None]
     out.mkdir(parents=True, exist_ok=True)
     decisions.write(out / DECISIONS)
-    datalist = write_datalist(out / DATALIST, training, test, num_folds, seed)
+    datalist = write_datalist(out / DATALIST_FILE, training, test, num_folds, seed)
     return Prepared(
-        datalist=out / DATALIST,
+        datalist=out / DATALIST_FILE,
         decisions=out / DECISIONS,
         content_hash=datalist["content_hash"],
         num_training=len(training),

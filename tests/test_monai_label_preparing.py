@@ -17,8 +17,8 @@ from monai.data import PersistentDataset
 from monai.data.utils import pickle_hashing
 from scripts.errors import InputError
 from scripts.inferers import Lungs
-from scripts.inferers.corrections import PrepareCorrection
 from scripts.labels import UNKNOWN_CLASS
+from scripts.monai_label import PrepareCorrection
 
 SIZE, LUNGS = (96, 80), (10.0, 20.0, 70.0, 84.0)
 
@@ -79,7 +79,7 @@ def test_lungs_that_nobody_marked_are_looked_for(record: dict[str, str], monkeyp
         asked.append(places)
         return lambda images: [Lungs(LUNGS, 0.9, 0.0, ()) for _ in images]
 
-    monkeypatch.setattr("scripts.inferers.corrections.read_lung_inferer", read_inferer)
+    monkeypatch.setattr("scripts.monai_label.preparing.read_lung_inferer", read_inferer)
     prepare = PrepareCorrection(build_preparation(), "inference.json", "lungs.pt")
     images = [prepare(record), prepare(record)]
     assert [image["crop_box"].tolist() for image in images] == [list(LUNGS)] * 2
