@@ -202,7 +202,7 @@ def remove_done(teachers: Teachers) -> None:
         (forget_run, "predictions by last.pt of one of the runs, found weights"),
         (name_twice, "each model's labels once, found model teacher0 of fold 0 twice"),
         (predict_nothing, "predictions of at least one model, found none"),
-        (remove_done, "a done.json beside"),
+        (remove_done, "a done.json in"),
     ],
 )
 def test_predictions_of_which_the_model_is_not_certain_are_rejected(teachers: Teachers, change, predicted: str):

@@ -143,14 +143,16 @@ def _format_exports(names: list[str]) -> str:
     return line if len(line) <= MAX_LINE + 1 else "__all__ = [\n" + "".join(f"    {each},\n" for each in quoted) + "]\n"
 
 
-def _list_definitions(tree: ast.Module) -> set[str]:
-    """Names that a module binds, at its top or in its `__getattr__`."""
+def _list_definitions(tree: ast.AST) -> set[str]:
+    """Names that a module binds outside of its functions and classes."""
     bound: set[str] = set()
-    for node in ast.walk(tree):
+    for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             bound.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            bound.add(node.id)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+        else:
+            bound |= _list_definitions(node)
     return bound
