@@ -43,7 +43,8 @@ ALLOWED_DEPENDENCIES: dict[tuple[str, str], str] = {
     ("submission", "predictions"): "a submission is written from predictions",
     ("explanations", "outputs"): "their pictures look like those of findings",
     ("pseudo_labels", "experiments"): "labels come from models whose record says which fold they never saw",
-    ("recipe", "experiments"): "a recipe's trainings are runs of a plan",
+    ("recipe", "experiments"): "a recipe's trainings are runs of a plan ...",
+    ("recipe", "preparation"): "... and its unlabelled images are prepared",
     ("release", "synthetic"): "samples travel with a release",
     ("release", "exports"): "what a release writes for other programs is compared as an export is",
 }
@@ -56,7 +57,8 @@ PAST_A_FACE: dict[tuple[str, str], str] = {
     ): "a study's UID is read from files of any kind, without their pixels ...",
     ("datalist.selection", "radiographs.rejection"): "... through the reader's gates ...",
     ("datalist.selection", "radiographs.structure"): "... which the children's face has no use for",
-    ("__main__", "preparation.lungs"): "it needs torch and MONAI, and `prepare` neither",
+    ("research", "preparation.lungs"): "it needs torch and MONAI, and `prepare` neither ...",
+    ("recipe.external", "preparation.lungs"): "... also where unlabelled images join a recipe",
 }
 ENTRY_POINTS = {"__main__", "research"}  # each verb of the command line calls one package
 

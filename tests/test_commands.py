@@ -433,8 +433,8 @@ def test_a_bad_label_is_named_with_its_line(commands: Commands, tree: Path, tmp_
 @pytest.mark.parametrize(("old", "new"), RENAMED_VERBS.items())
 def test_a_verbs_former_name_is_answered_with_the_present_one(commands: Commands, old: str, new: str):
     outcome = commands.run("scripts", old, "--help")
-    answer = f"error: expected the verb {new}, found {old}, its former name; run python -m scripts {new}"
-    assert outcome.status == 1 and outcome.last_line == answer
+    response = f"error: expected the verb {new}, found {old}, its former name; run python -m scripts {new}"
+    assert outcome.status == 1 and outcome.last_line == response
 
 
 @pytest.mark.parametrize("verb", ["find-lungs", "find_lungs"])
