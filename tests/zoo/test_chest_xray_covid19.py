@@ -50,7 +50,7 @@ class TestChestXrayCovid19(unittest.TestCase):
         cls.folder = tempfile.mkdtemp()
         cls.images = os.path.join(BUNDLE, "samples")
         prepared = os.path.join(cls.folder, "prepared")
-        importlib.import_module("scripts.datalist").prepare(cls.images, prepared, num_folds=3, workers=1)
+        importlib.import_module("scripts.preparation").prepare(cls.images, prepared, num_folds=3, workers=1)
         cls.datalist = os.path.join(prepared, "datalist.json")
 
     @classmethod
