@@ -23,7 +23,7 @@ from apps.label.serve import BUNDLE
 
 ROOT = Path(__file__).parents[2]
 INTEGRATIONS = Path(os.environ.get("INTEGRATIONS", ROOT / "runs" / "integrations")).resolve()
-PLUGIN = Path("/usr/fraction/orthanc/plugins/libOrthancDicomWeb.so")
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @dataclass(frozen=True)
