@@ -44,7 +44,8 @@ ALLOWED_DEPENDENCIES: dict[tuple[str, str], str] = {
     ("explanations", "outputs"): "their pictures look like those of findings",
     ("pseudo_labels", "experiments"): "labels come from models whose record says which fold they never saw",
     ("recipe", "experiments"): "a recipe's trainings are runs of a plan ...",
-    ("recipe", "preparation"): "... and its unlabelled images are prepared",
+    ("recipe", "preparation"): "... its unlabelled images are prepared ...",
+    ("recipe", "ensembles"): "... and `none` of its predictions is blended as a fit blends it",
     ("release", "synthetic"): "samples travel with a release",
     ("release", "exports"): "what a release writes for other programs is compared as an export is",
 }

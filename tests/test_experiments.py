@@ -55,7 +55,7 @@ from scripts.run_records import (
 )
 from scripts.submission import write_submission
 
-from tests.configs import CONFIGS
+from tests.configs import CONFIGS, merge
 
 RECORD = Record(
     name="focal",
@@ -136,6 +136,27 @@ def runner(datalist_file: Path) -> Runner:
 @pytest.fixture
 def plan(datalist_file: Path, images: Path, runner: Runner) -> Plan:
     return Plan(datalist_file, images, {"epochs": 1}, start=runner)
+
+
+def test_every_run_sets_only_names_that_its_configs_have(datalist_file: Path, images: Path, tmp_path: Path):
+    """MONAI accepts an unknown name in silence, so a misspelt one would change nothing."""
+    commands: list[list[str]] = []
+
+    def start(arguments: Sequence[str], log: Path) -> int:
+        commands.append(list(arguments))
+        return 0
+
+    plan, weights = Plan(datalist_file, images, {"epochs": 1, "cache_dir": tmp_path}, start=start), tmp_path / "last.pt"
+    files = [str(CONFIGS / "train.json"), str(CONFIGS / "stacked.json")]
+    plan.train(files, tmp_path / "training", 0, seed=0)
+    plan.evaluate_fold(files, weights, tmp_path / "evaluation", 0)
+    plan.with_options({"external_dir": images}).predict(files, weights, tmp_path / "prediction", [0, 1], "table.json")
+    plan.with_options({"external_dir": images, "num_workers": 1}).fill_cache(files, tmp_path / "cache", [0, 1])
+    assert [command[3] for command in commands] == ["training", "evaluating", "predicting", "caching"]
+    for command in commands:
+        names = {text[2:] for text in command if text.startswith("--")} - {"config_file"}
+        stack = [Path(file) for file in list_config_files(command[command.index("--config_file") + 1])]
+        assert names <= set(merge(stack)), command[3]
 
 
 # records

@@ -47,6 +47,7 @@ from scripts.datalist.schema import (
 from scripts.datalist.selection import (
     FolderImages,
     find_images,
+    list_folds,
     name_study,
     test_images,
     training_images,
@@ -72,6 +73,7 @@ __all__ = [
     "external_images",
     "find_images",
     "held_out_images",
+    "list_folds",
     "list_images",
     "name_study",
     "read_datalist",

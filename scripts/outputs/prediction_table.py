@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from scripts.datalist import read_datalist_hash
+from scripts.datalist import list_folds, read_datalist_hash
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 
@@ -40,7 +40,7 @@ class PredictionTable:
     ) -> None:
         self.path, self.select, self.name = Path(path), select, name
         self.weights, self.datalist_file = Path(weights), Path(datalist_file)
-        self.held_out = [] if fold is None else [fold] if isinstance(fold, int) else list(fold)
+        self.held_out = list(list_folds(fold))
         self.images: dict[str, Any] = {}
 
     def attach(self, engine: Engine) -> None:

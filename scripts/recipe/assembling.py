@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from scripts.ensembles import blend_none
 from scripts.errors import InputError
-from scripts.labels import NONE, STUDY_CLASSES
+from scripts.labels import STUDY_CLASSES
 from scripts.outputs import read_prediction_table, write_tables
 from scripts.predictions import ImageFindings
 from scripts.submission import write_submission
@@ -67,5 +68,5 @@ def _describe(image_id: str, row: Mapping[str, Any], boxes: Mapping[str, Any], n
         scores=scores,
         crop_box=(0.0, 0.0, 0.0, 0.0),
         none_weight=none_weight,
-        **{NONE: none_weight * negative + (1 - none_weight) * (1 - best)},
+        none=float(blend_none(negative, best, none_weight)),
     )

@@ -77,13 +77,11 @@ class RecipeRun:
         write_text(folder / TIMES, json.dumps(seconds) + "\n")
 
     def _write_soft_labels(self, part: Part, folder: Path) -> Path:
-        predictions = []
-        for other in self.recipe.parts:
-            if other.family in part.soft_labels and other.name in part.needs:
-                predictions.append(read_prediction(self.out / other.name / PREDICTIONS, other.name))
+        """Write them anew each time: an old file would outlive teachers that were trained again."""
+        teachers = [each for each in self.recipe.parts if each.family in part.soft_labels and each.name in part.needs]
+        predictions = [read_prediction(self.out / each.name / PREDICTIONS, each.name) for each in teachers]
         path = folder / SOFT_LABELS
-        if not path.is_file():
-            write_soft_labels(path, read_datalist(self.plan.datalist_file), part.held_out, predictions)
+        write_soft_labels(path, read_datalist(self.plan.datalist_file), part.held_out, predictions)
         return path
 
 
