@@ -26,7 +26,7 @@ from scripts.recipe.parts import name_part
 SHIPPED = Path(__file__).parents[1] / "scripts" / "recipe" / "shipped.json"
 SMALL: dict[str, Any] = {
     "configs": "bundle/configs",
-    "caches": [{"stack": ["train.json", "stacked.json"], "options": {"image_size": 32}}],
+    "caches": [{"stack": ["train.json", "stacked.json"], "options": {"image_size": 64}}],
     "families": {
         "teacher": {"stack": ["train.json", "stacked.json"], "options": {"epochs": 1}, "held_out": "folds"},
         "pairs": {"stack": ["train.json", "stacked.json"], "options": {"epochs": 1}, "held_out": "pairs"},
@@ -238,7 +238,7 @@ def test_names_tell_what_is_held_out():
 
 @pytest.mark.slow
 def test_a_small_recipe_trains_predicts_and_distils(datalist_file: Path, images: Path, tmp_path: Path):
-    options = {"image_size": 32, "batch_size": 8, "encoder_options": "{}", "cache_dir": tmp_path / "cache"}
+    options = {"image_size": 64, "batch_size": 8, "encoder_options": "{}", "cache_dir": tmp_path / "cache"}
     plan = Plan(datalist_file, images, options, start=start_forked)
     report = make_weights(write_recipe(tmp_path), plan, tmp_path / "out", models=tmp_path / "models")
     assert report == "13 of 13 parts made" and (tmp_path / "models" / "student.pt").is_file()
