@@ -18,6 +18,8 @@ from scripts.errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+#: Begins the name of every file that is not written to its end.
+TEMPORARY_PREFIX = ".tmp-"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -42,7 +44,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=f".{path.name}")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=TEMPORARY_PREFIX, suffix=f".{path.name}")
     os.close(descriptor)
     temporary = Path(name)
     try:

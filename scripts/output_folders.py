@@ -1,0 +1,107 @@
+"""An output folder belongs to one run at a time: claimed by a lock, cleared of what a killed run left half written.
+
+The reason for a module of its own: MONAI and ignite write into whatever stands there, so that two runs mix their files,
+and results of an earlier run are taken for today's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from scripts.errors import InputError
+from scripts.files import TEMPORARY_PREFIX
+
+LOCK = ".lock"
+
+#: Locks that this process holds, by folder; the operating system frees them when it ends, however it ends.
+_HELD: dict[Path, IO[str]] = {}
+
+
+def claim_folder(
+    output_dir: str | Path, results: Sequence[str], resume: bool | str = False, replace: bool | str = False
+) -> Path:
+    """Take a folder for one run, until its process ends.
+
+    Temporary files that a killed run left are removed: nobody else writes there, as the lock shows.
+
+    Args:
+        output_dir: made where there is none.
+        results: patterns, relative to the folder, of the files and folders that such a run writes.
+        resume: go on where an earlier run stopped; the caller knows how.
+        replace: remove exactly the results of an earlier run first, nothing else.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: where another process writes there, or results stand there and neither option is set.
+    """
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    _lock(folder.resolve())
+    for path in list(folder.rglob(f"{TEMPORARY_PREFIX}*")):
+        path.unlink(missing_ok=True)
+    found = find_results(folder, results)
+    if found and read_switch(replace, "replace"):
+        remove_results(found)
+    elif found and not read_switch(resume, "resume"):
+        raise InputError(
+            "an output folder without results of an earlier run",
+            f"{found[0].name} and {len(found) - 1} more in {folder}"
+            if len(found) > 1
+            else f"{found[0].name} in {folder}",
+            "name another --output_dir, go on with --resume true, or remove those results with --replace true",
+        )
+    return folder
+
+
+def find_results(folder: Path, results: Sequence[str]) -> list[Path]:
+    """Files and folders of an earlier run, sorted."""
+    return sorted({path for pattern in results for path in folder.glob(pattern)})
+
+
+def remove_results(found: Sequence[Path]) -> None:
+    """Remove files, and folders with what is in them."""
+    for path in found:
+        if path.is_dir() and not path.is_symlink():
+            remove_results(sorted(path.iterdir()))
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+
+
+def read_switch(value: bool | str, name: str) -> bool:
+    """An option that is on or off; a text of a command line is true by itself, "false" too.
+
+    Raises:
+        InputError: where it is something else.
+    """
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    if not isinstance(value, bool):
+        raise InputError(f"{name} true or false", repr(value)[:80], "write one of them")
+    return value
+
+
+def _lock(folder: Path) -> None:
+    """Hold the folder's lock file. POSIX record locks are not inherited: workers of a dead run do not hold it on."""
+    if folder in _HELD:
+        return
+    file = (folder / LOCK).open("a+", encoding="utf-8")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read(200).strip() or "another process"
+        file.close()
+        advice = "wait for it, or name another --output_dir"
+        raise InputError("an output folder that no run writes into", f"{folder} held by {owner}", advice) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    _HELD[folder] = file
