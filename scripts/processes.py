@@ -20,7 +20,12 @@ def count_processes() -> int:
 
 def is_first_process() -> bool:
     """True in the process that writes what a run has once: tables, histories, checkpoints."""
-    return count_processes() == 1 or distributed.get_rank() == 0
+    return get_process_index() == 0
+
+
+def get_process_index() -> int:
+    """Index of this process among those of its run, from 0."""
+    return distributed.get_rank() if count_processes() > 1 else 0
 
 
 def keep_first(items: dict[str, T], name: str, item: T) -> None:

@@ -25,7 +25,10 @@ CONFIGS = sorted(path for path in (ROOT / "bundle" / "configs").rglob("*.json") 
 
 #: Layers from the ground up: a package imports libraries, the ground and lower layers; configs wire packages together.
 LAYERS: dict[str, tuple[str, ...]] = {
-    "ground": ("labels", "boxes", "masks", "errors", "files", "processes", "charts", "bootstrap", "tabulation", "output_folders"),
+    "ground": (
+        *("labels", "boxes", "masks", "errors", "files", "processes", "charts", "bootstrap", "tabulation"),
+        "output_folders",
+    ),
     "formats": ("radiographs", "tables", "predictions", "submission", "checkpoints"),
     "data": ("datalist", "transforms"),
     "model": ("networks", "losses"),

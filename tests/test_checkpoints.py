@@ -10,11 +10,21 @@ import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import IO
 
 import pytest
 import torch
 from ignite.engine import Engine
-from scripts.checkpoints import SafeCheckpointSaver, load_copies, load_weights, read_weights, save_weights, ship_weights
+from scripts.checkpoints import (
+    SafeCheckpointSaver,
+    load_copies,
+    load_weights,
+    name_origin,
+    read_origin,
+    read_weights,
+    save_weights,
+    ship_weights,
+)
 from scripts.errors import InputError
 from torch import nn
 
@@ -28,9 +38,9 @@ def hash_file(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
-def save_half(state: object, file: Path) -> None:
+def save_half(state: object, file: IO[bytes]) -> None:
     """Stands for `torch.save` on a disk that fills up."""
-    Path(file).write_bytes(b"half of a zip")
+    file.write(b"half of a zip")
     raise OSError(28, "No space left on device")
 
 
@@ -202,13 +212,42 @@ def test_the_metric_of_an_earlier_epoch_does_not_make_a_later_one_best(tmp_path:
     assert read_weights(tmp_path / "best.pt")["epoch"] == 1
 
 
-def test_a_training_whose_save_fails_leaves_the_previous_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("metrics", [{}, {"study_map": 0.2}])
+def test_a_training_whose_save_fails_leaves_the_last_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: dict[str, float]
+):
     run_epochs(tmp_path, [{"study_map": 0.1}])
     monkeypatch.setattr(torch, "save", save_half)
     with pytest.raises(OSError, match="No space left"):
-        run_epochs(tmp_path, [{"study_map": 0.2}])
-    assert read_weights(tmp_path / "previous.pt")["epoch"] == 1
+        run_epochs(tmp_path, [metrics])
+    assert read_weights(tmp_path / "last.pt")["epoch"] == 1
     assert read_weights(tmp_path / "best.pt")["epoch"] == 1
+
+
+def test_a_full_disk_at_any_write_leaves_a_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every file that is exchanged, the hashes too, fails once."""
+    exchange, count, failing = os.replace, 0, -1
+
+    def exchange_or_fail(source: Path, target: Path) -> None:
+        nonlocal count
+        count += 1
+        if count == failing:
+            raise OSError(28, "No space left on device")
+        exchange(source, target)
+
+    monkeypatch.setattr(os, "replace", exchange_or_fail)
+    run_epochs(tmp_path, [{"study_map": 0.1}, {"study_map": 0.2}])
+    one_epoch = count
+    run_epochs(tmp_path, [{"study_map": 0.3}])
+    one_epoch = count - one_epoch
+    assert one_epoch >= 6
+    for number in range(1, one_epoch + 1):
+        count, failing = 0, number
+        with contextlib.suppress(OSError):  # fewer files are exchanged after a failure between two of them
+            run_epochs(tmp_path, [{"study_map": 0.4}])
+        assert read_weights(tmp_path / "last.pt")["network"]
+        assert read_weights(tmp_path / "best.pt")["network"]
+        assert read_weights(tmp_path / "previous.pt")["network"]
 
 
 @pytest.mark.parametrize(
@@ -225,12 +264,7 @@ def test_a_kill_at_any_instant_leaves_a_checkpoint_that_loads(tmp_path: Path, ki
         time.sleep(0.0173 * (number % 7) + 0.0011 * number)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        assert "network" in read_newest(tmp_path)
-
-
-def read_newest(folder: Path) -> dict:
-    path = folder / "last.pt"
-    return read_weights(path if path.is_file() else folder / "previous.pt")
+        assert "network" in read_weights(tmp_path / "last.pt")
 
 
 def test_each_member_is_a_copy_with_its_own_weights(tmp_path: Path):
@@ -241,3 +275,107 @@ def test_each_member_is_a_copy_with_its_own_weights(tmp_path: Path):
     copies = load_copies(network, {"b": tmp_path / "b.pt", "a": tmp_path / "a.pt"})
     assert [copy.weight[0, 0].item() for copy in copies] == [1.0, 2.0], "by name"
     assert torch.equal(network.weight, before), "which stays as it was"
+
+
+def test_equal_weights_are_equal_files_whatever_they_are_called(tmp_path: Path):
+    for name in ("a", "another"):
+        save_weights(build_network().state_dict(), tmp_path / f"{name}.pt")
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()
+
+
+def test_a_hash_that_lists_two_files_vouches_for_both(tmp_path: Path):
+    """A kill between the hash and its file leaves the old file under a hash of both."""
+    path, other = tmp_path / "a.pt", tmp_path / "b.pt"
+    save_weights(build_network(1).state_dict(), path)
+    save_weights(build_network(2).state_dict(), other)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in (other, path)]
+    hash_file(path).write_text("".join(f"{digest}  a.pt\n" for digest in digests))
+    assert are_equal(read_weights(path), build_network(1).state_dict())
+    save_weights(build_network(3).state_dict(), path)
+    assert len(hash_file(path).read_text().splitlines()) == 1
+
+
+def test_weights_say_what_they_belong_to_and_hold_tensors_only(tmp_path: Path):
+    origin = {"config": "train.json", "image_size": 160}
+    save_weights({"network": name_origin(build_network().state_dict(), origin)}, tmp_path / "last.pt")
+    ship_weights(tmp_path / "last.pt", tmp_path / "model.pt")
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert read_origin(read_weights(tmp_path / "model.pt")) == origin
+    load_weights(build_network(), tmp_path / "model.pt", image_size=160)
+
+
+def test_another_image_size_than_the_weights_were_trained_on_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    save_weights(name_origin(build_network().state_dict(), {"image_size": 160}), tmp_path / "a.pt")
+    load_weights(build_network(), tmp_path / "a.pt", image_size=224)
+    assert "a.pt: trained on images of 160 px, used on 224 px" in caplog.text
+
+
+def test_a_missing_hash_is_told_and_of_weights_of_this_version_demanded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    path = tmp_path / "a.pt"
+    save_weights(build_network().state_dict(), path)
+    hash_file(path).unlink()
+    read_weights(path)
+    assert "a.pt has no SHA-256 beside it" in caplog.text
+    save_weights(name_origin(build_network().state_dict(), {"version": "0.5.0"}), path)
+    hash_file(path).unlink()
+    with pytest.raises(InputError, match=r"expected a\.pt\.sha256 beside .*, found none; fetch it with the weights"):
+        read_weights(path)
+
+
+@pytest.mark.parametrize(
+    "content", [{"network": 3}, {"network": None}, {"network": {"0.weight": 1}}, {"0.weight": "x"}]
+)
+def test_a_dictionary_of_something_else_is_rejected(tmp_path: Path, content: dict):
+    save_weights(content, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"expected weights of this network, found others at .*a\.pt"):
+        load_weights(build_network(), tmp_path / "a.pt")
+
+
+def test_shared_members_are_kept_once(tmp_path: Path):
+    network = nn.Linear(1, 1)
+    members = {"network": network, "trained_network": network}
+    keeper = SafeCheckpointSaver(tmp_path, members, SimpleNamespace(), "study_map")  # type: ignore[arg-type]
+    assert list(keeper.members) == ["network"]
+
+
+def resume(folder: Path, epochs: int) -> tuple[nn.Module, Engine]:
+    network, evaluator = nn.Linear(1, 1), SimpleNamespace(state=SimpleNamespace(metrics={}))
+    keeper = SafeCheckpointSaver(folder, {"network": network}, evaluator, "study_map", resume=True)  # type: ignore[arg-type]
+    trainer = Engine(lambda engine, batch: None)
+    keeper.attach(trainer)
+    trainer.run([0], max_epochs=epochs)
+    return network, trainer
+
+
+def test_a_resumed_training_begins_behind_its_last_epoch(tmp_path: Path):
+    run_epochs(tmp_path, [{}, {}])
+    network, trainer = resume(tmp_path, 3)
+    assert next(network.parameters()).item() == 2 and trainer.state.iteration == 3
+
+
+def test_a_damaged_last_checkpoint_is_passed_over_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    run_epochs(tmp_path, [{}, {}])
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    network, _ = resume(tmp_path, 2)
+    assert next(network.parameters()).item() == 1
+    assert "passed over: expected" in caplog.text and "last.pt" in caplog.text
+    assert read_weights(tmp_path / "last.pt")["epoch"] == 2
+
+
+@pytest.mark.parametrize("kept", ["nothing", "damaged ones"])
+def test_without_a_whole_checkpoint_there_is_no_resuming(tmp_path: Path, kept: str):
+    if kept != "nothing":
+        run_epochs(tmp_path, [{}, {}])
+        for name in ("last.pt", "previous.pt"):
+            (tmp_path / name).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="expected .*last.pt"):
+        resume(tmp_path, 3)
+
+
+def test_a_checkpoint_of_another_training_is_rejected(tmp_path: Path):
+    save_weights({"network": build_network().state_dict(), "epoch": 1, "best": 0.0}, tmp_path / "last.pt")
+    with pytest.raises(InputError, match=r"expected network, optimizer and history of this training, found others"):
+        resume(tmp_path, 3)

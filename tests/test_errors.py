@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import sys
 
 import pytest
-from scripts.errors import REASONS, InputError, RejectedImage, find_input_error, report_input_errors
+from scripts.errors import (
+    REASONS,
+    InputError,
+    RejectedImage,
+    Stopped,
+    find_input_error,
+    report_input_errors,
+    reveal_input_errors,
+)
+from torch.utils.data import DataLoader, Dataset
 
 
 @pytest.fixture
@@ -87,3 +97,65 @@ def test_a_defect_keeps_its_traceback(hook, capsys: pytest.CaptureFixture[str]):
     hook(type(error), error, error.__traceback__)
     reported = capsys.readouterr().err
     assert "Traceback" in reported and "KeyError: 'defect'" in reported
+
+
+class FailingDataset(Dataset):
+    """Items that a transform of MONAI's cannot make, for the reason that is given."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> int:
+        with reveal_input_errors():
+            raise raise_wrapped(self.error)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_bad_input_comes_out_of_a_worker_as_itself(workers: int):
+    error = InputError("an image, whole", "a cut one; at a.dcm", "fetch it again")
+    with pytest.raises(InputError) as caught:
+        list(DataLoader(FailingDataset(error), num_workers=workers))
+    assert str(caught.value) == str(error)
+
+
+def test_a_rejected_image_in_a_worker_still_says_why():
+    with pytest.raises(RuntimeError, match=r"a\.dcm: truncated: "):
+        list(DataLoader(FailingDataset(RejectedImage("truncated", "a.dcm", "cut")), num_workers=1))
+
+
+FAULTS = {
+    "full disk": (OSError(errno.ENOSPC, "No space left on device", "out/last.pt"), "space for the outputs"),
+    "read-only": (
+        PermissionError(errno.EROFS, "Read-only file system", "out"),
+        "a folder that can be read and written",
+    ),
+    "disk": (OSError(errno.EIO, "Input/output error"), "a disk that reads and writes"),
+    "memory": (MemoryError(), "enough memory"),
+    "worker": (RuntimeError("DataLoader worker (pid 71) is killed by signal: Killed. "), "workers that live"),
+    "workers": (RuntimeError("DataLoader worker (pid(s) 71, 72) exited unexpectedly"), "workers that live"),
+    "Ctrl-C": (KeyboardInterrupt(), "the run's end"),
+    "torch's writer": (RuntimeError("write failed: No space left on device"), "space for the outputs"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_faults_of_the_machine_are_one_line(name: str, hook, capsys: pytest.CaptureFixture[str]):
+    error, expected = FAULTS[name]
+    hook(type(error), error, None)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith(f"error: expected {expected}")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), FileNotFoundError(errno.ENOENT, "none", "a"), RuntimeError("odd")]
+)
+def test_a_fault_of_the_code_keeps_its_traceback(error: Exception, hook, capsys: pytest.CaptureFixture[str]):
+    hook(type(error), error, None)
+    assert f"{type(error).__name__}: " in capsys.readouterr().err
+
+
+def test_a_stopped_run_has_the_signals_status():
+    assert (Stopped("SIGTERM", 143).code, str(Stopped("SIGTERM", 143))) == (143, "stopped by SIGTERM")

@@ -12,7 +12,13 @@ from scripts.errors import InputError
 from scripts.output_folders import LOCK, claim_folder, read_switch
 
 RESULTS = ("last.pt*", "masks", "history.json")
-CLAIM = "import sys, time; from scripts.output_folders import claim_folder; claim_folder(sys.argv[1], ()); print('held', flush=True); time.sleep(float(sys.argv[2]))"
+CLAIM = """
+import sys, time
+from scripts.output_folders import claim_folder
+claim_folder(sys.argv[1], ())
+print("held", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
 
 
 def start_holder(folder: Path, seconds: float) -> subprocess.Popen[str]:

@@ -8,15 +8,10 @@ from scripts.engines.batches import (
     prepare_detection_batch,
     prepare_study_batch,
 )
-from scripts.engines.handlers import (
-    BuffersFromFirstProcess,
-    EnabledHandlers,
-    HistoryRecorder,
-    StopOnNonFiniteLoss,
-    TensorBoardImages,
-)
+from scripts.engines.handlers import BuffersFromFirstProcess, EnabledHandlers, HistoryRecorder, TensorBoardImages
 from scripts.engines.mixing import MixedBatch
 from scripts.engines.progress import RunProgress
+from scripts.engines.seeding import EpochSeeds
 from scripts.engines.selections import (
     count_images,
     select_boxes_in_image,
@@ -28,17 +23,20 @@ from scripts.engines.selections import (
     select_probabilities,
     select_study_probabilities,
 )
+from scripts.engines.stopping import StopOnNonFiniteLoss, StopOnSignal
 
 __all__ = [
     "TARGET_KEYS",
     "AugmentedBatch",
     "BuffersFromFirstProcess",
     "EnabledHandlers",
+    "EpochSeeds",
     "HistoryRecorder",
     "MixedBatch",
     "TensorBoardImages",
     "RunProgress",
     "StopOnNonFiniteLoss",
+    "StopOnSignal",
     "count_images",
     "infer_images",
     "prepare_box_batch",

@@ -1,4 +1,4 @@
-"""Handlers that MONAI lacks: stop on a non-finite loss, history, TensorBoard images, buffers of several processes."""
+"""Handlers that MONAI lacks: history, TensorBoard images, buffers of several processes."""
 
 from __future__ import annotations
 
@@ -11,40 +11,10 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from monai.engines import IterationEvents
 from scripts.engines.selections import select_mask_probabilities
-from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.processes import broadcast_buffers
 from torch.utils.tensorboard import SummaryWriter
-
-
-class StopOnNonFiniteLoss:
-    """Stops a training before the optimizer steps on a loss that is not finite: the last checkpoint stays good.
-
-    Raises:
-        InputError: naming the images of the batch.
-    """
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(IterationEvents.LOSS_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        loss = engine.state.output["loss"]  # type: ignore[index]
-        if not torch.isfinite(loss):
-            images = ", ".join(_name_images(engine.state.batch))
-            raise InputError(
-                "a finite loss",
-                f"{loss.item()} in epoch {engine.state.epoch}, iteration {engine.state.iteration}, images {images}",
-                "look at these images, or lower the learning rate; the last checkpoint is good",
-            )
-
-
-def _name_images(batch: Any) -> list[str]:
-    """Image ids of a batch, collated or not."""
-    if isinstance(batch, list):
-        return [str(image.get("image_id", "?")) for image in batch]
-    return [str(name) for name in batch.get("image_id", ["?"])]
 
 
 class EnabledHandlers:
@@ -92,6 +62,14 @@ class HistoryRecorder:
         engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write_row)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows of the epochs so far, for a checkpoint."""
+        return {"rows": [dict(row) for row in self.rows]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on behind the rows of a checkpoint."""
+        self.rows = [dict(row) for row in state["rows"]]
 
     def _start_epoch(self, engine: Engine) -> None:
         self._losses, self._start = [], time.monotonic()
