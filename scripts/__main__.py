@@ -55,6 +55,23 @@ def prepare(
     )
 
 
+def check(
+    datalist: str,
+    tree: str,
+    external_tree: str | None = None,
+    out: str | None = None,
+    workers: int = 2,
+    accept_secondary_capture: bool = False,
+    accept_renderings: bool = False,
+) -> str:
+    """Read every image of a datalist before a long run: each must be there, whole, and the one that was prepared."""
+    from scripts.preparation import check_datalist
+
+    checked = check_datalist(datalist, tree, external_tree, out, workers, accept_secondary_capture, accept_renderings)
+    unknown = f"; {checked.num_without_digest} of them without a digest" if checked.num_without_digest else ""
+    return f"{checked.num_images} images can be read and are as they were prepared{unknown}"
+
+
 def export_corrections(studies: str, out: str) -> str:
     """Write what was saved in MONAI Label's folder of images as a CSV, which `prepare --tables` takes."""
     from scripts.monai_label import list_corrections
@@ -99,7 +116,7 @@ def export_networks(out: str, config: str = "bundle/configs/inference.json", **c
 
 
 #: In the order of the work.
-VERBS: tuple[Callable[..., str], ...] = (prepare, export_corrections, score, export_weights, export_networks)
+VERBS: tuple[Callable[..., str], ...] = (prepare, check, export_corrections, score, export_weights, export_networks)
 
 
 def list_verbs() -> dict[str, Callable[..., str]]:

@@ -22,6 +22,7 @@ import torch
 from ignite.engine import Engine, Events
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
+from scripts.output_folders import claim_folder, read_switch
 from scripts.processes import take_inner_network
 from torch import nn
 
@@ -31,6 +32,11 @@ LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 TRAINING_RESULTS = (f"{LAST}*", f"{PREVIOUS}*", f"{BEST}*", "history.json", "record.json", "events.out.tfevents.*")
 #: Where a state dictionary's metadata name what the weights belong to.
 ORIGIN = "chest_xray_covid19"
+
+
+def claim_training_folder(output_dir: str | Path, resume: bool | str = False, replace: bool | str = False) -> Path:
+    """Take the output folder of a training, as `claim_folder` does; to be called before anything is written there."""
+    return claim_folder(output_dir, TRAINING_RESULTS, resume, replace)
 
 
 def save_weights(state: Mapping[str, Any], path: str | Path) -> None:
@@ -153,6 +159,7 @@ class SafeCheckpointSaver:
         metric: name of the metric; larger is better.
         origin: what the weights belong to, for whoever finds them alone.
         resume: begin behind the epoch of last.pt, or of previous.pt where that is damaged.
+        writes: False in all processes of a run but the first; each of them resumes.
 
     best.pt holds the network only.
 
@@ -167,12 +174,14 @@ class SafeCheckpointSaver:
         evaluator: Engine,
         metric: str,
         origin: Mapping[str, Any] | None = None,
-        resume: bool = False,
+        resume: bool | str = False,
+        writes: bool = True,
     ) -> None:
-        self.output_dir, self.origin, self.resume = Path(output_dir), dict(origin or {}), resume
+        self.output_dir, self.origin = Path(output_dir), dict(origin or {})
+        self.resume, self.writes = read_switch(resume, "resume"), writes
         self.members: dict[str, Any] = {}
         for name, member in members.items():
-            if not any(take_inner_network(member) is other for other in self.members.values()):
+            if member is not None and not any(take_inner_network(member) is other for other in self.members.values()):
                 self.members[name] = take_inner_network(member)
         self.evaluator, self.metric = evaluator, metric
         self.best = -math.inf
@@ -180,7 +189,8 @@ class SafeCheckpointSaver:
     def attach(self, engine: Engine) -> None:
         if self.resume:
             engine.add_event_handler(Events.STARTED, self._restore)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+        if self.writes:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         state = {name: member.state_dict() for name, member in self.members.items()}
@@ -203,20 +213,20 @@ class SafeCheckpointSaver:
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             found = f"others in {path}"
             raise InputError("network, optimizer and history of this training", found, "train anew") from error
-        if path.name == PREVIOUS:  # the damaged one must not take its place
+        if path.name == PREVIOUS and self.writes:  # the damaged one must not take its place
             (self.output_dir / LAST).unlink(missing_ok=True)
         engine.state.epoch, engine.state.iteration = epoch, epoch * (engine.state.epoch_length or 0)
         logging.getLogger(__name__).info("resumed behind epoch %d of %s", epoch, path)
 
 
-def find_checkpoint(output_dir: str | Path) -> bool:
+def has_checkpoint(output_dir: str | Path) -> bool:
     """Report whether a training left a checkpoint in a folder."""
     return any((Path(output_dir) / name).is_file() for name in (LAST, PREVIOUS))
 
 
 def _read_last(output_dir: Path) -> tuple[dict[str, Any], Path]:
     """The newest checkpoint that is whole, and its path; one that is passed over is told of."""
-    if not find_checkpoint(output_dir):
+    if not has_checkpoint(output_dir):
         raise InputError(f"a {LAST} to resume from", f"none in {output_dir}", "train without --resume")
     damaged: InputError | None = None
     for path in (output_dir / LAST, output_dir / PREVIOUS):

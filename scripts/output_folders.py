@@ -6,6 +6,7 @@ and results of an earlier run are taken for today's.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import socket
@@ -92,16 +93,28 @@ def _lock(folder: Path) -> None:
     """Hold the folder's lock file. POSIX record locks are not inherited: workers of a dead run do not hold it on."""
     if folder in _HELD:
         return
-    file = (folder / LOCK).open("a+", encoding="utf-8")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        owner = file.read(200).strip() or "another process"
-        file.close()
-        advice = "wait for it, or name another --output_dir"
-        raise InputError("an output folder that no run writes into", f"{folder} held by {owner}", advice) from None
+    while True:
+        file = (folder / LOCK).open("a+", encoding="utf-8")
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read(200).strip() or "another process"
+            file.close()
+            advice = "wait for it, or name another --output_dir"
+            raise InputError("an output folder that no run writes into", f"{folder} held by {owner}", advice) from None
+        if (folder / LOCK).is_file() and os.path.samestat(os.fstat(file.fileno()), (folder / LOCK).stat()):
+            break
+        file.close()  # its owner removed it meanwhile
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     _HELD[folder] = file
+    atexit.register(_release, folder, os.getpid())
+
+
+def _release(folder: Path, process: int) -> None:
+    """Remove the lock file at the end of the process that made it; children leave it alone."""
+    if os.getpid() == process and (file := _HELD.pop(folder, None)):
+        (folder / LOCK).unlink(missing_ok=True)
+        file.close()

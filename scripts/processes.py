@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
@@ -26,6 +27,11 @@ def is_first_process() -> bool:
 def get_process_index() -> int:
     """Index of this process among those of its run, from 0."""
     return distributed.get_rank() if count_processes() > 1 else 0
+
+
+def is_restarted() -> bool:
+    """Report whether torchrun started this process again after a failure of one of them."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def keep_first(items: dict[str, T], name: str, item: T) -> None:

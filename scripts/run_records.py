@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import os
 import platform
@@ -10,7 +11,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ignite.engine import Engine, Events
 from scripts.datalist import read_datalist_hash
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
+from scripts.output_folders import read_switch
 
 RECORD = "record.json"
 BASELINE = "baseline"
@@ -29,7 +31,8 @@ RUNNING, DONE, FAILED = "running", "done", "failed"
 #: Options of a command that say where things lie, or how fast: no part of what was measured.
 PLACES = {
     "bundle_root", "cache_dir", "cache_rate", "config_file", "dataset_dir", "datalist_file", "external_dir",
-    "first_run", "fold", "soft_labels_file", "logging_file", "meta_file", "num_workers", "output_dir", "seed",
+    "first_run", "fold", "soft_labels_file", "logging_file", "meta_file", "num_workers", "output_dir", "replace",
+    "resume", "seed",
 }  # fmt: skip
 
 #: Names of fields in records that were written before version 0.4.0.
@@ -60,6 +63,8 @@ class Record:
         loss_ratio: validation / training loss of that epoch.
         weights_sha256: of the weights beside the record, by file name.
         error: why it failed.
+        config_hash: SHA-256 of the content of its configuration files, over one another.
+        resumed: how often it went on after it had stopped; `seconds` holds all its parts.
     """
 
     name: str
@@ -79,6 +84,8 @@ class Record:
     loss_ratio: float | None = None
     weights_sha256: dict[str, str] = field(default_factory=dict)
     error: str = ""
+    config_hash: str = ""
+    resumed: int = 0
 
 
 def read_record(path: str | Path) -> Record:
@@ -114,13 +121,19 @@ class RunRecorder:
         datalist_file: that the images come from.
         fold: the fold held out.
         seed: of the run.
+        resume: go on with the record that stands there.
 
     What the configuration was is read from the command line (`python -m monai.bundle run ...`).
+
+    Raises:
+        InputError: when a training starts that is to be resumed, where the record is of another one.
     """
 
-    def __init__(self, output_dir: str | Path, datalist_file: str | Path, fold: int | None, seed: int) -> None:
+    def __init__(
+        self, output_dir: str | Path, datalist_file: str | Path, fold: int | None, seed: int, resume: bool | str = False
+    ) -> None:
         self.output_dir, self.datalist_file = Path(output_dir), Path(datalist_file)
-        self.fold, self.seed = fold, seed
+        self.fold, self.seed, self.resume = fold, seed, read_switch(resume, "resume")
         self.record: Record | None = None
         self._start = time.monotonic()
 
@@ -132,8 +145,14 @@ class RunRecorder:
     def _begin(self, engine: Engine) -> None:
         self._start = time.monotonic()
         options = read_options(sys.argv)
-        self.record = describe_run(options, self.datalist_file, self.fold, self.seed)
-        write_record(self.record, self.output_dir)
+        record = describe_run(options, self.datalist_file, self.fold, self.seed)
+        if self.resume:
+            before = read_record(self.output_dir)
+            reject_other_run(before, record, self.output_dir)
+            times = {"started": before.started, "seconds": before.seconds, "resumed": before.resumed + 1}
+            record = Record(**{**asdict(record), **times})
+        self.record = record
+        write_record(record, self.output_dir)
 
     def _complete(self, engine: Engine) -> None:
         self._end(status=DONE, **summarise_history(self.output_dir), weights_sha256=hash_weights(self.output_dir))
@@ -144,9 +163,39 @@ class RunRecorder:
 
     def _end(self, **changes: Any) -> None:
         if self.record is not None:
-            content = asdict(self.record) | changes | {"seconds": round(time.monotonic() - self._start, 1)}
-            self.record = Record(**content)
-            write_record(self.record, self.output_dir)
+            seconds = round(self.record.seconds + time.monotonic() - self._start, 1)
+            ended = Record(**{**asdict(self.record), **changes, "seconds": seconds})
+            self.record = None  # a second end of the same run would count its seconds again
+            write_record(ended, self.output_dir)
+
+
+#: What makes a run: two with the same of all these are the same run.
+RUN_FIELDS = ("overrides", "settings", "fold", "seed", "datalist_hash", "config_hash")
+
+
+def reject_other_run(before: Record, now: Record, folder: str | Path) -> None:
+    """Reject going on with a run that was another one.
+
+    Raises:
+        InputError: naming the first thing in which they differ.
+    """
+    for name in RUN_FIELDS:
+        there, here = getattr(before, name), getattr(now, name)
+        there, here = (list(each) if isinstance(each, tuple) else each for each in (there, here))
+        if there != here and there != "":
+            raise InputError(
+                f"the run of {folder} with {name.replace('_', ' ')} {_shorten(there, here)}",
+                _shorten(here, there),
+                "resume with the same command, or name another --output_dir",
+            )
+
+
+def _shorten(value: Any, other: Any) -> str:
+    """A value for a message; of two mappings what differs."""
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        names = sorted(name for name in {*value, *other} if value.get(name) != other.get(name))
+        return ", ".join(f"{name} {value.get(name, 'unset')}" for name in names)
+    return str(value)[:100]
 
 
 def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int | None, seed: int) -> Record:
@@ -170,6 +219,7 @@ def describe_run(options: dict[str, str], datalist_file: str | Path, fold: int |
         datalist_hash=read_datalist_hash(datalist_file),
         code=_read_commit(),
         machine=describe_machine(),
+        config_hash=hash_configs(files),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
 
@@ -193,6 +243,14 @@ def list_config_files(config_file: str) -> list[str]:
     if not config_file.startswith(("[", "(")):
         return [config_file] if config_file else []
     return [str(file) for file in ast.literal_eval(config_file)]
+
+
+def hash_configs(files: Sequence[str]) -> str:
+    """SHA-256 of the content of configuration files in their order, without their descriptions; "" without a file."""
+    paths = [Path(file) for file in files if Path(file).is_file()]
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    kept = [{key: value for key, value in content.items() if key != "_desc_"} for content in contents]
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest() if kept else ""
 
 
 def name_run(files: Sequence[str]) -> str:

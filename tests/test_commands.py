@@ -20,7 +20,7 @@ import pydicom
 import pytest
 from PIL import Image
 from scripts.__main__ import RENAMED_VERBS
-from scripts.checkpoints import read_weights
+from scripts.checkpoints import read_origin, read_weights
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import read_ground_truth, score_predictions
@@ -215,7 +215,8 @@ def test_training_leaves_weights_with_their_hashes_and_a_history(trained: Path):
     assert all(name.startswith("events.out.tfevents") for name in files - weights - tables)
     assert json.loads((trained / "record.json").read_text())["status"] == "done"
     state = read_weights(trained / "last.pt")
-    assert set(state) == {"network", "optimizer", "lr_scheduler", "epoch"} and state["epoch"] == 1
+    assert set(state) == {"network", "optimizer", "lr_scheduler", "history", "epoch", "best"} and state["epoch"] == 1
+    assert read_origin(state)["encoder"] == TINY["encoder"]
     (row,) = json.loads((trained / "history.json").read_text())
     assert 0 < row["study_map"] <= 1 and row["train_loss"] > 0 and row["validation_loss"] > 0
 

@@ -90,6 +90,11 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path):
     claim_folder(tmp_path, RESULTS)  # a killed run holds nothing
 
 
+def test_a_run_that_ends_removes_its_lock(tmp_path: Path):
+    start_holder(tmp_path, 0).wait()
+    assert not (tmp_path / LOCK).exists()
+
+
 @pytest.mark.parametrize(("value", "on"), [(True, True), (False, False), ("true", True), ("False", False)])
 def test_switches(value: bool | str, on: bool):
     assert read_switch(value, "resume") is on

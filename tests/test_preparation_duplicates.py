@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 from scripts.preparation import duplicates
+from scripts.radiographs import hash_pixels
 
 Picture = NDArray[np.float32]
 
@@ -25,7 +26,7 @@ def cut(image: Picture, top: int, left: int, height: int, width: int) -> Picture
 
 
 def find(*images: Picture, studies: list[str] | None = None) -> set[tuple[int, int, bool]]:
-    digests = [duplicates.hash_pixels(image) for image in images]
+    digests = [hash_pixels(image) for image in images]
     thumbnails = np.stack([duplicates.make_thumbnail(image) for image in images])
     found = duplicates.find_duplicates(digests, thumbnails, studies or [str(place) for place in range(len(images))])
     return {(pair.first, pair.second, pair.exact) for pair in found.pairs}
@@ -35,9 +36,9 @@ def test_equal_pixels_have_one_digest_and_a_changed_pixel_or_shape_another() -> 
     image = draw_image(0)
     changed = image.copy()
     changed[3, 5] += 1e-3
-    assert duplicates.hash_pixels(image) == duplicates.hash_pixels(image[None].copy())
-    assert duplicates.hash_pixels(image) != duplicates.hash_pixels(changed)
-    assert duplicates.hash_pixels(np.zeros((64, 128))) != duplicates.hash_pixels(np.zeros((128, 64)))
+    assert hash_pixels(image) == hash_pixels(image[None].copy())
+    assert hash_pixels(image) != hash_pixels(changed)
+    assert hash_pixels(np.zeros((64, 128))) != hash_pixels(np.zeros((128, 64)))
 
 
 def fraction_rows(height: int) -> NDArray[np.float64]:

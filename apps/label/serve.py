@@ -82,8 +82,10 @@ def serve(
             unless it is reported, here in the app's copy of its config.
     """
     folder = build_app(release, app, stock)
+    configs = folder / "model" / BUNDLE / "configs"
+    _set_option(configs / "train.json", "replace", True)  # a training begun from Label takes the place of its last one
     if accept_renderings:
-        _accept_renderings(folder / "model" / BUNDLE / "configs" / "inference.json")
+        _set_option(configs / "inference.json", "accept_renderings", True)
     if not studies.startswith(("http://", "https://")):
         if not Path(studies).is_dir():
             raise SystemExit(f"error: expected a folder of images or a DICOMweb URL, found no folder {studies}")
@@ -128,9 +130,9 @@ def list_settings(app: Path, studies: str, port: int, cache: Path) -> dict[str, 
     }
 
 
-def _accept_renderings(config_file: Path) -> None:
+def _set_option(config_file: Path, name: str, value: bool) -> None:
     config = json.loads(config_file.read_text(encoding="utf-8"))
-    config["accept_renderings"] = True
+    config[name] = value
     config_file.write_text(json.dumps(config, indent=4) + "\n", encoding="utf-8")
 
 

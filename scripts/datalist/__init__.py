@@ -21,6 +21,8 @@ Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `
       duplicate_of   image id of the same image that is trained on instead, or null
       mask           where there is one: path of a mask of the opacities, relative to the tree; it goes before the boxes
       origin         where it is known: where label and mask come from, in words
+      pixels_sha256  of the decoded pixels: an image that was exchanged since is named when it is read. It is no part of
+                     the content hash, and absent before version 0.5.0
     external       external images, never scored (`add_external`, `label_external`):
       matched_with   content hash of the datalist without this section: its images were compared with exactly these
       images          as above, relative to a tree of their own, without patient, fold and duplicate_of
@@ -38,6 +40,7 @@ from scripts.datalist.joining import reject_knowing_model, with_external_labels,
 from scripts.datalist.schema import (
     DATALIST_FILE,
     EXTERNAL_IMAGE_TYPES,
+    PIXELS_SHA256,
     compute_labelled_hash,
     read_datalist,
     read_datalist_hash,
@@ -66,6 +69,7 @@ from scripts.datalist.streaming import StreamingDataLoader, list_images
 __all__ = [
     "DATALIST_FILE",
     "EXTERNAL_IMAGE_TYPES",
+    "PIXELS_SHA256",
     "FolderImages",
     "Prediction",
     "StreamingDataLoader",

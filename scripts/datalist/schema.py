@@ -35,6 +35,10 @@ IMAGE_TYPES: dict[str, tuple[type, ...]] = {
     "duplicate_of": (str, type(None)),
 }
 
+#: SHA-256 of an image's pixels, 64 hex digits; absent in datalists of versions before 0.5.0. It vouches for itself: the
+#: content hash leaves it out, and stays what models have recorded of the same images.
+PIXELS_SHA256 = "pixels_sha256"
+
 #: The same of an external image.
 EXTERNAL_IMAGE_TYPES = {
     key: types for key, types in IMAGE_TYPES.items() if key not in ("patient", "fold", "duplicate_of")
@@ -59,8 +63,10 @@ _PREPARE_AGAIN = "make it again with python -m scripts prepare"
 
 
 def compute_content_hash(datalist: Mapping[str, Any]) -> str:
-    """SHA-256 of the canonical JSON of a datalist without its "content_hash"."""
-    rest = {key: value for key, value in datalist.items() if key != "content_hash"}
+    """SHA-256 of the canonical JSON of a datalist without its "content_hash" and the digests of its images' pixels."""
+    rest = {key: _drop_digests(value) for key, value in datalist.items() if key != "content_hash"}
+    if isinstance(external := rest.get("external"), Mapping):
+        rest["external"] = {key: _drop_digests(value) for key, value in external.items()}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -154,6 +160,13 @@ def reject_overwriting(datalist_file: str | Path, out: Path) -> None:
     """
     if Path(datalist_file).resolve() == (out / DATALIST_FILE).resolve():
         raise InputError("another folder than the datalist's", f"{out}", "choose another --out")
+
+
+def _drop_digests(value: Any) -> Any:
+    """A list of images without the digests of their pixels; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    return [{k: v for k, v in i.items() if k != PIXELS_SHA256} if isinstance(i, dict) else i for i in value]
 
 
 def _check_external(external: Any, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from types import FrameType
@@ -66,6 +67,9 @@ class StopOnSignal:
 
     def _stop(self, engine: Engine) -> None:
         if self.received is not None:
+            epoch, iteration = engine.state.epoch, engine.state.iteration
+            message = "stopped by %s in epoch %d, iteration %d; what was finished before is kept"
+            logging.getLogger(__name__).warning(message, self.received.name, epoch, iteration)
             raise Stopped(self.received.name, 128 + self.received)
 
     def _restore(self, engine: Engine | None = None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scripts.checkpoints import has_checkpoint
 from scripts.datalist import read_datalist_hash
 from scripts.errors import InputError
 from scripts.outputs import read_prediction_table
@@ -54,11 +55,14 @@ class Plan:
     def train(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> Path:
         """Train by config files, one over the other, unless the same run is done already; path of its weights.
 
+        One that was cut short is resumed from its last epoch; what another unfinished run left there is replaced.
+
         Raises:
             InputError: where another run stands in the folder, or the training fails.
         """
         if not self._is_done(files, folder, fold, seed):
-            options = {**self.options, "fold": fold, "seed": seed}
+            unfinished = has_checkpoint(folder) and not self._find_difference(files, folder, fold, seed)
+            options = {**self.options, "fold": fold, "seed": seed, "resume": unfinished, "replace": not unfinished}
             self._run("training", files, folder, options)
         return folder / WEIGHTS
 
@@ -94,20 +98,23 @@ class Plan:
         self._run("caching", [*files, self.caching], folder, {**self.options, "fold": list(folds), "writes": False})
 
     def _is_done(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> bool:
+        if not (folder / RECORD).is_file() or read_record(folder).status != DONE:
+            return False
+        if differing := self._find_difference(files, folder, fold, seed):
+            advice = "choose another folder, or remove this one"
+            raise InputError(f"in {folder} the requested run", f"one with {differing}", advice)
+        return True
+
+    def _find_difference(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> str:
+        """What the run of a folder has and the requested one has not; "" where they are the same run."""
         if not (folder / RECORD).is_file():
-            return False
+            return "no record"
         record = read_record(folder)
-        if record.status != DONE:
-            return False
         datalist_hash = read_datalist_hash(self.datalist_file)
         asked = ([Path(file).name for file in files], fold, seed, datalist_hash, self._list_settings())
         names = [Path(file).name for file in record.overrides]
         found = (names, record.fold, record.seed, record.datalist_hash, record.settings)
-        if asked != found:
-            differing = [str(there) for here, there in zip(asked, found, strict=True) if here != there]
-            advice = "choose another folder, or remove this one"
-            raise InputError(f"in {folder} the requested run", f"one with {differing[0]}", advice)
-        return True
+        return next((str(there) for here, there in zip(asked, found, strict=True) if here != there), "")
 
     def _list_settings(self) -> dict[str, str]:
         return {name: str(value) for name, value in sorted(self.options.items()) if name not in PLACES}

@@ -7,9 +7,20 @@ Patients that share an image become one patient, so both copies stand in one fol
 also among the unlabelled is reported, and stays.
 """
 
+from scripts.preparation.checking import Checked, check_datalist
 from scripts.preparation.external import Added, add_external
 from scripts.preparation.folds import assign_folds, reject_leaks
 from scripts.preparation.listing import Prepared, prepare
 from scripts.preparation.metadata_table import write_metadata_table
 
-__all__ = ["Added", "Prepared", "add_external", "assign_folds", "prepare", "reject_leaks", "write_metadata_table"]
+__all__ = [
+    "Added",
+    "Checked",
+    "Prepared",
+    "add_external",
+    "assign_folds",
+    "check_datalist",
+    "prepare",
+    "reject_leaks",
+    "write_metadata_table",
+]

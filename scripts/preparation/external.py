@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts.datalist import DATALIST_FILE, EXTERNAL_IMAGE_TYPES, read_datalist, reject_overwriting, write_datalist
+from scripts.datalist import (
+    DATALIST_FILE,
+    EXTERNAL_IMAGE_TYPES,
+    PIXELS_SHA256,
+    read_datalist,
+    reject_overwriting,
+    write_datalist,
+)
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation.decisions import Decisions
@@ -187,5 +194,5 @@ def _list_patients(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _describe(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An image of the section: other readers are accepted in boxes that are there, and in none on negative images."""
     negative = entry["label"] is not None and STUDY_CLASSES[entry["label"]] == "negative"
-    image = {key: entry[key] for key in EXTERNAL_IMAGE_TYPES}
+    image = {key: entry[key] for key in (*EXTERNAL_IMAGE_TYPES, PIXELS_SHA256) if key in entry}
     return image | {"boxes_known": entry["boxes_known"] and (bool(entry["boxes"]) or negative)}

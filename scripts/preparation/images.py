@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scripts.errors import InputError, RejectedImage
 from scripts.preparation.decisions import Decisions
-from scripts.preparation.duplicates import hash_pixels, make_thumbnail
+from scripts.preparation.duplicates import make_thumbnail
 from scripts.preparation.sources import Source
-from scripts.radiographs import Radiograph, read_radiographs
+from scripts.radiographs import Radiograph, hash_pixels, read_radiographs
 from scripts.tables import Box, Tables, fit_boxes
 from tqdm import tqdm
 

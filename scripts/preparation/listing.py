@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts.datalist import DATALIST_FILE, write_datalist
+from scripts.datalist import DATALIST_FILE, PIXELS_SHA256, write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation import folds
@@ -131,6 +131,7 @@ def _describe_images(
             "height": image.height,
             "width": image.width,
             "duplicate_of": originals.get(image.image_id),
+            PIXELS_SHA256: image.digest,
             **{name: text for name in ("mask", "origin") if (text := getattr(image.source.row, name))},
         }
         for image, patient in zip(images, patients, strict=True)

@@ -12,6 +12,7 @@ from scripts.transforms.batch_intensity import (
     RandSigmoidBatchd,
     RandWindowBatchd,
 )
+from scripts.transforms.caching import PreparedDataset, SeededCacheDataset
 from scripts.transforms.crops import BlackOutLungsd, CropToLungsd, KeepWholeImaged, find_crop
 from scripts.transforms.findings import LogitsToFindingsd, explain_out_of_scope, paste_mask
 from scripts.transforms.intensity import RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
@@ -51,6 +52,8 @@ __all__ = [
     "RandInvertd",
     "RandKernelBlurd",
     "RandAffineWithBoxesd",
+    "PreparedDataset",
+    "SeededCacheDataset",
     "StackedDataset",
     "WeighByStudy",
     "WeighMistakes",

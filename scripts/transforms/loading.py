@@ -10,8 +10,9 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from scripts.errors import RejectedImage
-from scripts.radiographs import Radiograph, read_isolated, read_radiograph
+from scripts.datalist import PIXELS_SHA256
+from scripts.errors import InputError, RejectedImage
+from scripts.radiographs import Radiograph, hash_pixels, read_isolated, read_radiograph
 
 IMAGE_FLAGS = "image_flags"
 
@@ -33,6 +34,8 @@ class LoadRadiographd(MapTransform):
 
     Raises:
         RejectedImage: where an image cannot be read.
+        InputError: where the dictionary holds a digest of the pixels (`pixels_sha256`, from a datalist), and they are
+            others: the image was exchanged since.
     """
 
     def __init__(
@@ -51,13 +54,16 @@ class LoadRadiographd(MapTransform):
         """The same dictionary with the images in place of their paths."""
         loaded = dict(data)
         for key in self.key_iterator(loaded):
-            loaded[key] = self._load_image(loaded[key])
+            loaded[key] = self._load_image(loaded[key], loaded.get(PIXELS_SHA256))
             loaded[IMAGE_FLAGS] = loaded[key].meta[IMAGE_FLAGS]
         return loaded
 
-    def _load_image(self, path: str | Path) -> MetaTensor:
+    def _load_image(self, path: str | Path, digest: str | None) -> MetaTensor:
         read = read_isolated if self.isolated else read_radiograph
         radiograph = read(find_image(path), **self.options)
+        if digest is not None and hash_pixels(radiograph.pixels) != digest:
+            advice = "put that image back, or prepare the tree again"
+            raise InputError("the image that was prepared", f"other pixels at {path}", advice)
         return MetaTensor(torch.from_numpy(radiograph.pixels), affine=torch.eye(4), meta=_build_meta(path, radiograph))
 
 

@@ -5,7 +5,7 @@ same image: ribs and heart move between two breaths, so even after an affine ali
 """
 
 from scripts.preparation.duplicates.alignment import correlate_aligned
-from scripts.preparation.duplicates.hashes import hash_pixels, hash_thumbnails, make_thumbnail
+from scripts.preparation.duplicates.hashes import hash_thumbnails, make_thumbnail
 from scripts.preparation.duplicates.pairs import DuplicatePair, Findings, find_duplicates, group_items, propose_pairs
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "correlate_aligned",
     "find_duplicates",
     "group_items",
-    "hash_pixels",
     "hash_thumbnails",
     "make_thumbnail",
     "propose_pairs",

@@ -1,8 +1,6 @@
-"""Fingerprints of an image: a digest of its pixels, a thumbnail, and a perceptual hash of that."""
+"""Fingerprints of an image: a thumbnail, and a perceptual hash of that."""
 
 from __future__ import annotations
-
-import hashlib
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,12 +16,6 @@ _SIGMA = 4.0
 _HASH_SIZE = 24
 
 Picture = NDArray[np.float32]
-
-
-def hash_pixels(pixels: ArrayLike) -> str:
-    """SHA-256 of decoded pixels `(1, H, W)` or `(H, W)`, shape included, as 64 hex digits."""
-    array = np.ascontiguousarray(pixels, dtype=np.float32)
-    return hashlib.sha256(repr(array.shape[-2:]).encode() + array.tobytes()).hexdigest()
 
 
 def make_thumbnail(pixels: ArrayLike) -> NDArray[np.uint8]:
