@@ -80,7 +80,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
 
 
 def read_origin(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What weights, or a training's checkpoint, say that they belong to; nothing where they were written before 0.5.0.
+    """The origin that weights, or a training's checkpoint, name; empty where they were written before 0.5.0.
 
     It stands in the metadata that torch keeps beside the tensors of a state dictionary, so that these are tensors only.
     """

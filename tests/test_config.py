@@ -207,8 +207,9 @@ def test_every_training_has_cache_processes_and_board(path: Path):
     (handlers,) = parser["train#handlers"]
     assert {"@training_board", "@history", "@checkpoint", "@run_record"} <= set(handlers["handlers"])
     writers = [name for name, part in parser.config.items() if isinstance(part, dict) and "_disabled_" in part]
-    assert {"tensorboard", "training_board", "history", "checkpoint", "run_record", "progress"} <= set(writers)
+    assert {"tensorboard", "training_board", "history", "output_folder", "run_record", "progress"} <= set(writers)
     assert {parser[f"{name}#_disabled_"] for name in writers} == {"$not @writes"}
+    assert parser["checkpoint#writes"] == "@writes", "all processes of a run resume, one writes"
     (metric,) = parser["key_metric"]
     assert parser["checkpoint#metric"] == metric, "what is best is reported by the key metric"
 
@@ -311,6 +312,7 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     places = {"dataset_dir": images / "test" if inferring else images, "weights": weights, "output_dir": tmp_path}
     if not inferring:
         places |= {"datalist_file": joined_datalist_file, "external_dir": external_images}
+        places |= {"replace": True}  # in no order: TensorBoard's writer may make its file before the folder is claimed
         places |= {"first_run": write_first_run(joined_datalist_file, tmp_path)}
         places |= {"soft_labels_file": write_soft_labels_file(joined_datalist_file, tmp_path / "soft_labels.json")}
     if merge(files).get("cache_dir"):

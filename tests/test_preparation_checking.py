@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from scripts.datalist import PIXELS_SHA256, read_datalist, training_images
+from scripts.datalist import read_datalist, training_images
 from scripts.datalist.schema import compute_content_hash
 from scripts.errors import InputError
 from scripts.preparation import check_datalist
+from scripts.radiographs import PIXELS_SHA256
 from scripts.transforms import LoadRadiographd
 
 

@@ -102,6 +102,7 @@ def test_new_images_join_and_the_labelled_ones_stay_as_they_were(own: Images, ex
     assert content == before
     assert compute_labelled_hash({**content, "external": external}) == labelled_hash == external["matched_with"]
     assert [image["image_id"] for image in external["images"]] == ["x20", "x21", "x22"] and added.num_images == 3
+    assert len(external["images"][1].pop("pixels_sha256")) == 64
     assert external["images"][1] == {
         **{"image": "x21.dcm", "image_id": "x21", "study_id": "e0", "label": None, "boxes": [], "boxes_known": False},
         **{"lung_box": None, "height": 96, "width": 96},

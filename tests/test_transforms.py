@@ -195,7 +195,11 @@ def test_training_images_are_kept_as_they_are_before_augmentation(images: Path, 
     dataset = parser.get_parsed_content("train#dataset")
     kept = dataset._cache[0]
     assert isinstance(kept["image"], torch.Tensor) and kept["image"].shape == kept["mask"].shape == (1, 64, 64)
-    assert len({dataset[0]["image"].sum().item() for _ in range(8)}) > 4, "augmented anew each time"
+    sums = []
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        sums.append(dataset[0]["image"].sum().item())
+    assert len(set(sums)) > 4, "augmented anew in each epoch"
 
 
 def test_images_of_any_size_become_one_batch(images: Path, datalist_file: Path):

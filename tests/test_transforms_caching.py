@@ -116,8 +116,8 @@ def draw(epoch: int, seed: int = 0, workers: int = 0) -> torch.Tensor:
     loader = DataLoader(dataset, batch_size=2, num_workers=workers, persistent_workers=workers > 0)
     for each in range(1, epoch + 1):
         dataset.set_epoch(each)
-        drawn = torch.cat([batch["image"] for batch in loader])
-    return drawn
+        changed = torch.cat([batch["image"] for batch in loader])
+    return changed
 
 
 def test_changes_follow_from_seed_epoch_and_index_alone():

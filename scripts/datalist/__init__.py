@@ -40,7 +40,6 @@ from scripts.datalist.joining import reject_knowing_model, with_external_labels,
 from scripts.datalist.schema import (
     DATALIST_FILE,
     EXTERNAL_IMAGE_TYPES,
-    PIXELS_SHA256,
     compute_labelled_hash,
     read_datalist,
     read_datalist_hash,
@@ -69,7 +68,6 @@ from scripts.datalist.streaming import StreamingDataLoader, list_images
 __all__ = [
     "DATALIST_FILE",
     "EXTERNAL_IMAGE_TYPES",
-    "PIXELS_SHA256",
     "FolderImages",
     "Prediction",
     "StreamingDataLoader",

@@ -11,6 +11,7 @@ from typing import Any
 from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
+from scripts.radiographs import PIXELS_SHA256
 
 DATALIST_FILE = "datalist.json"
 
@@ -34,10 +35,6 @@ IMAGE_TYPES: dict[str, tuple[type, ...]] = {
     "width": (int,),
     "duplicate_of": (str, type(None)),
 }
-
-#: SHA-256 of an image's pixels, 64 hex digits; absent in datalists of versions before 0.5.0. It vouches for itself: the
-#: content hash leaves it out, and stays what models have recorded of the same images.
-PIXELS_SHA256 = "pixels_sha256"
 
 #: The same of an external image.
 EXTERNAL_IMAGE_TYPES = {
@@ -163,7 +160,10 @@ def reject_overwriting(datalist_file: str | Path, out: Path) -> None:
 
 
 def _drop_digests(value: Any) -> Any:
-    """A list of images without the digests of their pixels; anything else as it is."""
+    """A list of images without the digests of their pixels; anything else as it is.
+
+    A digest vouches for itself; without it the hash stays what models have recorded of the same images.
+    """
     if not isinstance(value, list):
         return value
     return [{k: v for k, v in i.items() if k != PIXELS_SHA256} if isinstance(i, dict) else i for i in value]

@@ -106,7 +106,7 @@ class Plan:
         return True
 
     def _find_difference(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> str:
-        """What the run of a folder has and the requested one has not; "" where they are the same run."""
+        """Name what the run of a folder has and the requested one has not; "" where they are the same run."""
         if not (folder / RECORD).is_file():
             return "no record"
         record = read_record(folder)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.datalist import PIXELS_SHA256, read_datalist
+from scripts.datalist import read_datalist
 from scripts.errors import InputError, RejectedImage
 from scripts.files import write_csv
-from scripts.radiographs import Radiograph, hash_pixels, read_radiographs
+from scripts.radiographs import PIXELS_SHA256, Radiograph, hash_pixels, read_radiographs
 from tqdm import tqdm
 
 CHANGED = "changed"
@@ -45,7 +45,7 @@ def check_datalist(
     Args:
         datalist_file: made by `prepare`.
         tree: that its paths are relative to; `external_tree` for its external images, which are left out without it.
-        out: CSV for the images that are not as they were: image_id, reason, path, detail; None: only the first is named.
+        out: CSV of the images that are not as they were: image_id, reason, path, detail; None: the first is named.
         workers: child processes.
         accept_secondary_capture, accept_renderings: as for `prepare`.
 

@@ -9,14 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts.datalist import (
-    DATALIST_FILE,
-    EXTERNAL_IMAGE_TYPES,
-    PIXELS_SHA256,
-    read_datalist,
-    reject_overwriting,
-    write_datalist,
-)
+from scripts.datalist import DATALIST_FILE, EXTERNAL_IMAGE_TYPES, read_datalist, reject_overwriting, write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation.decisions import Decisions
@@ -24,6 +17,7 @@ from scripts.preparation.deduplication import describe_duplicate
 from scripts.preparation.duplicates import find_duplicates, group_items
 from scripts.preparation.images import Image, infer_images
 from scripts.preparation.sources import Source
+from scripts.radiographs import PIXELS_SHA256
 from scripts.tables import ImageRow, Tables
 
 EXTERNAL_DECISIONS = "external.csv"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts.datalist import DATALIST_FILE, PIXELS_SHA256, write_datalist
+from scripts.datalist import DATALIST_FILE, write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation import folds
@@ -17,6 +17,7 @@ from scripts.preparation.deduplication import choose_originals, cluster_images, 
 from scripts.preparation.duplicates import DuplicatePair, find_duplicates
 from scripts.preparation.images import Image, infer_images
 from scripts.preparation.sources import list_challenge_images, list_own_images
+from scripts.radiographs import PIXELS_SHA256
 from scripts.tables import read_tables
 
 DECISIONS = "decisions.csv"

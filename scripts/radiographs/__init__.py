@@ -5,7 +5,7 @@ and time limits. Importing this package loads numpy and pydicom only: the childr
 from it. `scripts.transforms.LoadRadiographd` stands at the head of every transform chain.
 """
 
-from scripts.radiographs.digests import hash_pixels
+from scripts.radiographs.digests import PIXELS_SHA256, hash_pixels
 from scripts.radiographs.grayscale import Display, LookupTable, Window
 from scripts.radiographs.image_metadata import FLAGS, ImageMetadata, Radiograph
 from scripts.radiographs.reading import read_image_display, read_image_metadata, read_radiograph
@@ -13,6 +13,7 @@ from scripts.radiographs.workers import IsolatedReader, read_isolated, read_radi
 
 __all__ = [
     "FLAGS",
+    "PIXELS_SHA256",
     "Display",
     "IsolatedReader",
     "LookupTable",

@@ -7,6 +7,9 @@ import hashlib
 import numpy as np
 from numpy.typing import ArrayLike
 
+#: Name of this digest in a datalist and in an image's record.
+PIXELS_SHA256 = "pixels_sha256"
+
 
 def hash_pixels(pixels: ArrayLike) -> str:
     """SHA-256 of decoded pixels `(1, H, W)` or `(H, W)`, shape included, as 64 hex digits."""

@@ -11,6 +11,7 @@ import os
 import runpy
 import sys
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 #: Imported once, before any child; none of them starts threads or a GPU.
@@ -22,12 +23,18 @@ PRELOADED = [
 
 def start_forked(arguments: Sequence[str], log: Path) -> int:
     """Run `python -m MODULE ...` in a child of the fork server, with all that it prints in a file; its exit status."""
+    process = begin_forked(arguments, log)
+    process.join()
+    return int(process.exitcode or 0)
+
+
+def begin_forked(arguments: Sequence[str], log: Path) -> BaseProcess:
+    """Begin such a child and return it at once."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_run_module, args=(list(arguments), str(log), os.getcwd()))
     process.start()
-    process.join()
-    return int(process.exitcode or 0)
+    return process
 
 
 def _run_module(arguments: list[str], log: str, folder: str) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
-from scripts.datalist import PIXELS_SHA256
 from scripts.errors import InputError, RejectedImage, reveal_input_errors
+from scripts.radiographs import PIXELS_SHA256
 
 
 class PreparedDataset(PersistentDataset):

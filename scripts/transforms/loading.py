@@ -10,9 +10,8 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from scripts.datalist import PIXELS_SHA256
 from scripts.errors import InputError, RejectedImage
-from scripts.radiographs import Radiograph, hash_pixels, read_isolated, read_radiograph
+from scripts.radiographs import PIXELS_SHA256, Radiograph, hash_pixels, read_isolated, read_radiograph
 
 IMAGE_FLAGS = "image_flags"
 
