@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test lint types format release environment clean integrations label test-label deploy-demo test-deploy
+.PHONY: help demo weights test faults audit lint types format release environment clean integrations label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -46,6 +46,15 @@ $(IMAGES): | $(MADE)
 
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
+
+faults: $(MADE) ## kills, full disks, damaged files: a table of what was lost, under runs/faults (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults
+
+# Of an environment of its own: what it needs is no part of the project.
+audit: ## known vulnerabilities of the pinned packages; needs a connection
+	"$(PYTHON)" -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.venv-audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 
 lint: $(MADE) ## ruff
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from importlib.metadata import distribution, distributions
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,24 @@ def test_the_bundle_names_the_pinned_monai_torch_and_numpy(name: str, key: str):
 def test_the_bundle_requires_dependencies_only():
     dependencies = {normalize_name(re.split(r"[<>=!~; \[]", line)[0]) for line in PROJECT["dependencies"]}
     assert {normalize_name(name) for name in METADATA["required_packages_version"]} <= dependencies
+
+
+def read_licence(name: str) -> str:
+    """What a distribution says of its licence, in its metadata."""
+    metadata = distribution(name).metadata
+    classifiers = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License")]
+    named = (metadata.get("License-Expression") or metadata.get("License") or "").strip().partition("\n")[0]
+    return " ".join([*classifiers, named])
+
+
+@pytest.mark.parametrize("name", sorted({each.name for each in distributions() if normalize_name(each.name) in PINS}))
+def test_no_dependency_has_the_gpl(name: str):
+    assert not re.search(r"(?<!L)GPL|(?<!Lesser )General Public License", read_licence(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "floor"), [("torch", (2, 10)), ("pydicom", (3, 0, 2)), ("monai", (1, 6, 1))], ids=lambda value: str(value)
+)
+def test_pins_are_not_below_what_is_known_to_be_vulnerable(name: str, floor: tuple[int, ...]):
+    """CVE-2026-24747 (torch), CVE-2026-32711 (pydicom), and MONAI's GHSA-873f-pvrv-4x83."""
+    assert tuple(int(part) for part in PINS[name].split(".")[: len(floor)]) >= floor
