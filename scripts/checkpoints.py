@@ -63,15 +63,23 @@ def load_weights(network: nn.Module, path: str | Path) -> nn.Module:
     Half precision on disk becomes the network's own precision.
 
     Raises:
-        InputError: as `read_weights`, and where the weights belong to another network.
+        InputError: as `read_weights`, and where the weights belong to another network or are not finite.
     """
     state = read_weights(path)
+    weights = state.get("network", state)
+    if not isinstance(weights, Mapping):
+        raise InputError("weights of a network", f"{type(weights).__name__} at {path}", "choose another file")
+    unfit = [name for name, each in weights.items() if isinstance(each, torch.Tensor) and not each.isfinite().all()]
+    if unfit:
+        advice = "use weights of a training that did not diverge"
+        raise InputError("finite weights", f"NaN or infinity in {unfit[0]} at {path}", advice)
     try:
-        network.load_state_dict(state.get("network", state))
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise InputError(
             "weights of this network", f"others at {path}", "use the configuration that they were trained with"
         ) from error
+    network.weights_file = str(path)  # type: ignore[assignment]  # for messages about what the network predicts
     return network
 
 
