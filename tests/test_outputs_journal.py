@@ -143,7 +143,10 @@ def run_until(number: int, act: Callable[[], Any], signal_number: int = signal.S
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK)
+    """Contents by path, without the lock and what was not written to its end."""
+    files = (
+        path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((LOCK, TEMPORARY_PREFIX))
+    )
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -364,7 +367,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_where_it_was(
         with pytest.raises(InputError, match=r"can be written, .*found No space left on device; .*the same command"):
             infer(folder, tmp_path, weights)
     left = read_all(tmp_path)
-    assert "done.json" not in left and not [name for name in left if TEMPORARY_PREFIX in name]
+    assert "done.json" not in left and not list(tmp_path.rglob(f"{TEMPORARY_PREFIX}*"))
     infer(folder, tmp_path, weights)
     assert read_all(tmp_path) == whole
 

@@ -21,6 +21,7 @@ from scripts.datalist.selection import FolderImages, Image, test_images, validat
 from scripts.datalist.stopping import StopSignals
 from scripts.errors import REJECTED_COLUMNS, InputError, RejectedImage, find_input_error
 from scripts.files import write_csv
+from scripts.output_folders import report_output_errors
 from tqdm import tqdm
 
 #: Pixels of a batch: 16 images of 4096 x 4096, larger than those of usual detectors. A batch of larger ones ends early.
@@ -163,7 +164,8 @@ class StreamingDataLoader:
 
     def _write_rejected(self, rejected: Sequence[Sequence[str]]) -> None:
         if self.rejected_file is not None:
-            write_csv(self.rejected_file, REJECTED_COLUMNS, rejected)
+            with report_output_errors(Path(self.rejected_file).parent):
+                write_csv(self.rejected_file, REJECTED_COLUMNS, rejected)
 
     def _format_rejected(self, rejected: Sequence[Sequence[str]], num_read: int) -> None:
         if self.journal is not None:  # it counts those of an earlier part too

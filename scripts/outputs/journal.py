@@ -12,17 +12,17 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scripts.errors import REJECTED_FILE, InputError
-from scripts.output_folders import claim_folder, find_results, read_switch, remove_results
+from scripts.output_folders import claim_folder, find_results, read_switch, remove_results, report_output_errors
 from scripts.outputs.identity import hash_images, hash_weights, read_command
 from scripts.outputs.outcome import report_outcome
 from scripts.predictions import DONE_FILE, PREDICTIONS_FILE, ImageFindings, read_done
+from scripts.processes import gather_items, is_first_process
 
 JOURNAL_FILE = "journal.jsonl"
 SUBMISSION_FILE = "submission.csv"
@@ -64,45 +64,39 @@ class Entry:
         return cls(image, **{name: str(row[name]) for name in ("path", "capture", "out_of_scope", "pixels", "uid")})
 
 
-def claim_results(output_dir: str | Path, replace: bool | str = False) -> Path:
-    """Take an output folder for a run of findings; done.json is the first of the earlier results to go.
+def claim_results(output_dir: str | Path, replace: bool | str = False, results: Sequence[str] = RESULTS) -> Path:
+    """Take an output folder for a run, by the first of its processes.
+
+    Args:
+        output_dir: the folder.
+        replace: remove an earlier run's results first.
+        results: patterns of what such a run writes; the first, which stands for all, is the first to go.
 
     Raises:
         InputError: where another process writes there, or results stand there that are not to be replaced.
     """
+    if is_first_process():
+        _claim(output_dir, replace, results)
+    gather_items({})  # the others begin when it is done
+    return Path(output_dir)
+
+
+def _claim(output_dir: str | Path, replace: bool | str, results: Sequence[str]) -> None:
     with report_output_errors(output_dir):
         folder = claim_folder(output_dir, ())
-        found = find_results(folder, RESULTS)
+        found = find_results(folder, results)
         if found and not read_switch(replace, "replace"):
-            standing = (folder / DONE_FILE).is_file()
+            standing = (folder / results[0]).is_file()
             raise InputError(
                 "an output folder without results",
                 f"{'those of a finished run' if standing else found[0].name} in {folder}",
                 "name another --output_dir, or remove them with --replace true",
             )
-        (folder / DONE_FILE).unlink(missing_ok=True)
-        remove_results([path for path in found if path.name != DONE_FILE])
+        (folder / results[0]).unlink(missing_ok=True)
+        remove_results([path for path in found if path != folder / results[0]])
         for path in {path.parent for path in found} - {folder}:
             if not any(path.iterdir()):
                 path.rmdir()
-    return folder
-
-
-@contextmanager
-def report_output_errors(output_dir: str | Path) -> Iterator[None]:
-    """Turn what the operating system says of an output folder into an error of one line.
-
-    Raises:
-        InputError: where the disk is full, the folder cannot be written, or the like.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"an output folder that can be written, {output_dir}",
-            error.strerror or type(error).__name__,
-            "free or name another one; what was finished is kept, and the same command goes on behind it",
-        ) from error
 
 
 @dataclass

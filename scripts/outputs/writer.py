@@ -16,9 +16,9 @@ import numpy as np
 from ignite.engine import Engine, Events
 from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
 from scripts.files import add_rows, check_file_name
-from scripts.output_folders import read_switch
+from scripts.output_folders import read_switch, report_output_errors
 from scripts.outputs.identity import hash_weights
-from scripts.outputs.journal import CAPTURES, SUBMISSION_FILE, Entry, InferenceJournal, report_output_errors
+from scripts.outputs.journal import CAPTURES, SUBMISSION_FILE, Entry, InferenceJournal
 from scripts.outputs.pictures import paint_overlay, write_mask, write_overlay
 from scripts.outputs.tables import write_tables
 from scripts.predictions import (
