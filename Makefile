@@ -25,11 +25,12 @@ demo: $(MADE) $(IMAGES) ## synthetic images from DICOM to score, submission and 
 	@echo "== preparing: every image checked, folds by patient"
 	$(BIN)/python -m scripts prepare --tree $(IMAGES) --out $(PREPARED)
 	@echo "== training on four folds"
-	$(RUN) training --config_file bundle/configs/train.json $(SMALL) $(TRAINING)
+	$(RUN) training --config_file bundle/configs/train.json $(SMALL) $(TRAINING) --replace true
 	@echo "== evaluating on the fifth fold"
-	$(RUN) evaluating --config_file "['bundle/configs/train.json','bundle/configs/evaluate.json']" $(SMALL)
+	$(RUN) evaluating --config_file "['bundle/configs/train.json','bundle/configs/evaluate.json']" $(SMALL) --replace true
 	@echo "== inferring on images without labels"
-	$(RUN) inferring --config_file bundle/configs/inference.json --weights runs/training/last.pt $(SMALL)
+	$(RUN) inferring --config_file bundle/configs/inference.json --weights runs/training/last.pt $(SMALL) \
+		--replace true || [ $$? = 3 ]
 	@echo "== scoring the fifth fold"
 	$(BIN)/python -m scripts score runs/evaluation/submission.csv --ground_truth $(PREPARED)/datalist.json --fold 0 \
 		| tee runs/evaluation/score.txt

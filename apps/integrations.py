@@ -92,7 +92,7 @@ def run_bundle(images: str | Path, out: str | Path, release: str | Path) -> None
     """
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "inferring"]
     command += ["--config_file", "configs/inference.json", "--dataset_dir", str(Path(images).resolve())]
-    command += ["--output_dir", str(Path(out).resolve()), "--num_workers", "0"]
+    command += ["--output_dir", str(Path(out).resolve()), "--num_workers", "0", "--replace", "true"]
     ended = subprocess.run(command, cwd=release, capture_output=True, text=True, check=False)
     if ended.returncode:
         raise InputError("a run that ends well", ended.stderr.strip().rpartition("\n")[2][:300], "run it by hand")

@@ -108,10 +108,16 @@ def load_weights(network: nn.Module, path: str | Path, image_size: int | None = 
         image_size: of the images that it will see, pixels; another one than it was trained on is told of in the log.
 
     Raises:
-        InputError: as `read_weights`, and where the weights belong to another network.
+        InputError: as `read_weights`, and where the weights belong to another network or are not finite.
     """
     state = read_weights(path)
     weights, origin = state.get("network", state), read_origin(state)
+    if not isinstance(weights, Mapping):
+        raise InputError("weights of a network", f"{type(weights).__name__} at {path}", "choose another file")
+    unfit = [name for name, each in weights.items() if isinstance(each, torch.Tensor) and not each.isfinite().all()]
+    if unfit:
+        advice = "use weights of a training that did not diverge"
+        raise InputError("finite weights", f"NaN or infinity in {unfit[0]} at {path}", advice)
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -124,6 +130,7 @@ def load_weights(network: nn.Module, path: str | Path, image_size: int | None = 
     if image_size is not None and origin.get("image_size", image_size) != image_size:
         message = "%s: trained on images of %s px, used on %s px; set the option image_size to what it was trained on"
         logging.getLogger(__name__).warning(message, Path(path).name, origin["image_size"], image_size)
+    network.weights_file = str(path)  # type: ignore[assignment]  # for messages about what the network predicts
     return network
 
 

@@ -10,7 +10,8 @@ import atexit
 import fcntl
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -87,6 +88,23 @@ def read_switch(value: bool | str, name: str) -> bool:
     if not isinstance(value, bool):
         raise InputError(f"{name} true or false", repr(value)[:80], "write one of them")
     return value
+
+
+@contextmanager
+def report_output_errors(output_dir: str | Path) -> Iterator[None]:
+    """Turn what the operating system says of an output folder into an error of one line.
+
+    Raises:
+        InputError: where the disk is full, the folder cannot be written, or the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"an output folder that can be written, {output_dir}",
+            error.strerror or type(error).__name__,
+            "free or name another one; what was finished is kept, and the same command goes on behind it",
+        ) from error
 
 
 def _lock(folder: Path) -> None:

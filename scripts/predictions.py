@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,12 +17,30 @@ from scripts.labels import STUDY_CLASSES
 
 PREDICTIONS_FILE = "predictions.json"
 
+#: Flags of an image by those that were read before it: it counts in no mean, or shares an identifier.
+DUPLICATE, SAME_UID = "duplicate", "same_uid"
+
 #: Written last: where it stands, all other outputs of the run stand too.
 DONE_FILE = "done.json"
 
 #: A person is shown the boxes from this score on: on fold 0 they find 53 % of the opacities, 1.1 wrong ones an image.
 #: Tables, JSON and submission keep all: an average precision counts the faint ones too.
 MIN_SHOWN_SCORE = 0.5
+
+
+class NonFinitePrediction(InputError):
+    """A network's output with NaN or infinity: it is never published, and the run ends.
+
+    Args:
+        found: what of it, and of which network.
+        images: ids of the images that it was asked about, as far as they are known.
+    """
+
+    def __init__(self, found: str, images: Sequence[str] = ()) -> None:
+        where = f" on {', '.join(images)}" if images else ""
+        advice = "use weights of a training that did not diverge, or full precision; nothing is published"
+        super().__init__("finite predictions", f"{found}{where}", advice)
+        self.output = found
 
 
 @dataclass(frozen=True)
@@ -85,13 +104,30 @@ def average_images(probabilities: ArrayLike, studies: ArrayLike) -> NDArray[np.f
 
 
 def average_studies(images: Sequence[ImageFindings]) -> dict[str, dict[str, float]]:
-    """Study id -> class -> probability: the mean over the images of the study, in order of first appearance."""
+    """Study id -> class -> probability: the mean over the images of the study, in order of first appearance.
+
+    An image that is flagged as a duplicate counts in no mean; the one that it repeats does.
+    """
+    images = [image for image in images if DUPLICATE not in image.flags]
     if not images:
         return {}
     indices = {study: index for index, study in enumerate(dict.fromkeys(image.study_id for image in images))}
     rows = [[image.probabilities[name] for name in STUDY_CLASSES] for image in images]
     means = average_images(rows, [indices[image.study_id] for image in images]).tolist()
     return {study: dict(zip(STUDY_CLASSES, means[index], strict=True)) for study, index in indices.items()}
+
+
+def find_non_finite(image: ImageFindings) -> str:
+    """Name what is not a finite number in an image's findings; "" where all are."""
+    parts = {
+        "probabilities": image.probabilities.values(),
+        "boxes": [edge for box in image.boxes for edge in box],
+        "scores": image.scores,
+        "none": [image.none],
+        "crop box": image.crop_box,
+    }
+    found = (f"{value} in {name}" for name, values in parts.items() for value in values if not math.isfinite(value))
+    return next(found, "")
 
 
 def write_predictions(images: Sequence[ImageFindings], path: str | Path) -> None:

@@ -330,7 +330,7 @@ def test_a_missing_hash_is_told_and_of_weights_of_this_version_demanded(
 )
 def test_a_dictionary_of_something_else_is_rejected(tmp_path: Path, content: dict):
     save_weights(content, tmp_path / "a.pt")
-    with pytest.raises(InputError, match=r"expected weights of this network, found others at .*a\.pt"):
+    with pytest.raises(InputError, match=r"expected weights of (this|a) network, found .* at .*a\.pt"):
         load_weights(build_network(), tmp_path / "a.pt")
 
 

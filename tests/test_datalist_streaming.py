@@ -85,9 +85,9 @@ def read_rejected(path: Path) -> list[dict[str, str]]:
 def test_inference_with_overlays_and_dicom_results_decodes_each_image_once_and_in_a_child(
     tmp_path: Path, decodes: Callable[[], list[int]], overlays: int
 ):
-    rng = np.random.default_rng(0)
-    for each in "ab":
-        write_image(tmp_path / "in" / f"{each}.dcm", rng.integers(0, 4096, (80, 96)).astype(np.uint16))
+    for seed, each in enumerate("ab"):
+        values = made.draw_values(rows=80, columns=96, seed=seed).astype(np.uint16)
+        write_image(tmp_path / "in" / f"{each}.dcm", values)
     parser = ConfigParser()
     parser.read_config(str(INFERENCE))
     parser.read_meta(str(METADATA))

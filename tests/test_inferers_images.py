@@ -17,6 +17,7 @@ from scripts.engines import infer_images
 from scripts.inferers import ImageInferer, LungInferer, Lungs, OpacityInferer, TTAInferer
 from scripts.labels import STUDY_CLASSES
 from scripts.networks import LungDetector, OpacityDetector, StudyClassifier
+from scripts.predictions import NonFinitePrediction
 from scripts.transforms import CropToLungsd, LogitsToFindingsd
 from torch import nn
 
@@ -347,6 +348,30 @@ def test_an_image_without_lungs_that_is_called_another_body_part_is_out_of_scope
         ["body_part", "no_lungs", "whole_image"],
     ]
     assert [bool(output["result"]["out_of_scope"]) for output in outputs] == [False, True]
+
+
+class DivergedClassifier(WhiteClassifier):
+    """Gives no number for one image."""
+
+    weights_file = "study.pt"
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = super().forward(image)
+        found["study"] = torch.where(image.amax(dim=(1, 2, 3))[:, None] > 0.5, torch.nan, found["study"])
+        return found
+
+
+def test_a_prediction_that_is_not_finite_names_the_image_and_the_weights():
+    with pytest.raises(NonFinitePrediction, match=r"NaN or infinity in study by study\.pt on image1; use weights"):
+        run_evaluator(DivergedClassifier(), build(), CLEAN, WIDE, HIGH)
+
+
+def test_an_opacity_detector_that_diverged_is_no_image_without_opacities():
+    network = OpacityDetector("test_efficientnet", width=8).eval()
+    with torch.no_grad():
+        next(network.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFinitePrediction, match="NaN or infinity in boxes"):
+        OpacityInferer([network])(torch.rand(1, 1, 64, 64))
 
 
 def test_the_networks_of_the_project_fit_together():

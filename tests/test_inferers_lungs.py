@@ -6,13 +6,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Resized
 from scripts.inferers import LungInferer, Lungs
-from scripts.inferers.lungs import FLAGS
+from scripts.inferers.lungs import FLAGS, correlate_neighbours
 from scripts.networks import LungDetector
+from scripts.predictions import NonFinitePrediction
+from scripts.transforms.findings import explain_out_of_scope
 from torch import nn
 
 SIZE = 32
@@ -67,8 +70,12 @@ def draw_image(height: int, width: int, box: tuple[int, ...] | None, bright: flo
     return image
 
 
+def draw_gradient(height: int, width: int) -> torch.Tensor:
+    return torch.linspace(0, 1, height * width).reshape(1, height, width)
+
+
 def find(*responses: Response, size: tuple[int, int] = (100, 200), **options: Any) -> list[Lungs]:
-    return LungInferer(ReportedDetector(*responses), RESIZE, **options)([torch.rand(1, *size) for _ in responses])
+    return LungInferer(ReportedDetector(*responses), RESIZE, **options)([draw_gradient(*size) for _ in responses])
 
 
 def find_one(size: tuple[int, int] = (100, 200), options: Mapping[str, Any] | None = None, **changes: Any) -> Lungs:
@@ -103,8 +110,6 @@ LOOK_BAD: dict[str, dict[str, Any]] = {
     "too long for its width": {"box": (0.4, 0.0, 0.6, 0.51)},
     "too wide for its length": {"box": (0.0, 0.4, 0.51, 0.6)},
     "empty": {"box": (0.4, 0.4, 0.4, 0.4)},
-    "no number": {"box": (0.1, float("nan"), 0.9, 0.9)},
-    "uncertain to no number": {"edge_std": float("nan")},
 }
 LOOK_GOOD: dict[str, dict[str, Any]] = {
     "just certain enough": {"edge_std": 0.079},
@@ -133,7 +138,7 @@ def test_sides_are_fractions_of_the_image_so_that_its_own_shape_does_not_count()
 
 
 @pytest.mark.parametrize("changes", [{}, {"edge_std": 0.5}, {"rotation": QUARTER}], ids=["sure", "unsure", "rotated"])
-@pytest.mark.parametrize("lungs", [-0.01, -9.0, float("nan")])
+@pytest.mark.parametrize("lungs", [-0.01, -9.0])
 def test_an_image_without_lungs_has_that_one_flag_and_no_box(lungs: float, changes: dict[str, Any]):
     found = find_one(options=BOUNDS, lungs=lungs, **changes)
     assert (found.box, found.flags) == (None, ("no_lungs",))
@@ -159,8 +164,64 @@ def test_a_rotated_image_keeps_its_box_and_is_flagged(rotation: tuple[float, ...
 def test_flags_come_sorted_and_every_one_is_explained():
     found = find(response(edge_std=0.5, rotation=QUARTER), response(lungs=-9.0))
     assert [lungs.flags for lungs in found] == [("rotated", "unsure_lungs"), ("no_lungs",)]
-    assert {flag for lungs in found for flag in lungs.flags} == set(FLAGS)
+    assert {flag for lungs in found for flag in lungs.flags} == set(FLAGS) - {"noise"}
     assert found[0].box is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"box": (0.1, float("nan"), 0.9, 0.9)},
+        {"edge_std": float("nan")},
+        {"lungs": float("nan")},
+        {"lungs": float("inf")},
+    ],
+)
+def test_numbers_that_are_not_finite_end_the_run_and_name_the_weights(changes: dict[str, Any]):
+    network = ReportedDetector(response(**changes))
+    network.weights_file = "lungs.pt"
+    with pytest.raises(
+        NonFinitePrediction, match=r"expected finite predictions, found NaN or infinity .* by lungs\.pt;"
+    ):
+        LungInferer(network, RESIZE)([draw_gradient(40, 60)])
+
+
+def draw_noise(kind: str, height: int = 120, width: int = 90) -> torch.Tensor:
+    """White noise of several distributions, values in [0, 1]."""
+    random = torch.rand(1, height, width, generator=torch.Generator().manual_seed(0))
+    if kind == "gaussian":
+        return (0.5 + 0.15 * torch.special.ndtri(random)).clamp(0, 1)
+    return {"uniform": random, "salt and pepper": (random > 0.5).float(), "skewed": random**8}[kind]
+
+
+@pytest.mark.parametrize("kind", ["uniform", "gaussian", "salt and pepper", "skewed"])
+def test_noise_without_lungs_is_flagged_and_out_of_scope(kind: str):
+    (lungs,) = LungInferer(ReportedDetector(response(lungs=-9.0)), RESIZE)([draw_noise(kind)])
+    assert lungs.flags == ("no_lungs", "noise")
+    assert "noise" in explain_out_of_scope(lungs.flags)
+
+
+def test_noise_in_which_lungs_are_detected_is_left_to_the_detector():
+    (lungs,) = LungInferer(ReportedDetector(response()), RESIZE)([draw_noise("uniform")])
+    assert lungs.flags == () and not explain_out_of_scope(lungs.flags)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.1])
+def test_a_smooth_image_with_noise_on_it_is_no_noise(noise: float):
+    image = (draw_gradient(120, 90) + noise * (draw_noise("uniform") - 0.5)).clamp(0, 1)
+    (lungs,) = LungInferer(ReportedDetector(response(lungs=-9.0)), RESIZE)([image])
+    assert lungs.flags == ("no_lungs",) and not explain_out_of_scope(lungs.flags)
+
+
+def test_neighbours_correlate_along_rows_or_columns():
+    rows = torch.rand(1, 64, 1, generator=torch.Generator().manual_seed(0)).expand(1, 64, 64)
+    assert correlate_neighbours(rows) == pytest.approx(1, abs=1e-9)
+    assert correlate_neighbours(rows.transpose(1, 2)) == pytest.approx(1, abs=1e-9)
+    assert correlate_neighbours(torch.zeros(1, 9, 9)) == 1
+    image = draw_noise("uniform") + draw_gradient(120, 90)
+    pairs = [(image[0, ::4, :-1], image[0, ::4, 1:]), (image[0, :-1, ::4], image[0, 1:, ::4])]
+    expected = max(np.corrcoef(first.ravel(), second.ravel())[0, 1] for first, second in pairs)
+    assert correlate_neighbours(image) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(

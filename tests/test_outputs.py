@@ -363,7 +363,7 @@ def test_done_is_written_last(synthetic: dict[str, Path], tmp_path: Path, monkey
 
     run_writer(synthetic, tmp_path / "out")
     monkeypatch.setattr(writer, "write_submission", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(InputError, match="found No space left on device; free or name another one"):
         run_writer(synthetic, tmp_path / "out")
     assert not (tmp_path / "out" / "done.json").exists(), "the record of an earlier run does not stand for this one"
 

@@ -72,7 +72,7 @@ def test_the_bundle_requires_dependencies_only():
 
 
 def read_licence(name: str) -> str:
-    """What a distribution says of its licence, in its metadata."""
+    """The licence of a distribution, by its metadata."""
     metadata = distribution(name).metadata
     classifiers = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License")]
     named = (metadata.get("License-Expression") or metadata.get("License") or "").strip().partition("\n")[0]

@@ -136,6 +136,7 @@ def run_bundle(bundle: Path, folder: Path, paths: Iterable[Path], output_folder:
             dataset_dir=selection,
             output_dir=str(output_folder),
             dicom_results=True,
+            replace=True,  # an application's output folder is its own: each run is written anew
             num_workers=0,  # operators run in a thread beside others, where a fork may hang
         )
         workflow.initialize()

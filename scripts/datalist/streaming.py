@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from threading import Condition
-from typing import Any
+from typing import Any, Protocol
 
 from monai.data import Dataset
 from scripts.datalist.selection import FolderImages, Image, test_images, validation_images
+from scripts.datalist.stopping import StopSignals
 from scripts.errors import REJECTED_COLUMNS, InputError, RejectedImage, find_input_error
 from scripts.files import write_csv
+from scripts.output_folders import report_output_errors
 from tqdm import tqdm
 
 #: Pixels of a batch: 16 images of 4096 x 4096, larger than those of usual detectors. A batch of larger ones ends early.
@@ -48,6 +50,16 @@ def list_images(
     )
 
 
+class Journal(Protocol):
+    """Record of the batches that are finished; `scripts.outputs.InferenceJournal` is one."""
+
+    def begin(self) -> tuple[int, list[list[str]]]: ...
+
+    def stage(self, position: int, rejected: Sequence[Sequence[str]]) -> None: ...
+
+    def commit(self, entries: Sequence[Any]) -> None: ...
+
+
 class StreamingDataLoader:
     """Batches of the readable images of a dataset, in order, each a list of items; the next ones are read meanwhile.
 
@@ -62,9 +74,12 @@ class StreamingDataLoader:
             and grows with every batch.
         progress: description of a progress bar on terminals and of a line at the end; none without it.
         max_batch_pixels, max_waiting_pixels: bounds of memory, exceeded by one image (of each worker) at most.
+        journal: where an earlier run was cut short, and what is finished from there on; without it all is read.
+
+    While a batch is worked on, Ctrl-C and SIGTERM wait for its end; the process then ends with status 130 or 143.
 
     Raises:
-        InputError: while it runs, where no image can be read.
+        InputError: while it runs without a journal, where no image can be read.
     """
 
     def __init__(
@@ -76,31 +91,52 @@ class StreamingDataLoader:
         progress: str = "",
         max_batch_pixels: int = MAX_BATCH_PIXELS,
         max_waiting_pixels: int = MAX_WAITING_PIXELS,
+        journal: Journal | None = None,
     ) -> None:
+        self.journal = journal
+        self._running: Iterator[list[dict[str, Any]]] | None = None
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, max(1, num_workers)
         self.rejected_file, self.progress = rejected_file, progress
         self.max_batch_pixels, self.max_waiting_pixels = max_batch_pixels, max_waiting_pixels
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        rejected: list[tuple[Image, RejectedImage]] = []
+        self._running = self._read_batches()
+        return self._running
+
+    def close(self) -> None:
+        """End the reading of a run that failed: threads that wait for space would hold the process."""
+        if isinstance(self._running, Generator):
+            self._running.close()
+
+    def _read_batches(self) -> Iterator[list[dict[str, Any]]]:
+        position, rejected = (0, []) if self.journal is None else self.journal.begin()
         self._write_rejected(rejected)
         bar = tqdm(
             desc=self.progress,
             total=len(self.dataset),
+            initial=position,
             unit="image",
             disable=None if self.progress else True,
             leave=False,
         )
-        num_read, written, start = 0, 0, time.monotonic()
-        with bar:
-            for batch in self._build_batches(rejected):
+        num_read, written, start = 0, len(rejected), time.monotonic()
+        with bar, StopSignals() as signals:
+            for batch, behind in self._build_batches(position, rejected):
                 if len(rejected) > written:
                     self._write_rejected(rejected)
                     written = len(rejected)
-                num_read += len(batch)
-                yield batch
-                bar.update(num_read + len(rejected) - bar.n)
-            bar.update(num_read + len(rejected) - bar.n)
+                if self.journal is not None:
+                    self.journal.stage(behind, rejected)
+                if batch:
+                    num_read += len(batch)
+                    with signals.busy():
+                        yield batch
+                elif self.journal is not None:
+                    self.journal.commit([])
+                bar.update(behind - bar.n)
+            bar.update(len(self.dataset) - bar.n)
+        if self.journal is not None:
+            self.journal.stage(len(self.dataset), rejected)
         self._write_rejected(rejected)
         self._format_rejected(rejected, num_read)
         if self.progress:
@@ -108,32 +144,33 @@ class StreamingDataLoader:
             message = "%s: %d images in %.1f s, %.1f images/s"
             logging.getLogger(__name__).info(message, self.progress, num_read, seconds, num_read / max(seconds, 1e-9))
 
-    def _build_batches(self, rejected: list[tuple[Image, RejectedImage]]) -> Iterator[list[dict[str, Any]]]:
+    def _build_batches(self, start: int, rejected: list[list[str]]) -> Iterator[tuple[list[dict[str, Any]], int]]:
+        """Batches from the image `start` on, each with the position behind it; empty ones where all are rejected."""
         batch: list[dict[str, Any]] = []
-        pixels = 0
-        for index, item in enumerate(
-            _read_ahead(self.dataset, self.batch_size, self.num_workers, self.max_waiting_pixels)
-        ):
+        pixels, known = 0, len(rejected)
+        items = _read_ahead(self.dataset, start, self.batch_size, self.num_workers, self.max_waiting_pixels)
+        for position, item in enumerate(items, start + 1):
             if isinstance(item, RejectedImage):
-                rejected.append((self.dataset.data[index], item))
-                continue
-            batch.append(item)
-            pixels += _count_pixels(item)
-            if len(batch) == self.batch_size or pixels >= self.max_batch_pixels:
-                yield batch
-                batch, pixels = [], 0
+                rejected.append(_describe_rejected(self.dataset.data[position - 1], item))
+            else:
+                batch.append(item)
+                pixels += _count_pixels(item)
+            is_full = len(batch) == self.batch_size or pixels >= self.max_batch_pixels
+            if is_full or (not batch and len(rejected) - known >= self.batch_size):
+                yield batch, position
+                batch, pixels, known = [], 0, len(rejected)
         if batch:
-            yield batch
+            yield batch, len(self.dataset)
 
-    def _write_rejected(self, rejected: Sequence[tuple[Image, RejectedImage]]) -> None:
+    def _write_rejected(self, rejected: Sequence[Sequence[str]]) -> None:
         if self.rejected_file is not None:
-            rows = [
-                (each["image_id"], each["study_id"], error.reason, error.path, error.detail) for each, error in rejected
-            ]
-            write_csv(self.rejected_file, REJECTED_COLUMNS, rows)
+            with report_output_errors(Path(self.rejected_file).parent):
+                write_csv(self.rejected_file, REJECTED_COLUMNS, rejected)
 
-    def _format_rejected(self, rejected: Sequence[tuple[Image, RejectedImage]], num_read: int) -> None:
-        counts = sorted(Counter(error.reason for _, error in rejected).items())
+    def _format_rejected(self, rejected: Sequence[Sequence[str]], num_read: int) -> None:
+        if self.journal is not None:  # it counts those of an earlier part too
+            return
+        counts = sorted(Counter(reason for _, _, reason, _, _ in rejected).items())
         reasons = ", ".join(f"{reason} {count}" for reason, count in counts)
         if not num_read:
             advice = f"see {self.rejected_file}" if self.rejected_file else "check that these are chest radiographs"
@@ -143,11 +180,15 @@ class StreamingDataLoader:
             logging.getLogger(__name__).warning(message, len(rejected), len(rejected) + num_read, reasons)
 
 
+def _describe_rejected(image: Image, error: RejectedImage) -> list[str]:
+    return [str(image["image_id"]), str(image["study_id"]), error.reason, error.path, error.detail]
+
+
 def _read_ahead(
-    dataset: Dataset, ahead: int, num_workers: int, max_waiting_pixels: int
+    dataset: Dataset, start: int, ahead: int, num_workers: int, max_waiting_pixels: int
 ) -> Iterator[dict[str, Any] | RejectedImage]:
-    """Items of a dataset in order, or why one is rejected; `ahead` of them are read in advance, as far as they fit."""
-    waiting = _WaitingPixels(max_waiting_pixels)
+    """Items of a dataset from `start` on, or why one is rejected; `ahead` are read in advance, as far as they fit."""
+    waiting = _WaitingPixels(max_waiting_pixels, start)
 
     def read(index: int) -> dict[str, Any] | RejectedImage:
         waiting.wait_for_space(index)
@@ -155,7 +196,7 @@ def _read_ahead(
         waiting.add(_count_pixels(item))
         return item
 
-    indices = iter(range(len(dataset)))
+    indices = iter(range(start, len(dataset)))
     threads = ThreadPoolExecutor(num_workers, thread_name_prefix="image")
     pending: deque[Future[dict[str, Any] | RejectedImage]] = deque()
     try:
@@ -187,8 +228,8 @@ def _count_pixels(item: dict[str, Any] | RejectedImage) -> int:
 class _WaitingPixels:
     """The pixels of images that were read and not yet handed over; the next image in turn never waits for space."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit, self.pixels, self.next = limit, 0, 0
+    def __init__(self, limit: int, first: int) -> None:
+        self.limit, self.pixels, self.next = limit, 0, first
         self.changed = Condition()
 
     def wait_for_space(self, index: int) -> None:

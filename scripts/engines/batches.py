@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from monai.engines import IterationEvents
 from monai.utils import convert_to_tensor
+from scripts.predictions import NonFinitePrediction
 
 #: What a loss, a metric or a writer may want to know of each image, beside its picture.
 TARGET_KEYS: tuple[str, ...] = (
@@ -102,15 +103,35 @@ def prepare_detection_batch(batch: list[dict[str, Any]] | dict[str, Any], *args:
     return image, targets, (targets,), {}
 
 
+def _find_non_finite(
+    engine: Any, images: list[Any], boxes: list[Any], names: list[str], error: NonFinitePrediction
+) -> NonFinitePrediction:
+    """The error with the first image that has it alone, or with all of the batch."""
+    for image, box, name in zip(images, boxes, names, strict=True):
+        try:
+            engine.inferer([image], engine.network, lung_boxes=[box])
+        except NonFinitePrediction as alone:
+            return NonFinitePrediction(alone.output, [name])
+    return NonFinitePrediction(error.output, names)
+
+
 def infer_images(engine: Any, batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One iteration over images of different sizes, which cannot be collated: a `ImageInferer` makes pictures of them.
 
     Source: `iteration_update` of MONAI's evaluators, with the events that their postprocessing waits for; set
     `decollate` to false, a list is what comes in and goes out.
+
+    Raises:
+        NonFinitePrediction: naming the weights and the image.
     """
     plain = convert_to_tensor([image["image"] for image in batch], track_meta=False)
+    boxes = [image.get("lung_box") for image in batch]
     with engine.mode(engine.network), torch.no_grad():
-        found = engine.inferer(plain, engine.network, lung_boxes=[image.get("lung_box") for image in batch])
+        try:
+            found = engine.inferer(plain, engine.network, lung_boxes=boxes)
+        except NonFinitePrediction as error:
+            images = [str(image["image_id"]) for image in batch]
+            raise _find_non_finite(engine, plain, boxes, images, error) from error
     engine.state.output = [{"pred": image} for image in found]
     engine.fire_event(IterationEvents.FORWARD_COMPLETED)
     engine.fire_event(IterationEvents.MODEL_COMPLETED)

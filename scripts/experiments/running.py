@@ -74,7 +74,7 @@ class Plan:
         """
         known = read_done(folder)["weights_sha256"] if (folder / DONE_FILE).is_file() else None
         if known is None or known not in read_record(weights.parent).weights_sha256.values():
-            options = {**self.options, "fold": fold, "weights": weights, "overlays": 0}
+            options = {**self.options, "fold": fold, "weights": weights, "overlays": 0, "replace": True}
             self._run("evaluating", [*files, self.evaluate], folder, options)
         return folder / PREDICTIONS_FILE
 

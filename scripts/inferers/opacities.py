@@ -10,7 +10,7 @@ import torch
 from monai.inferers import Inferer
 from numpy.typing import NDArray
 from scripts.boxes import Boxes, clip_boxes, flip_boxes, fuse_boxes
-from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_tta_flips
+from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_finite, check_tta_flips
 from torch import nn
 
 
@@ -51,7 +51,7 @@ class OpacityInferer:
     def _look(self, pictures: torch.Tensor, network: nn.Module, flip: str) -> list[tuple[Boxes, NDArray[np.float64]]]:
         axes = TTA_FLIPS[flip]
         looks = []
-        for found in self.inferer(torch.flip(pictures, axes), network):
+        for found in check_finite(self.inferer(torch.flip(pictures, axes), network), network):
             boxes = found["boxes"].cpu().numpy()
             for axis in axes:
                 boxes = flip_boxes(boxes, pictures.shape[axis], axis + 2)

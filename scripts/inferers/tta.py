@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 from monai.utils import convert_to_tensor
+from scripts.predictions import NonFinitePrediction
+from torch import nn
 
 Logits = dict[str, torch.Tensor]
 
@@ -57,6 +59,27 @@ def stack_pictures(prepared: Sequence[Mapping[str, Any]]) -> torch.Tensor:
     return pictures.contiguous(memory_format=torch.channels_last)
 
 
+def check_finite(output: Any, network: Any) -> Any:
+    """A network's output, where all numbers in it are finite.
+
+    Raises:
+        NonFinitePrediction: naming the output and the weights of the network.
+    """
+    named = output.items() if isinstance(output, dict) else enumerate(output) if isinstance(output, list) else ()
+    for name, value in named:
+        if isinstance(value, torch.Tensor) and not bool(torch.isfinite(value).all()):
+            raise NonFinitePrediction(f"NaN or infinity in {name} by {name_network(network)}")
+        check_finite(value, network)
+    return output
+
+
+def name_network(network: Any) -> str:
+    """The files of a network's weights as `load_weights` noted them, or the network's type."""
+    modules = network.modules() if isinstance(network, nn.Module) else ()
+    files = [str(module.weights_file) for module in modules if hasattr(module, "weights_file")]
+    return ", ".join(files) or type(network).__name__
+
+
 def _to_float(output: Any) -> Any:
     """Convert a network's output to full precision, in the same dictionaries and lists."""
     if isinstance(output, dict):
@@ -96,7 +119,7 @@ class TTAInferer(AutocastInferer):
     def _look(
         self, inputs: torch.Tensor, network: Callable[..., Logits], axes: tuple[int, ...], *args: Any, **kwargs: Any
     ) -> Logits:
-        logits = super().__call__(torch.flip(inputs, axes), network, *args, **kwargs)
+        logits = check_finite(super().__call__(torch.flip(inputs, axes), network, *args, **kwargs), network)
         probabilities = {"study": logits["study"].softmax(dim=1)}
         if "mask" in logits:
             probabilities["mask"] = torch.flip(logits["mask"].sigmoid(), axes)

@@ -14,6 +14,7 @@ from monai.apps.detection.utils.anchor_utils import AnchorGeneratorWithAnchorSha
 from monai.losses import BoxGIoULoss
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
 from scripts.networks.encoders import build_feature_encoder, check_input_shape, normalise
+from scripts.predictions import NonFinitePrediction
 from torch import nn
 
 #: Strides of the maps that boxes are found on.
@@ -131,6 +132,9 @@ class OpacityDetector(RetinaNetDetector):
 
     def generate_anchors(self, images: torch.Tensor, head_outputs: dict[str, list[torch.Tensor]]) -> None:
         """In full precision, and boxes and scores with them: from 128 on bfloat16 knows whole pixels only."""
+        if not self.training and not all(torch.isfinite(each).all() for maps in head_outputs.values() for each in maps):
+            # a score that is not a number passes no threshold: it would look like an image without opacities
+            raise NonFinitePrediction(f"NaN or infinity in boxes by {getattr(self, 'weights_file', 'the detector')}")
         head_outputs.update({name: [each.float() for each in maps] for name, maps in head_outputs.items()})
         super().generate_anchors(images, head_outputs)
 

@@ -1,5 +1,6 @@
 """Outputs of a run: tables, masks, overlays, DICOM objects, and the handlers that write them."""
 
+from scripts.outputs.journal import InferenceJournal, claim_results
 from scripts.outputs.pictures import (
     CROP_COLOUR,
     OPACITY_COLOUR,
@@ -23,8 +24,10 @@ __all__ = [
     "SMALLEST_WIDTH",
     "TEXT_COLOUR",
     "FindingsWriter",
+    "InferenceJournal",
     "LungCase",
     "PredictionTable",
+    "claim_results",
     "draw_lung_sheet",
     "draw_overlay",
     "read_prediction_table",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from scripts.files import write_csv
 from scripts.labels import STUDY_CLASSES
-from scripts.predictions import PREDICTIONS_FILE, ImageFindings, average_studies, write_predictions
+from scripts.predictions import DUPLICATE, PREDICTIONS_FILE, ImageFindings, average_studies, write_predictions
 
 
 def write_tables(images: Sequence[ImageFindings], folder: str | Path) -> None:
     """Write `images.csv`, `studies.csv` and `predictions.json` into a folder; `num_boxes` counts the shown ones."""
     folder, studies = Path(folder), average_studies(images)
-    counts = Counter(image.study_id for image in images)
+    counts = Counter(image.study_id for image in images if DUPLICATE not in image.flags)
     write_csv(
         folder / "images.csv",
         ["image_id", "study_id", *STUDY_CLASSES, "none", "num_boxes", "flags"],

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,15 +15,24 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
-from scripts.files import add_rows, check_file_name, compute_sha256
+from scripts.files import add_rows, check_file_name
+from scripts.output_folders import read_switch, report_output_errors
+from scripts.outputs.identity import hash_weights
+from scripts.outputs.journal import CAPTURES, SUBMISSION_FILE, Entry, InferenceJournal
 from scripts.outputs.pictures import paint_overlay, write_mask, write_overlay
 from scripts.outputs.tables import write_tables
-from scripts.predictions import DONE_FILE, ImageFindings, write_done
+from scripts.predictions import (
+    DONE_FILE,
+    DUPLICATE,
+    SAME_UID,
+    ImageFindings,
+    NonFinitePrediction,
+    find_non_finite,
+    write_done,
+)
 from scripts.processes import gather_items, is_first_process
 from scripts.radiographs import read_isolated
 from scripts.submission import write_submission
-
-CAPTURES = ".captures"
 
 
 class FindingsWriter:
@@ -40,14 +52,18 @@ class FindingsWriter:
         version: of the bundle, for those objects.
         operating_point: `{"threshold": ..., "option": ...}` on 1 - the probability of negative, for their report;
             without it no study is called positive or negative.
+        journal: keeps each batch on disk, so that a run that was killed is gone on with; without it an output folder
+            is written anew.
 
     Raises:
         InputError: where DICOM results are requested without weights or version, or the operating point is malformed,
-            or `dicom_results` is something else.
+            or `dicom_results` is something else; while it runs, where a prediction is not finite, or the folder cannot
+            be written.
 
     The engine's output is a list of items with "pred", the mask `(W, H)` in the image's frame, x first as MONAI's own
     writers take it, and "result"; its batch is a list too, of items with `image_id`, `study_id` and `path`. An image
-    that is out of scope by its result gets a row of rejected.csv, and no other.
+    that is out of scope by its result gets a row of rejected.csv, and no other. With `pixels_key` the same image found
+    twice in a study is flagged, and counts once in the study's mean; so are two images of one SOP Instance UID.
     """
 
     def __init__(
@@ -60,46 +76,108 @@ class FindingsWriter:
         dicom_results: bool | str = False,
         version: str = "",
         operating_point: Mapping[str, Any] | None = None,
+        journal: InferenceJournal | None = None,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.overlays = overlays
         self.weights = weights
         self.pixels_key = pixels_key
         self.reader_options = reader_options or {}
-        wanted = _read_switch(dicom_results)
+        wanted = read_switch(dicom_results, "dicom_results")
         self.write_dicom = _plan_dicom_results(version, weights, operating_point) if wanted else None
+        self.journal = journal
         self.images: dict[str, ImageFindings] = {}
         self.paths: dict[str, str] = {}
         self.captures: dict[str, str] = {}
         self.rejected: dict[str, list[str]] = {}
+        self._seen: dict[str, Entry] = {}
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._write_images)
         engine.add_event_handler(Events.COMPLETED, self._write_tables)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self, engine: Engine) -> None:
-        self.images, self.paths, self.captures, self.rejected = {}, {}, {}, {}
-        (self.output_dir / DONE_FILE).unlink(missing_ok=True)
+        self.images, self.paths, self.captures, self.rejected, self._seen = {}, {}, {}, {}, {}
+        if self.journal is None:
+            (self.output_dir / DONE_FILE).unlink(missing_ok=True)
+            return
+        self.journal.begin()
+        for entry in self.journal.entries:
+            self._keep(entry)
+
+    def _fail(self, engine: Engine, error: BaseException) -> None:
+        if close := getattr(engine.state.dataloader, "close", None):
+            close()
+        raise error  # ignite leaves that to whoever listens
 
     def _write_images(self, engine: Engine) -> None:
-        for item, output in zip(engine.state.batch, engine.state.output, strict=True):  # type: ignore[call-overload]
-            image = ImageFindings.from_result(item["image_id"], item["study_id"], output["result"])
+        pairs = list(zip(engine.state.batch, engine.state.output, strict=True))  # type: ignore[call-overload]
+        found = [ImageFindings.from_result(item["image_id"], item["study_id"], each["result"]) for item, each in pairs]
+        for image in found:
             check_file_name(f"{image.image_id}.png")
-            if why := output["result"].get("out_of_scope"):
-                self.rejected[image.image_id] = [image.image_id, image.study_id, "out_of_scope", str(item["path"]), why]
-                continue
-            self.images[image.image_id], self.paths[image.image_id] = image, str(item["path"])
-            self._write_pictures(image, np.asarray(output["pred"]).T, item)
+            self._reject_non_finite(image)
+        entries: list[Entry] = []
+        with report_output_errors(self.output_dir):
+            for image, (item, output) in zip(found, pairs, strict=True):
+                entry = Entry(image, str(item["path"]), out_of_scope=output["result"].get("out_of_scope", ""))
+                if not entry.out_of_scope:
+                    entry = self._flag_twins(entry, item)
+                    entry = replace(
+                        entry, capture=self._write_pictures(entry.findings, np.asarray(output["pred"]).T, item)
+                    )
+                self._keep(entry)
+                entries.append(entry)
+        if self.journal is not None:
+            self.journal.commit(entries)
 
-    def _write_pictures(self, image: ImageFindings, mask: np.ndarray, item: Mapping[str, Any]) -> None:
+    def _keep(self, entry: Entry) -> None:
+        image = entry.findings
+        if entry.out_of_scope:
+            row = [image.image_id, image.study_id, "out_of_scope", entry.path, entry.out_of_scope]
+            self.rejected[image.image_id] = row
+            return
+        self.images[image.image_id], self.paths[image.image_id] = image, entry.path
+        if entry.capture:
+            self.captures[image.image_id] = str(self.output_dir / entry.capture)
+        for digest in filter(None, (entry.uid, entry.pixels and f"{image.study_id} {entry.pixels}")):
+            self._seen.setdefault(digest, entry)
+
+    def _reject_non_finite(self, image: ImageFindings) -> None:
+        if what := find_non_finite(image):
+            raise NonFinitePrediction(f"{what} by {self.weights or 'the network'}", [image.image_id])
+
+    def _flag_twins(self, entry: Entry, item: Mapping[str, Any]) -> Entry:
+        """The entry with digests of its pixels and UID, and flags where an image before it has the same."""
+        if self.pixels_key is None:
+            return entry
+        image, pixels = entry.findings, np.ascontiguousarray(item[self.pixels_key])
+        entry = replace(entry, pixels=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
+        if uid := str(item.get("sop_instance_uid", "")):
+            entry = replace(entry, uid=hashlib.sha256(uid.encode()).hexdigest())
+        same = self._seen.get(f"{image.study_id} {entry.pixels}")
+        other = self._seen.get(entry.uid)
+        if same is not None:
+            message = "%s and %s are one image: it counts once in the mean of study %s"
+            logging.getLogger(__name__).warning(message, same.findings.image_id, image.image_id, image.study_id)
+            return replace(entry, findings=replace(image, flags=tuple(sorted({*image.flags, DUPLICATE}))))
+        if other is not None and other.pixels != entry.pixels:
+            message = "%s and %s are different images of one SOP Instance UID: both are scored"
+            logging.getLogger(__name__).warning(message, other.findings.image_id, image.image_id)
+            return replace(entry, findings=replace(image, flags=tuple(sorted({*image.flags, SAME_UID}))))
+        return entry
+
+    def _write_pictures(self, image: ImageFindings, mask: np.ndarray, item: Mapping[str, Any]) -> str:
+        """Write an image's mask and, where it is to have one, its overlay; the overlay's path in the output folder."""
         write_mask(mask, self.output_dir / "masks" / f"{image.image_id}.png")
-        wanted = self.overlays < 0 or len(self.images) <= self.overlays
-        if wanted or self.write_dicom:
-            # what no overlay was asked for is kept for its DICOM capture until the run's end, and no longer
-            path = self.output_dir / ("overlays" if wanted else CAPTURES) / f"{image.image_id}.png"
-            write_overlay(paint_overlay(self._find_pixels(item), mask, image.keep_shown()), path)
-            self.captures[image.image_id] = str(path)
+        wanted = self.overlays < 0 or len(self.images) < self.overlays
+        if not wanted and not self.write_dicom:
+            return ""
+        # what no overlay was asked for is kept for its DICOM capture until the run's end, and no longer
+        name = f"{'overlays' if wanted else CAPTURES}/{image.image_id}.png"
+        write_overlay(paint_overlay(self._find_pixels(item), mask, image.keep_shown()), self.output_dir / name)
+        return name
 
     def _find_pixels(self, item: Mapping[str, Any]) -> np.ndarray:
         if self.pixels_key is not None:
@@ -112,24 +190,32 @@ class FindingsWriter:
         self.rejected = gather_items(self.rejected)
         if not is_first_process():
             return
-        images = list(self.images.values())
+        with report_output_errors(self.output_dir):
+            record = self._publish(list(self.images.values()))
+            write_done(self.output_dir, record)
+        logging.getLogger(__name__).info("wrote the findings of %d images to %s", len(self.images), self.output_dir)
+
+    def _publish(self, images: list[ImageFindings]) -> dict[str, Any]:
+        """Write the tables and the DICOM results; the record that they are whole."""
         if self.rejected:
             add_rows(self.output_dir / REJECTED_FILE, REJECTED_COLUMNS, self.rejected.values())
         write_tables(images, self.output_dir)
-        write_submission(images, self.output_dir / "submission.csv")
+        write_submission(images, self.output_dir / SUBMISSION_FILE)
         record: dict[str, Any] = {
             "images": len(images),
             "rejected_out_of_scope": len(self.rejected),
             "studies": len({image.study_id for image in images}),
-            "weights_sha256": _hash_weights(self.weights),
+            "weights_sha256": hash_weights(self.weights),
         }
+        if self.journal is not None:
+            flags = Counter(flag for image in images for flag in image.flags if flag in (DUPLICATE, SAME_UID))
+            record |= {"found": len(self.journal.images), "rejected": self.journal.count_rejected(), **flags}
         if self.write_dicom:
             hashes = record["weights_sha256"]
             counts = self.write_dicom(images, self.paths, self.captures, self.output_dir, hashes, self.reader_options)
             record["dicom_results"] = counts
             shutil.rmtree(self.output_dir / CAPTURES, ignore_errors=True)
-        write_done(self.output_dir, record)
-        logging.getLogger(__name__).info("wrote the findings of %d images to %s", len(images), self.output_dir)
+        return record
 
 
 def _plan_dicom_results(
@@ -142,23 +228,3 @@ def _plan_dicom_results(
     if not weights or not version:
         raise InputError("weights and a version, for DICOM results", "none", "set both, or leave DICOM results out")
     return partial(write_run, version=version, point=OperatingPoint.of(operating_point))
-
-
-def _read_switch(value: bool | str) -> bool:
-    """A text of a command line is true by itself, "false" too."""
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise InputError("dicom_results true or false", repr(value)[:80], "write one of them")
-    return value
-
-
-def _hash_weights(weights: str | Path | Mapping[str, str | Path] | None) -> Any:
-    """One hash, or one for each network; a network of several members has one for each of them."""
-    if not isinstance(weights, Mapping):
-        return compute_sha256(weights) if weights else None
-    hashes: dict[str, str] = {}
-    for name, path in weights.items():
-        members = {f"{name} {each}": file for each, file in path.items()} if isinstance(path, Mapping) else {name: path}
-        hashes |= {member: compute_sha256(file) for member, file in members.items()}
-    return hashes

@@ -112,10 +112,13 @@ class LogitsToFindingsd(MapTransform):
 def explain_out_of_scope(flags: Sequence[str]) -> str:
     """Explain why an image that could be read is not scored; "" where it is scored.
 
-    A wrong body part alone does not reject an image, portables are often mislabelled; without lungs in it, it does.
+    A wrong body part alone does not reject an image, portables are often mislabelled; without lungs in it, it does. An
+    image without lungs is scored as a whole otherwise, unless it is noise: a lateral one shows a chest all the same.
     """
     if {"body_part", "no_lungs"} <= set(flags):
         return "the body part is not the chest, and no lungs were found"
+    if {"noise", "no_lungs"} <= set(flags):
+        return "the pixels are noise, and no lungs were found"
     return ""
 
 

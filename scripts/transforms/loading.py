@@ -13,7 +13,7 @@ from monai.transforms import MapTransform
 from scripts.errors import InputError, RejectedImage
 from scripts.radiographs import PIXELS_SHA256, Radiograph, hash_pixels, read_isolated, read_radiograph
 
-IMAGE_FLAGS = "image_flags"
+IMAGE_FLAGS, SOP_INSTANCE_UID = "image_flags", "sop_instance_uid"
 
 
 class LoadRadiographd(MapTransform):
@@ -21,7 +21,8 @@ class LoadRadiographd(MapTransform):
 
     Their meta holds `filename_or_obj` (the path as given), `sop_instance_uid`, `pixel_aspect_ratio` (height of a pixel
     over its width) and `image_flags` (keys of `scripts.radiographs.FLAGS`, separated by blanks). The flags stand under
-    `image_flags` of the dictionary too, where they outlive an image that becomes a plain tensor.
+    `image_flags` of the dictionary too, where they outlive an image that becomes a plain tensor; so does the UID of an
+    image from outside.
 
     Args:
         keys: keys that hold a path; a folder that holds exactly one file stands for that file (MONAI Label hands it
@@ -55,6 +56,8 @@ class LoadRadiographd(MapTransform):
         for key in self.key_iterator(loaded):
             loaded[key] = self._load_image(loaded[key], loaded.get(PIXELS_SHA256))
             loaded[IMAGE_FLAGS] = loaded[key].meta[IMAGE_FLAGS]
+            if self.isolated:
+                loaded[SOP_INSTANCE_UID] = loaded[key].meta[SOP_INSTANCE_UID]
         return loaded
 
     def _load_image(self, path: str | Path, digest: str | None) -> MetaTensor:
@@ -86,7 +89,7 @@ def _build_meta(path: str | Path, radiograph: Radiograph) -> dict[str, Any]:
     return {
         "filename_or_obj": str(path),
         "original_channel_dim": 0,
-        "sop_instance_uid": metadata.sop_instance_uid,
+        SOP_INSTANCE_UID: metadata.sop_instance_uid,
         "pixel_aspect_ratio": metadata.pixel_aspect_ratio,
         IMAGE_FLAGS: " ".join(metadata.flags),
     }

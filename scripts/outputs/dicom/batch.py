@@ -17,7 +17,7 @@ from scripts.files import escape_cell, read_csv
 from scripts.outputs.dicom import write_dicom_results
 from scripts.outputs.dicom.identifiers import SERIES_NUMBERS, Algorithm
 from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
-from scripts.predictions import ImageFindings, average_studies
+from scripts.predictions import DUPLICATE, ImageFindings, average_studies
 
 #: Rejected files that are no images: a report in a study's folder does not make the report on its images a partial one.
 _NO_IMAGES = ("not_dicom", "unsupported_sop", "no_pixels")
@@ -95,7 +95,9 @@ def _gather_studies(
     return {
         study: StudyFindings(
             probabilities,
-            tuple(paths[image.image_id] for image in images if image.study_id == study),
+            tuple(
+                paths[image.image_id] for image in images if image.study_id == study and DUPLICATE not in image.flags
+            ),
             counts[str(escape_cell(study))],  # as the table has it
         )
         for study, probabilities in average_studies(images).items()
