@@ -1,4 +1,4 @@
-"""Faults that hours bring, done on purpose: `python -m benchmarks.faults` (`make faults`).
+"""Faults that hours bring, done on purpose: `python -m benchmarks.faults measure` (`make faults`).
 
 Each row is one kind of fault: how often it was tried, what was lost, what the user saw, and the exit status. Small
 networks and synthetic images; what is tried is the code of the bundle's own commands, in processes of their own.
@@ -520,6 +520,50 @@ def measure(out: str = "runs/faults", kills: int = 50, only: str = "") -> str:
     return f"{tries} faults, nothing lost, in {seconds:.0f} s: {folder / 'faults.md'}"
 
 
+def survive(out: str, config_file: str, kills: int = 10, seconds: float = 1800.0, **options: Any) -> str:
+    """Train twice side by side, one of both killed at random instants and resumed; compare their weights.
+
+    Args:
+        out: folder of both, made anew.
+        config_file: as MONAI takes it.
+        kills: how often the second is killed.
+        seconds: of its own time, in which the instants lie.
+        options: of both trainings.
+    """
+    folder = Path(out).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    whole, killed = folder / "whole", folder / "killed"
+    control, _ = start(build_command("training", config_file, {**options, "output_dir": whole}), folder / "whole.log")
+    instants = sorted(random.Random(0).uniform(0, seconds) for _ in range(kills))
+    begun, done, resumed = time.monotonic(), 0, 0
+    while True:
+        before = read_epoch(killed)
+        going_on = {"resume": before > 0, "replace": before == 0, "output_dir": killed}
+        resumed += before > 0
+        command = build_command("training", config_file, {**options, **going_on})
+        process, log = start(command, folder / f"killed{done}.log")
+        try:
+            left = instants[done] - (time.monotonic() - begun) if done < kills else None
+            process.wait(None if left is None else max(left, 0.0))
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            done += 1
+            if read_epoch(killed) < before:
+                raise InputError("no epoch lost", f"epoch {read_epoch(killed)} after {before}", f"see {log}") from None
+    seconds_killed = time.monotonic() - begun
+    statuses = (control.wait(), process.returncode)
+    if statuses != (0, 0) or not is_same_training(whole, killed):
+        raise InputError("two equal trainings", f"statuses {statuses}, or other weights", f"see {folder}")
+    digest = compute_sha256(killed / "best.pt")
+    return (
+        f"{done} kills in {seconds_killed / 60:.1f} minutes, {resumed} resumed; both trainings end equal to the bit: "
+        f"network, history, best.pt with SHA-256 {digest[:16]}..."
+    )
+
+
 if __name__ == "__main__":
     report_input_errors()
-    fire.Fire(measure, name="python -m benchmarks.faults")
+    fire.Fire({"measure": measure, "survive": survive}, name="python -m benchmarks.faults")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +22,7 @@ from scripts.synthetic import generate_tree
 
 from tests.test_commands import TINY, Commands, Outcome, check_rejection, succeed
 
+ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = "bundle/configs"
 STACKS = {
     "train": ["train.json"],
@@ -222,3 +225,30 @@ def test_a_used_folder_is_rejected_unless_it_is_replaced(commands: Commands, dat
 def test_resuming_without_a_checkpoint_is_an_error(commands: Commands, data: dict[str, Path], tmp_path: Path):
     outcome = train(commands, "train", tmp_path / "out", data, resume=True)
     assert outcome.status == 1 and "error: expected a record.json, found none" in outcome.last_line
+
+
+def run_two(out: Path, data: dict[str, Path]) -> subprocess.Popen[bytes]:
+    """Start torchrun with two processes, which it starts again once."""
+    files = str([f"{CONFIGS}/train.json", f"{CONFIGS}/multi_gpu_train.json"])
+    options = {"config_file": files, **list_options(out, data)}
+    del options["device"]
+    words = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max_restarts=1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with (out.parent / f"{out.name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, *command, "-m", "monai.bundle", "run", "training", *words],
+            env=environment, cwd=ROOT, stdout=log, stderr=log,
+        )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_torchrun_starts_again_and_goes_on_as_the_same_training(data: dict[str, Path], tmp_path: Path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert run_two(whole, data).wait() == 0
+    process = run_two(out, data)
+    wait_for_epoch(out, 2)
+    send(signal.SIGKILL, out)
+    assert process.wait() == 0, (tmp_path / "out.log").read_text()[-3000:]
+    assert json.loads((out / "record.json").read_text())["resumed"] == 1
+    check_equal_trainings(whole, out)

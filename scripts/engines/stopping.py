@@ -59,7 +59,9 @@ class StopOnSignal:
     def _listen(self, engine: Engine) -> None:
         if threading.current_thread() is threading.main_thread():
             self.received = None
-            self._before = {each: signal.signal(each, self._receive) for each in self.SIGNALS}
+            # what is ignored, as a terminal's signals are under nohup, stays ignored
+            taken = [each for each in self.SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+            self._before = {each: signal.signal(each, self._receive) for each in taken}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
