@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test lint types format release environment clean integrations label test-label deploy-demo test-deploy
+.PHONY: help demo weights test fuzz lint types format release environment clean integrations label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -46,6 +46,10 @@ $(IMAGES): | $(MADE)
 
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
+
+fuzz: $(MADE) ## the reader on thousands of damaged images: some minutes, then counts of what became of them
+	FUZZ=longer OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --hypothesis-show-statistics tests/test_radiographs_fuzzing.py \
+		$(PYTEST_OPTIONS)
 
 lint: $(MADE) ## ruff
 	$(BIN)/ruff check .

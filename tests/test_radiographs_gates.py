@@ -1,4 +1,4 @@
-"""The reader's gates: every reason code has a file behind it, no patient comes out, no file gets through."""
+"""The reader's gates: every reason code has a file behind it, and no patient comes out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary
 from pydicom.encaps import encapsulate
 from scripts.errors import REASONS, RejectedImage
-from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph
+from scripts.radiographs import read_radiograph
 
 from tests import images
 
@@ -482,77 +480,6 @@ def test_no_text_comes_out_of_a_cut_or_broken_file(
     image = images.encapsulate_codestream(images.make_image(), bytes(100), images.JPEG_2000)
     path.write_bytes(plant_canaries(image, {*NEEDED, "Modality"}))
     check_silence(read_and_listen(path, caplog, capfd))
-
-
-# --- no file gets through ---------------------------------------------------------------------------------------------
-
-FUZZED = {
-    syntax: images.to_bytes(images.make_image(images.draw_values(12, 64, 64), syntax=syntax))
-    for syntax in images.LOSSLESS
-}
-FUZZED[images.JPEG] = images.to_bytes(images.make_image(images.draw_values(8, 64, 64), 8, images.JPEG))
-#: Pure Python: these may be broken in this process; the others' decoders are C, and run in a child.
-SAFE = (*images.NATIVE, images.RLE)
-FUZZING = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-
-
-@st.composite
-def broken_files(draw: st.DrawFn, syntaxes: tuple[str, ...]) -> bytes:
-    """A valid image with some bytes changed, most of them in its header, or cut somewhere."""
-    file = bytearray(FUZZED[draw(st.sampled_from(syntaxes))])
-    places = st.one_of(st.integers(132, 900), st.integers(0, len(file) - 1))
-    for place in draw(st.lists(places, max_size=6)):
-        file[min(place, len(file) - 1)] = draw(st.integers(0, 255))
-    return bytes(file[: draw(st.one_of(st.just(len(file)), st.integers(0, len(file))))])
-
-
-def check_outcome(result: Radiograph | RejectedImage) -> None:
-    if isinstance(result, Radiograph):
-        assert result.pixels.shape == (1, result.metadata.rows, result.metadata.columns)
-        assert (result.pixels.min(), result.pixels.max()) == (0, 1)
-    else:
-        assert result.reason in REASONS
-
-
-@settings(FUZZING, max_examples=300)
-@given(file=broken_files(SAFE))
-def test_a_damaged_image_is_read_or_rejected_and_nothing_else(tmp_path: Path, file: bytes) -> None:
-    path = tmp_path / "image.dcm"
-    path.write_bytes(file)
-    try:
-        result: Radiograph | RejectedImage = read_radiograph(path)
-    except RejectedImage as rejected:
-        result = rejected
-    check_outcome(result)
-
-
-@pytest.fixture(scope="module")
-def reader():
-    reader = IsolatedReader(seconds_per_image=20)
-    yield reader
-    reader.close()
-
-
-@settings(FUZZING, max_examples=150)
-@given(file=broken_files(tuple(set(FUZZED) - set(SAFE))))
-def test_a_damaged_compressed_image_is_read_or_rejected_by_a_child(
-    tmp_path: Path, reader: IsolatedReader, file: bytes
-) -> None:
-    path = tmp_path / "image.dcm"
-    path.write_bytes(file)
-    try:
-        result: Radiograph | RejectedImage = reader.read(path)
-    except RejectedImage as rejected:
-        result = rejected
-    check_outcome(result)
-
-
-@settings(FUZZING, max_examples=200)
-@given(noise=st.binary(max_size=400), syntax=st.sampled_from(images.NATIVE))
-def test_noise_behind_a_good_preamble_is_rejected(tmp_path: Path, noise: bytes, syntax: str) -> None:
-    meta = images.make_element(0x00020010, "UI", syntax.encode())
-    rejected = reject(tmp_path / "image.dcm", bytes(128) + b"DICM" + meta + noise)
-    assert rejected.reason in REASONS
 
 
 def test_an_offset_table_changes_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scripts.errors import RejectedImage
-from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph, read_radiographs, workers
+from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph, read_radiographs, worker, workers
 
 from tests import images
 
@@ -107,6 +107,21 @@ def test_a_child_that_cannot_start_is_an_error_and_rejects_no_image(
         list(read_radiographs(write_images(tmp_path, "a")))
     with pytest.raises(ValueError, match="expected at least 1 worker, got 0"):
         list(read_radiographs([], workers=0))
+
+
+def test_decoding_is_bounded_by_the_images_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    (path,) = write_images(tmp_path, "image")
+    read_radiograph(path, before_decoding=sizes.append)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(RejectedImage, match="truncated"):
+        read_radiograph(path, before_decoding=sizes.append)
+    assert sizes == [80 * 72]
+    limits: list[float] = []
+    monkeypatch.setattr(worker, "_limit_computing", limits.append)
+    for seconds, pixels in ((60, 256 * 256), (60, 3000 * 3000), (60, 8192 * 8192), (1, 64 * 64)):
+        worker._limit_decoding(seconds, pixels)
+    assert limits == pytest.approx([5.066, 14, 60, 1], abs=0.001)
 
 
 def test_an_inflating_or_endless_image_is_rejected_by_real_limits(tmp_path: Path) -> None:
