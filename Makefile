@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test faults audit lint types format release environment clean integrations label test-label deploy-demo test-deploy
+.PHONY: help demo weights test faults audit fuzz lint types format release environment clean integrations label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -56,6 +56,10 @@ audit: ## known vulnerabilities of the pinned packages; needs a connection
 	"$(PYTHON)" -m venv .venv-audit
 	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	.venv-audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
+
+fuzz: $(MADE) ## the reader on thousands of damaged images: some minutes, then counts of what became of them
+	FUZZ=longer OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --hypothesis-show-statistics tests/test_radiographs_fuzzing.py \
+		$(PYTEST_OPTIONS)
 
 lint: $(MADE) ## ruff
 	$(BIN)/ruff check .

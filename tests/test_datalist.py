@@ -471,6 +471,23 @@ def test_in_a_flat_folder_the_study_is_a_hash_of_its_uid(tmp_path: Path) -> None
     assert all("1.2." not in study and "CANARY" not in study for study in studies.values())
 
 
+def test_no_person_of_a_header_or_of_a_free_file_name_is_in_an_id_without_a_usable_uid(tmp_path: Path) -> None:
+    elements = {"patient_name": "CANARY^RARA", "patient_id": "CANARY", "study_id": "CANARY"}
+    names = ("image", "CANARY^RARA", "CANARY, RARA", "CANARY RARA", "RARÄ", "=CANARY")
+    for seed, name in enumerate(names):
+        for folder in (tmp_path / "flat", tmp_path / "deep" / "CANARY^RARA" / "series"):
+            folder.mkdir(parents=True, exist_ok=True)
+            # A UID that is a name is no UID; the last image has none.
+            path = write_image(folder / f"{name}.dcm", draw_noise(seed), study_uid="1.2.3", **elements)
+            path.write_bytes(path.read_bytes().replace(b"1.2.3\0", b"CANARY" if seed % 2 else b"      "))
+    for folder in (tmp_path / "flat", tmp_path / "deep"):
+        found = datalist.find_images(folder)
+        ids = [image[key] for image in found for key in ("image_id", "study_id")]
+        assert len(found) == len(names) == len({image["image_id"] for image in found})
+        assert not [each for each in ids if "CANARY" in each.upper() or "RAR" in each.upper()]
+        assert all(each.isascii() and each.isalnum() for each in ids)
+
+
 def test_images_of_one_name_get_different_ids(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / "s" / folder).mkdir(parents=True)

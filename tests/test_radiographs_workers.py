@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scripts.errors import RejectedImage
-from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph, read_radiographs, workers
+from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph, read_radiographs, worker, workers
 
 from tests import images
 
@@ -59,8 +59,8 @@ def test_options_reach_the_children(tmp_path: Path) -> None:
     ("fault", "detail"),
     [
         ("dies", "its process died"),
-        ("hangs", "it took over 1 s"),
-        ("loops", "it took over 1 s"),
+        ("hangs", "it took too long"),
+        ("loops", "it took too long"),
         ("eats", "its process died"),
         ("lies", "its process died"),
     ],
@@ -109,11 +109,26 @@ def test_a_child_that_cannot_start_is_an_error_and_rejects_no_image(
         list(read_radiographs([], workers=0))
 
 
+def test_decoding_is_bounded_by_the_images_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    (path,) = write_images(tmp_path, "image")
+    read_radiograph(path, before_decoding=sizes.append)
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(RejectedImage, match="truncated"):
+        read_radiograph(path, before_decoding=sizes.append)
+    assert sizes == [80 * 72]
+    limits: list[float] = []
+    monkeypatch.setattr(worker, "_limit_computing", limits.append)
+    for seconds, pixels in ((60, 256 * 256), (60, 3000 * 3000), (60, 8192 * 8192), (1, 64 * 64)):
+        worker._limit_decoding(seconds, pixels)
+    assert limits == pytest.approx([5.066, 14, 60, 1], abs=0.001)
+
+
 def test_an_inflating_or_endless_image_is_rejected_by_real_limits(tmp_path: Path) -> None:
-    """RLE may repeat a byte 128 times: 100 KB of it are more than the child's memory where an image holds 64 MiB."""
+    """RLE repeats a byte up to 128 times: 2 MB of it are the largest image, which is more than this child's memory."""
     image = images.make_image(images.draw_values(12, 64, 64))
     image.Rows = image.Columns = 8192
-    segment = b"\x81\x00" * 2_000_000
+    segment = b"\x81\x00\x81\x01" * (8192 * 8192 // 256)
     header = np.array([2, 64, 64 + len(segment), *[0] * 13], dtype="<u4").tobytes()
     images.encapsulate_codestream(image, header + segment * 2, images.RLE)
     path = images.write_image(tmp_path / "image.dcm", image)

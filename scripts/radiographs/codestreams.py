@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 from importlib.util import find_spec
 
@@ -30,6 +31,9 @@ _JPEG_2000 = tuple(syntax for syntax, plugin in PLUGINS.items() if plugin[0] == 
 LOSSY = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81, 91, 203))
 #: Start of frame: 0xC0 to 0xCF without DHT, JPG and DAC (ITU-T T.81 B.1.1.3), and 0xF7 of JPEG-LS (ITU-T T.87 C.1.1).
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+#: End of image of JPEG and JPEG-LS (ITU-T T.81 B.1.1.3), end of codestream of JPEG 2000 (ITU-T T.800 A.4.4).
+_END_MARKER = b"\xff\xd9"
+_RLE_HEADER = struct.Struct("<16I")
 
 
 def is_supported(transfer_syntax: str) -> bool:
@@ -39,16 +43,17 @@ def is_supported(transfer_syntax: str) -> bool:
     )
 
 
-def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns: int) -> None:
-    """Reject a codestream that would inflate to something else than the header declares.
+def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns: int, bits_allocated: int) -> None:
+    """Reject a codestream that would inflate to something else than the header declares, or that was cut.
+
+    Decoders of a cut codestream fill up the picture in silence, or take seconds to give up (JPEG-LS), so that the end
+    is looked for before one runs.
 
     Raises:
-        Rejection: bad_geometry, too_large, decode_error, or unsupported_syntax for 12-bit JPEG Extended.
+        Rejection: bad_geometry, too_large, truncated, decode_error, or unsupported_syntax for 12-bit JPEG Extended.
     """
     if transfer_syntax == RLE:
-        # A run of 128 bytes is 2 bytes of RLE, so what is longer than the picture holds more than the picture.
-        if len(codestream) > 64 + 4 * rows * columns:
-            raise Rejection("too_large", "the RLE data is longer than twice the picture")
+        _check_rle(codestream, rows * columns, bits_allocated // 8)
         return
     measure = _measure_jpeg_2000 if transfer_syntax in _JPEG_2000 else _measure_jpeg
     try:
@@ -60,6 +65,40 @@ def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns
         raise Rejection("bad_geometry", f"the compressed picture has {found}, the header {rows} x {columns} with 1")
     if transfer_syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and bits != 8:
         raise Rejection("unsupported_syntax", f"no decoder reads {bits}-bit JPEG Extended")
+    # Fragments are padded with zeros to an even length (PS3.5 A.4).
+    if not codestream.rstrip(b"\0").endswith(_END_MARKER):
+        raise Rejection("truncated", "the compressed picture ends without its end marker")
+
+
+def _check_rle(codestream: bytes, pixels: int, segments: int) -> None:
+    """Check the header of RLE and that every segment holds one byte of each pixel, and no more (PS3.5 G.3 to G.5)."""
+    # A run of 128 bytes is 2 bytes of RLE, so what is longer than the picture holds more than the picture.
+    if len(codestream) > _RLE_HEADER.size + 4 * pixels:
+        raise Rejection("too_large", "the RLE data is longer than twice the picture")
+    if len(codestream) < _RLE_HEADER.size:
+        raise Rejection("decode_error", "the compressed picture ends inside its header")
+    count, *offsets = _RLE_HEADER.unpack_from(codestream)
+    bounds = [*offsets[:segments], len(codestream)]
+    if count != segments or any(offsets[segments:]) or bounds[0] != _RLE_HEADER.size or bounds != sorted(bounds):
+        raise Rejection("decode_error", f"the RLE header does not describe {segments} segments one behind the other")
+    for start, stop in itertools.pairwise(bounds):
+        _check_rle_segment(codestream[start:stop], pixels)
+
+
+def _check_rle_segment(segment: bytes, pixels: int) -> None:
+    position = decoded = 0
+    while decoded < pixels and position < len(segment):
+        code = segment[position]
+        if code < 128:  # so many bytes and one, as they are
+            position, decoded = position + code + 2, decoded + code + 1
+        elif code > 128:  # one byte, repeated
+            position, decoded = position + 2, decoded + 257 - code
+        else:
+            position += 1
+    if decoded < pixels or position > len(segment):
+        raise Rejection("truncated", f"an RLE segment ends too early, {pixels} bytes are declared")
+    if decoded > pixels or segment[position:] not in (b"", b"\0"):
+        raise Rejection("bad_geometry", f"an RLE segment holds more than the {pixels} bytes that are declared")
 
 
 def _is_installed(module: str) -> bool:

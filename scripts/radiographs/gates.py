@@ -12,7 +12,7 @@ from scripts.radiographs.codestreams import check_codestream, is_supported
 from scripts.radiographs.header import Header
 from scripts.radiographs.image_metadata import LATERAL_VIEWS, PROJECTIONS, UNSAID_MODALITIES, ImageMetadata
 from scripts.radiographs.rejection import Rejection
-from scripts.radiographs.structure import ImageBytes
+from scripts.radiographs.structure import MAX_PADDING, Element, ImageBytes, is_padding
 
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -107,16 +107,18 @@ def check_pixel_data(image: ImageBytes, picture: Picture) -> None:
     if image.pixels is None or image.is_native != (image.pixels.stop >= 0):
         raise Rejection("malformed", "the pixel data is not encapsulated as the transfer syntax says")
     if image.is_native:
-        _check_length(image.pixels.stop - image.pixels.start, picture.length)
+        _check_length(image, image.pixels, picture.length)
     else:
-        check_codestream(image.transfer_syntax, image.codestream, picture.rows, picture.columns)
+        check_codestream(image.transfer_syntax, image.codestream, picture.rows, picture.columns, picture.bits_allocated)
 
 
-def _check_length(actual: int, declared: int) -> None:
-    if actual < declared:
-        raise Rejection("truncated", f"{actual} bytes of pixel data, {declared} declared")
-    if actual > declared + declared % 2:
-        raise Rejection("bad_geometry", f"{actual} bytes of pixel data, {declared} declared")
+def _check_length(image: ImageBytes, pixels: Element, declared: int) -> None:
+    """Reject another length than the declared one; what makes it even may hold anything, further padding is zeros."""
+    found = f"{pixels.stop - pixels.start} bytes of pixel data, {declared} declared"
+    if pixels.stop - pixels.start < declared:
+        raise Rejection("truncated", found)
+    if not is_padding(image.data[pixels.start + declared + declared % 2 : pixels.stop]):
+        raise Rejection("bad_geometry", f"{found}, and the rest is not padding of at most {MAX_PADDING} zeros")
 
 
 def check_scope(header: Header, metadata: ImageMetadata) -> None:

@@ -38,6 +38,7 @@ _MANUFACTURERS = (
 #: Flags of an image that is read all the same.
 FLAGS: dict[str, str] = {
     "body_part": "the body part is not the chest, says the image; portables are often mislabelled",
+    "burned_in_annotation": "annotations are burned into the pixels, says the image: letters, or a person's name",
     "modality": "the modality is neither CR, DX nor RG",
     "padding": "a pixel padding value that holds no number was left out",
     "presentation_lut": "the presentation LUT shape contradicts the photometric interpretation, which was followed",
@@ -123,6 +124,7 @@ def _flag_header(header: Header) -> tuple[str, ...]:
     part, spacings = header.word("BodyPartExamined"), ("PixelSpacing", "ImagerPixelSpacing")
     flags = {
         "body_part": bool(part) and part not in CHEST_PARTS,
+        "burned_in_annotation": header.word("BurnedInAnnotation") == "YES",
         "modality": header.word("Modality") not in PROJECTIONS,
         "spacing": _read_spacing(header) is None and any(header.words(keyword) for keyword in spacings),
     }

@@ -25,7 +25,11 @@ T = TypeVar("T")
 
 
 def read_radiograph(
-    path: str | Path, *, accept_secondary_capture: bool = False, accept_renderings: bool = False
+    path: str | Path,
+    *,
+    accept_secondary_capture: bool = False,
+    accept_renderings: bool = False,
+    before_decoding: Callable[[int], None] | None = None,
 ) -> Radiograph:
     """Read one image in this process.
 
@@ -36,11 +40,13 @@ def read_radiograph(
         path: a DICOM file.
         accept_secondary_capture: also read images stored as Secondary Capture.
         accept_renderings: also read PNG and JPEG pictures of images; their metadata say `rendering`.
+        before_decoding: called with the number of pixels when all checks are passed: a child process bounds its
+            computing by it.
 
     Raises:
         RejectedImage: where the file is not an image that can be read, with its reason code.
     """
-    read = partial(_read_picture, accept_secondary_capture, accept_renderings)
+    read = partial(_read_picture, accept_secondary_capture, accept_renderings, before_decoding)
     return _run_gates(path, read)
 
 
@@ -74,13 +80,15 @@ def _run_gates(path: str | Path, read: Callable[[bytes], T]) -> T:
     raise rejected  # outside of the handler: no chain of causes that could quote the file
 
 
-def _read_picture(accept_secondary_capture: bool, accept_renderings: bool, file: bytes) -> Radiograph:
+def _read_picture(
+    accept_secondary_capture: bool, accept_renderings: bool, before_decoding: Callable[[int], None] | None, file: bytes
+) -> Radiograph:
     if accept_renderings:
         from scripts.radiographs.renderings import is_rendering, read_rendering
 
         if is_rendering(file):
             return read_rendering(file)
-    return _read_dicom(file, accept_secondary_capture)
+    return _read_dicom(file, accept_secondary_capture, before_decoding)
 
 
 def _read_display(accept_secondary_capture: bool, file: bytes) -> Display:
@@ -114,7 +122,9 @@ def _read_file(path: str | Path) -> bytes:
         raise Rejection("unreadable", type(error).__name__) from None
 
 
-def _read_dicom(file: bytes, accept_secondary_capture: bool) -> Radiograph:
+def _read_dicom(
+    file: bytes, accept_secondary_capture: bool, before_decoding: Callable[[int], None] | None
+) -> Radiograph:
     image = open_image_bytes(file)
     header = Header.of_image(image)
     check_object(header, accept_secondary_capture)
@@ -123,6 +133,8 @@ def _read_dicom(file: bytes, accept_secondary_capture: bool) -> Radiograph:
     metadata = collect_metadata(header, image.transfer_syntax)
     check_scope(header, metadata)
     display, display_flags = read_display(header, picture)
+    if before_decoding is not None:
+        before_decoding(picture.rows * picture.columns)
     brightness, window_flags = render_brightness(decode_stored_values(image, picture), display)
     flags = tuple(sorted({*metadata.flags, *display_flags, *window_flags}))
     return Radiograph(brightness[np.newaxis], replace(metadata, flags=flags))

@@ -20,11 +20,14 @@ MAX_BYTES = 192 * 2**20
 #: An image has some hundred elements, and sequences in sequences about four levels deep; every level counts twice.
 MAX_ELEMENTS = 20_000
 MAX_OPEN = 32
+#: Zeros behind what is declared that are taken for padding (PS3.5 8.1.1): archives align values to up to 16 bytes.
+MAX_PADDING = 16
 
 PIXEL_DATA = 0x7FE00010
 ITEM = 0xFFFEE000
 _ITEM_END, _SEQUENCE_END = 0xFFFEE00D, 0xFFFEE0DD
 _UNDEFINED = 0xFFFFFFFF
+_DIGITAL_SIGNATURES, _TRAILING_PADDING = 0xFFFAFFFA, 0xFFFCFFFC
 _LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 #: Implicit VR Little Endian, Explicit VR Little Endian, Deflated Explicit VR Little Endian, Explicit VR Big Endian.
@@ -103,7 +106,12 @@ def open_image_bytes(file: bytes) -> ImageBytes:
     data = _inflate(file[start:]) if syntax == _DEFLATED else file[start:]
     coding = Coding(implicit=syntax == _IMPLICIT, little=syntax != _BIG_ENDIAN)
     elements, pixels = walk_elements(data, coding)
-    fragments = _walk_fragments(data, pixels.start, coding)[0] if pixels and pixels.stop < 0 else ()
+    fragments: tuple[tuple[int, int], ...] = ()
+    if pixels is not None:
+        end = pixels.stop
+        if end < 0:
+            fragments, end = _walk_fragments(data, pixels.start, coding)
+        _check_rest(data, end, coding)
     return ImageBytes(data, coding, syntax, elements, pixels, fragments)
 
 
@@ -111,6 +119,11 @@ def check_size(size: int) -> None:
     """Reject what is larger than any image."""
     if size > MAX_BYTES:
         raise Rejection("too_large", f"{size} bytes, at most {MAX_BYTES} are read")
+
+
+def is_padding(value: bytes) -> bool:
+    """Check that bytes beyond what is declared are padding: at most `MAX_PADDING` zeros."""
+    return len(value) <= MAX_PADDING and not any(value)
 
 
 def walk_elements(
@@ -238,6 +251,35 @@ def _walk_fragments(data: bytes, position: int, coding: Coding) -> tuple[tuple[t
     raise Rejection("malformed", f"over {MAX_ELEMENTS} fragments")
 
 
+def _check_rest(data: bytes, position: int, coding: Coding) -> None:
+    """Reject what stands behind the pixel data, but digital signatures, trailing padding and private elements.
+
+    Where bytes were inserted into pixel data, or its length says less than there is, its last bytes stand here.
+    """
+    if position == len(data):
+        return
+    tag = _read_tag(data, position, coding)
+    if _may_follow_pixels(tag):
+        elements, pixels = walk_elements(data, coding, position)
+        if pixels is None and all(map(_may_follow_pixels, elements)):
+            return
+    raise Rejection("malformed", "behind the pixel data stands something else than padding or digital signatures")
+
+
+def _read_tag(data: bytes, position: int, coding: Coding) -> int:
+    """Read a tag; 0, which stands for no element of a data set, where there are fewer than four bytes."""
+    if position + 4 > len(data):
+        return 0
+    group, number = struct.unpack_from(f"{coding.order}HH", data, position)
+    return group << 16 | number
+
+
+def _may_follow_pixels(tag: int) -> bool:
+    """Elements stand in the order of their tags (PS3.5 7.1), private ones in odd groups (PS3.5 7.8)."""
+    group = tag >> 16
+    return tag in (_DIGITAL_SIGNATURES, _TRAILING_PADDING) or (PIXEL_DATA >> 16 < group < 0xFFFC and group % 2 == 1)
+
+
 def _read_file_meta(file: bytes) -> tuple[str, int]:
     """Transfer syntax UID, and where the data set starts. The group is Explicit VR Little Endian (PS3.10 7.1)."""
     coding, position, syntax = Coding(implicit=False, little=True), 132, b""
@@ -254,7 +296,7 @@ def _read_file_meta(file: bytes) -> tuple[str, int]:
 
 
 def _inflate(deflated: bytes) -> bytes:
-    """The data set of the deflated transfer syntax (PS3.5 A.5), at most `MAX_BYTES` of it."""
+    """The data set of the deflated transfer syntax (PS3.5 A.5), at most `MAX_BYTES` of it, and nothing behind it."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     try:
         data = inflater.decompress(deflated, MAX_BYTES + 1)
@@ -263,4 +305,6 @@ def _inflate(deflated: bytes) -> bytes:
     check_size(len(data))
     if not inflater.eof:
         raise Rejection("truncated", "the deflated data set ends too early")
+    if not is_padding(inflater.unused_data):
+        raise Rejection("malformed", "behind the deflated data set stands something else than padding")
     return data

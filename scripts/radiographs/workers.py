@@ -51,7 +51,8 @@ class IsolatedReader:
     Args:
         memory_bytes: bound on the child's address space.
         seconds_per_image: of computing; after them, or after five times as many by the clock, the child is killed and
-            its image rejected.
+            its image rejected. A small image may cost less, `SECONDS_TO_DECODE` and `SECONDS_PER_PIXEL` of the worker,
+            so that what a batch may cost is bounded by its images' sizes, whatever is in them.
 
     One thread at a time may use it.
     """
@@ -74,7 +75,7 @@ class IsolatedReader:
                 return child.read(json.dumps(request).encode(), path)
         except (EOFError, OSError, ValueError, KeyError, TypeError):
             too_long = self.close() == -signal.SIGXCPU or deadline.passed
-            why = f"it took over {self.seconds_per_image:g} s" if too_long else "its process died"
+            why = "it took too long" if too_long else "its process died"
             rejected = RejectedImage("decode_error", path, f"the decoder failed: {why}")
         raise rejected
 

@@ -173,10 +173,10 @@ def _raise_bits(image: FileDataset) -> None:
 
 
 def _garble(image: FileDataset) -> None:
-    """The header of the codestream stays, so that only the decoder finds out."""
+    """The codestream's header and its end stay, so that only the decoder finds out."""
     frame = bytearray(next(pydicom.encaps.generate_frames(image.PixelData, number_of_frames=1)))
-    quantization = frame.index(b"\xff\x5c")
-    frame[quantization + 2 :] = np.random.default_rng(0).bytes(len(frame) - quantization - 2)
+    start, stop = frame.index(b"\xff\x5c") + 2, frame.rindex(b"\xff\xd9")
+    frame[start:stop] = np.random.default_rng(0).bytes(stop - start)
     _encapsulate(image, bytes(frame))
 
 
