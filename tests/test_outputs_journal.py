@@ -279,6 +279,24 @@ def test_replace_removes_an_unfinished_run(folder: Path, weights: Path, whole: d
     assert read_all(tmp_path) == whole
 
 
+def test_a_replacing_run_that_was_killed_goes_on_by_the_same_command(
+    folder: Path, weights: Path, whole: dict[str, bytes], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    interrupt(folder, tmp_path, weights)
+    with caplog.at_level("INFO"):
+        infer(folder, tmp_path, weights, replace=True)
+    assert "going on behind" in caplog.text and read_all(tmp_path) == whole
+
+
+def test_replace_removes_a_journal_that_was_changed(
+    folder: Path, weights: Path, whole: dict[str, bytes], tmp_path: Path
+):
+    file = interrupt(folder, tmp_path, weights)
+    file.write_bytes(file.read_bytes().replace(b'"version":"1"', b'"version":"2"'))
+    infer(folder, tmp_path, weights, replace=True)
+    assert read_all(tmp_path) == whole
+
+
 def test_a_finished_run_is_rejected_unless_it_is_to_be_replaced(folder: Path, weights: Path, tmp_path: Path):
     infer(folder, tmp_path, weights)
     (tmp_path / "notes.txt").write_text("kept")

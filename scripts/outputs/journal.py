@@ -109,7 +109,7 @@ class InferenceJournal:
         weights: file of the weights of each network by name; of several members a mapping of its own.
         options: everything of the configuration that changes a result, as JSON has it.
         version: of the bundle.
-        replace: remove the results of an earlier run first.
+        replace: remove the results of another run first; this one's own unfinished ones are gone on with all the same.
 
     A last line that a kill or a full disk cut short is dropped; its batch is predicted again.
     """
@@ -140,9 +140,8 @@ class InferenceJournal:
         self.entries, self.rejected, self.position, self._staged = [], [], 0, (0, [])
         with report_output_errors(self.output_dir):
             claim_folder(self.output_dir, ())
-            known = self._read() if not read_switch(self.replace, "replace") else []
-        if known and not (self.path.parent / DONE_FILE).is_file():
-            self._compare(known[0])
+            known = self._find_unfinished(read_switch(self.replace, "replace"))
+        if known:
             for line in known[1:]:
                 self._add(int(line["end"]), line["rejected"], [Entry.from_json(row) for row in line["images"]])
             _log.info("going on behind %d of %d images", self.position, len(self.images))
@@ -203,8 +202,22 @@ class InferenceJournal:
             "images": hash_images(self.images),
         }
 
-    def _compare(self, known: Mapping[str, Any]) -> None:
+    def _find_unfinished(self, replace: bool) -> list[dict[str, Any]]:
+        """Lines of this run's own journal, where it was cut short; none where another one is to be replaced."""
+        if (self.path.parent / DONE_FILE).is_file():
+            return []
         own = self._identify()
+        try:
+            known = self._read()
+            if known:
+                self._compare(own, known[0])
+        except InputError:
+            if not replace:
+                raise
+            return []
+        return known
+
+    def _compare(self, own: Mapping[str, Any], known: Mapping[str, Any]) -> None:
         if different := [name for name in own if own[name] != known.get(name)]:
             raise InputError(
                 f"the unfinished run of {self.path.parent} again",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 import shutil
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scripts.boxes import Boxes
 from scripts.errors import InputError
+from scripts.files import write_csv
 from scripts.labels import IMAGE_SUFFIX, NONE, OPACITY, STUDY_CLASSES, STUDY_SUFFIX, TABLE_COLUMNS
 from scripts.synthetic.anatomy import draw_chest
 from scripts.synthetic.broken import BREAKAGES, write_broken_image
@@ -120,16 +120,16 @@ def _write_tables(folder: Path, written: Sequence[WrittenImage]) -> None:
     classes = sorted({image.plan.study_id: image.plan.study_class for image in parts["train"]}.items())
     header = ["id", *(TABLE_COLUMNS[name] for name in STUDY_CLASSES)]
     one_hot = [[f"{study}{STUDY_SUFFIX}", *(int(name == found) for name in STUDY_CLASSES)] for study, found in classes]
-    _write_csv(folder / "train_study_level.csv", header, one_hot)
+    write_csv(folder / "train_study_level.csv", header, one_hot)
     header = ["id", "boxes", "label", "StudyInstanceUID"]
-    _write_csv(folder / "train_image_level.csv", header, map(_format_image, parts["train"]))
+    write_csv(folder / "train_image_level.csv", header, map(_format_image, parts["train"]))
     for part, images in parts.items():
         rows = [[image.plan.image_id, *_round(image.lung_box)] for image in images]
-        _write_csv(folder / f"{part}_lung_boxes.csv", _BOX_COLUMNS, rows)
-    _write_csv(folder / "sample_submission.csv", ["id", "PredictionString"], _list_sample(parts["test"]))
+        write_csv(folder / f"{part}_lung_boxes.csv", _BOX_COLUMNS, rows)
+    write_csv(folder / "sample_submission.csv", ["id", "PredictionString"], _list_sample(parts["test"]))
     breakages = [_format_breakage(image.plan) for image in written if image.plan.breakage]
     if breakages:
-        _write_csv(folder / "broken_images.csv", ["image", "path", "breakage", "reason"], breakages)
+        write_csv(folder / "broken_images.csv", ["image", "path", "breakage", "reason"], breakages)
 
 
 def _format_image(image: WrittenImage) -> list[str]:
@@ -156,10 +156,3 @@ def _list_sample(images: Sequence[WrittenImage]) -> list[list[str]]:
 
 def _round(box: Iterable[float]) -> list[float]:
     return [round(float(edge), 3) for edge in box]
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
