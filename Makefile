@@ -47,8 +47,10 @@ $(IMAGES): | $(MADE)
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
 
-fuzz: $(MADE) ## the reader on thousands of damaged images: some minutes, then counts of what became of them
-	FUZZ=longer OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --hypothesis-show-statistics tests/test_radiographs_fuzzing.py \
+TRIES := 4000
+
+fuzz: $(MADE) ## the reader on thousands of damaged images: some minutes, then counts of outcomes; [TRIES=files for each test]
+	FUZZ=$(TRIES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --hypothesis-show-statistics tests/test_radiographs_fuzzing.py \
 		$(PYTEST_OPTIONS)
 
 lint: $(MADE) ## ruff
