@@ -57,8 +57,10 @@ audit: ## known vulnerabilities of the pinned packages; needs a connection
 	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 	.venv-audit/bin/pip-audit --no-deps --disable-pip --requirement constraints.txt
 
-fuzz: $(MADE) ## the reader on thousands of damaged images: some minutes, then counts of what became of them
-	FUZZ=longer OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --hypothesis-show-statistics tests/test_radiographs_fuzzing.py \
+TRIES := 4000
+
+fuzz: $(MADE) ## the reader on thousands of damaged images: some minutes, then counts of outcomes; [TRIES=files for each test]
+	FUZZ=$(TRIES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --hypothesis-show-statistics tests/test_radiographs_fuzzing.py \
 		$(PYTEST_OPTIONS)
 
 lint: $(MADE) ## ruff

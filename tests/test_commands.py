@@ -332,7 +332,7 @@ def unlabelled(commands: Commands, tree: Path, trained: Path) -> Path:
 def test_the_unlabelled_part_of_a_datalist_is_inferred_on_its_lungs(tree: Path, unlabelled: Path):
     rows = read_csv(unlabelled / "images.csv")
     assert {row["image_id"] for row in rows} == {path.stem for path in (tree / "test").rglob("*.dcm")}
-    assert {row["flags"] for row in rows} == {""}
+    assert {row["flags"] for row in rows} <= {"", "burned_in_annotation"}  # DX images say of their letters
 
 
 def test_shipped_weights_infer_alike(commands: Commands, tree: Path, trained: Path, unlabelled: Path):

@@ -24,8 +24,8 @@ from scripts.synthetic.dicom import TRANSFER_SYNTAXES, make_image
 
 from tests import images
 
-#: Files for each test: `FUZZ=longer`, as `make fuzz` sets it, takes some minutes.
-TRIES = 4000 if os.environ.get("FUZZ") == "longer" else 40
+#: Files for each test; with the number that `make fuzz` sets, it takes some minutes.
+TRIES = int(os.environ.get("FUZZ", "40"))
 FUZZING = settings(
     deadline=None,
     max_examples=TRIES,
