@@ -278,7 +278,7 @@ def use_again(bench: Bench) -> Iterator[Row]:
         ("inference", bench.infer, bench.inference),
     ):
         row, before = Row(f"{name}: the folder of an earlier run"), list_times(finished)
-        status, printed = run(build(finished, fold=0) if name == "inference" else build(finished))
+        status, printed = run(build(finished))
         row.add(status, printed, list_times(finished) == before and status == 1)
         yield row
     row, before = Row("training: --resume with another learning rate"), list_times(bench.training)
