@@ -26,4 +26,5 @@ if __name__ == "__main__":
         synchronise(descriptor)
 
     os.fsync = count_writes
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)

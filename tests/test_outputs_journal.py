@@ -131,6 +131,7 @@ def run_until(number: int, act: Callable[[], Any], signal_number: int = signal.S
             synchronise(descriptor)
 
         os.fsync = count_down
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
         status = 99
         try:
             act()
@@ -367,6 +368,16 @@ def test_sigterm_ends_behind_the_batch_with_143_and_the_run_goes_on(
 
 def test_ctrl_c_ends_with_130(folder: Path, weights: Path, tmp_path: Path):
     assert run_until(6, lambda: infer(folder, tmp_path, weights), signal.SIGINT) == 130
+
+
+def test_a_signal_that_is_ignored_stays_ignored(folder: Path, weights: Path, tmp_path: Path):
+    """As those of a terminal are for a command under nohup."""
+
+    def run_ignoring() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        infer(folder, tmp_path, weights)
+
+    assert run_until(6, run_ignoring, signal.SIGINT) == 0
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_where_it_was(

@@ -148,7 +148,7 @@ class StreamingDataLoader:
         """Batches from the image `start` on, each with the position behind it; empty ones where all are rejected."""
         batch: list[dict[str, Any]] = []
         pixels, known = 0, len(rejected)
-        items = _read_ahead(self.dataset, start, self.batch_size, self.num_workers, self.max_waiting_pixels)
+        items = _read_ahead(self.dataset, self.batch_size, self.num_workers, self.max_waiting_pixels, start)
         for position, item in enumerate(items, start + 1):
             if isinstance(item, RejectedImage):
                 rejected.append(_describe_rejected(self.dataset.data[position - 1], item))
@@ -185,7 +185,7 @@ def _describe_rejected(image: Image, error: RejectedImage) -> list[str]:
 
 
 def _read_ahead(
-    dataset: Dataset, start: int, ahead: int, num_workers: int, max_waiting_pixels: int
+    dataset: Dataset, ahead: int, num_workers: int, max_waiting_pixels: int, start: int = 0
 ) -> Iterator[dict[str, Any] | RejectedImage]:
     """Items of a dataset from `start` on, or why one is rejected; `ahead` are read in advance, as far as they fit."""
     waiting = _WaitingPixels(max_waiting_pixels, start)
