@@ -45,7 +45,10 @@ class LoadRadiographd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.isolated = isolated
-        self.options = {"accept_secondary_capture": accept_secondary_capture, "accept_renderings": accept_renderings}
+        self.options: dict[str, Any] = {
+            "accept_secondary_capture": accept_secondary_capture,
+            "accept_renderings": accept_renderings,
+        }
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The same dictionary with the images in place of their paths."""
