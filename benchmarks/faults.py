@@ -535,8 +535,8 @@ def survive(out: str, config_file: str, kills: int = 10, seconds: float = 1800.0
     folder.mkdir(parents=True)
     whole, killed = folder / "whole", folder / "killed"
     control, _ = start(build_command("training", config_file, {**options, "output_dir": whole}), folder / "whole.log")
-    instants = sorted(random.Random(0).uniform(0, seconds) for _ in range(kills))
-    begun, done, resumed = time.monotonic(), 0, 0
+    chance, begun, done, resumed = random.Random(0), time.monotonic(), 0, 0
+    instants = sorted(chance.uniform(0, seconds) for _ in range(kills))
     while True:
         before = read_epoch(killed)
         going_on = {"resume": before > 0, "replace": before == 0, "output_dir": killed}
