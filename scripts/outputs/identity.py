@@ -20,11 +20,7 @@ _BUNDLE_COMMAND = "monai.bundle.__main__"
 
 
 def is_command() -> bool:
-<<<<<<< HEAD
     """Report if this process is `python -m monai.bundle ...`, and not a program that runs the bundle inside itself."""
-=======
-    """Check that this process is `python -m monai.bundle ...`, no program that runs the bundle inside itself."""
->>>>>>> inference
     specification = getattr(sys.modules.get("__main__"), "__spec__", None)
     return getattr(specification, "name", None) == _BUNDLE_COMMAND
 
