@@ -43,6 +43,7 @@ def response(word: object) -> None:
 
 def run_command(request: dict[str, Any]) -> None:
     signal.alarm(SECONDS)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     for number, name in enumerate((os.devnull, request["stdout"], request["stderr"])):
         file = os.open(name, os.O_RDWR | os.O_CREAT)
         os.dup2(file, number)
