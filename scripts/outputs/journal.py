@@ -130,7 +130,7 @@ class InferenceJournal:
     def path(self) -> Path:
         return Path(self.output_dir) / JOURNAL_FILE
 
-    def begin(self) -> None:
+    def claim(self) -> None:
         """Claim the folder and read what an unfinished run left in it; no image is read, and nothing written.
 
         Raises:
@@ -152,7 +152,7 @@ class InferenceJournal:
     def begin(self) -> tuple[int, list[list[str]]]:
         """Begin the file, unless it is there; position of the first image that is left, and rows of rejected ones."""
         if not self._open:
-            self.begin()
+            self.claim()
         if not self.path.is_file():
             with report_output_errors(self.output_dir):
                 self._append(self._identify())
