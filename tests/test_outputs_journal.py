@@ -112,7 +112,7 @@ def infer(
 
     engine = Engine(iterate)
     FindingsWriter(out, weights={"model": weights}, pixels_key="image", journal=run, overlays=3).attach(engine)
-    run.open()
+    run.claim()
     engine.run(loader, max_epochs=1)
     run.finish()
     return run
