@@ -309,7 +309,11 @@ def test_every_config_offers_what_monai_asks_for_and_each_part_can_be_built(
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, value)
     inferring = files[0] == INFERENCE
-    places = {"dataset_dir": images / "test" if inferring else images, "weights": weights, "output_dir": tmp_path}
+    places = {
+        "dataset_dir": images / "test" if inferring else images,
+        "weights": weights,
+        "output_dir": tmp_path / "out",
+    }
     if not inferring:
         places |= {"datalist_file": joined_datalist_file, "external_dir": external_images}
         places |= {"replace": True}  # in no order: TensorBoard's writer may make its file before the folder is claimed

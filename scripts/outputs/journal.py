@@ -104,7 +104,7 @@ class InferenceJournal:
     """Findings batch by batch on disk: head of the run's identity, then a line for each batch, each with a checksum.
 
     Args:
-        output_dir: the run's folder; `open` claims it.
+        output_dir: the run's folder; `claim` takes it.
         images: all images of the run, in order: `FolderImages` or a list of mappings.
         weights: file of the weights of each network by name; of several members a mapping of its own.
         options: everything of the configuration that changes a result, as JSON has it.
@@ -123,7 +123,7 @@ class InferenceJournal:
     entries: list[Entry] = field(default_factory=list, init=False)
     rejected: list[list[str]] = field(default_factory=list, init=False)
     position: int = field(default=0, init=False)
-    _open: bool = field(default=False, init=False, repr=False)
+    _claimed: bool = field(default=False, init=False, repr=False)
     _staged: tuple[int, list[list[str]]] = field(default=(0, []), init=False, repr=False)
 
     @property
@@ -147,7 +147,7 @@ class InferenceJournal:
             _log.info("going on behind %d of %d images", self.position, len(self.images))
         else:
             claim_results(self.output_dir, self.replace)
-        self._open = True
+        self._claimed = True
 
     def begin(self) -> tuple[int, list[list[str]]]:
         """Begin the file, unless it is there; position of the first image that is left, and rows of rejected ones."""
@@ -178,7 +178,7 @@ class InferenceJournal:
         """
         record = read_done(self.output_dir)
         self.path.unlink(missing_ok=True)
-        self._open = False
+        self._claimed = False
         report_outcome(record, self.output_dir)
 
     def count_rejected(self) -> dict[str, int]:
