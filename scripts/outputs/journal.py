@@ -151,7 +151,7 @@ class InferenceJournal:
 
     def begin(self) -> tuple[int, list[list[str]]]:
         """Begin the file, unless it is there; position of the first image that is left, and rows of rejected ones."""
-        if not self._open:
+        if not self._claimed:
             self.claim()
         if not self.path.is_file():
             with report_output_errors(self.output_dir):
