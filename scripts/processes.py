@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from itertools import chain, zip_longest
@@ -27,6 +28,12 @@ def is_first_process() -> bool:
 def get_process_index() -> int:
     """Index of this process among those of its run, from 0."""
     return distributed.get_rank() if count_processes() > 1 else 0
+
+
+def derive_seed(*parts: int) -> int:
+    """A seed of 32 bits from several numbers: another one for each combination."""
+    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:4], "little")
 
 
 def is_restarted() -> bool:

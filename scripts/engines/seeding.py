@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from scripts.processes import get_process_index
+from scripts.processes import derive_seed, get_process_index
 
 
 class EpochSeeds:
@@ -35,9 +34,3 @@ class EpochSeeds:
         torch.manual_seed(seed)
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(engine.state.epoch)
-
-
-def derive_seed(*parts: int) -> int:
-    """A seed of 32 bits from several numbers: another one for each combination."""
-    digest = hashlib.sha256(" ".join(map(str, parts)).encode()).digest()
-    return int.from_bytes(digest[:4], "little")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ import torch
 from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
 from scripts.errors import InputError, RejectedImage, reveal_input_errors
+from scripts.processes import derive_seed
 from scripts.radiographs import PIXELS_SHA256
 
 
@@ -98,8 +98,7 @@ class SeededCacheDataset(CacheDataset):
 
     def _transform(self, index: int) -> Any:
         if hasattr(self.transform, "set_random_state"):
-            digest = hashlib.sha256(f"{self.seed} {int(self._epoch)} {index}".encode()).digest()
-            self.transform.set_random_state(seed=int.from_bytes(digest[:4], "little"))
+            self.transform.set_random_state(seed=derive_seed(self.seed, int(self._epoch), index))
         with reveal_input_errors():
             return super()._transform(index)
 
