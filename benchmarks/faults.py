@@ -165,10 +165,12 @@ def kill_training(bench: Bench, kills: int) -> Row:
     """Kill -9 at random instants; each training is resumed until it ends, and compared with the undisturbed one."""
     row, chance = Row("training: kill -9 at a random instant, then --resume"), random.Random(0)
     out, log, number = bench.folder / "killed", bench.folder / "killed.log", 0
+    seconds = time_undisturbed(bench.train(out), log)
+    shutil.rmtree(out)
     while row.tries < kills:
         before = read_epoch(out)
         process = begin_forked(bench.train(out, resume=before > 0, replace=before == 0), log)
-        if wait_or_kill(process, chance.uniform(0.2, 9.0)):
+        if wait_or_kill(process, chance.uniform(0, seconds)):
             kept = read_epoch(out) >= before
             row.add(-signal.SIGKILL, log.read_text(errors="replace"), kept)
         else:
@@ -182,6 +184,15 @@ def kill_training(bench: Bench, kills: int) -> Row:
         number += 1
     row.seen = f"nothing; {number} trainings ended, each equal to the undisturbed one to the bit"
     return row
+
+
+def time_undisturbed(command: list[str], log: Path) -> float:
+    """Seconds that a run takes here and now; kills are spread over them."""
+    begun = time.monotonic()
+    status, printed = finish(command, log)
+    if status:
+        raise InputError("a run that nothing disturbs", f"status {status}: {printed[-300:]}", "mend it first")
+    return time.monotonic() - begun
 
 
 def read_epoch(out: Path) -> int:
@@ -206,9 +217,11 @@ def kill_inference(bench: Bench, kills: int) -> Row:
     """Kill -9 at random instants; the same command goes on, and its outputs are compared with the undisturbed ones."""
     row, chance = Row("inference: kill -9 at a random instant, then the same command"), random.Random(1)
     out, log, number, before = bench.folder / "killed_inference", bench.folder / "killed_inference.log", 0, 0
+    seconds = time_undisturbed(bench.infer(out), log)
+    shutil.rmtree(out)
     while row.tries < kills:
         process = begin_forked(bench.infer(out), log)
-        if wait_or_kill(process, chance.uniform(0.2, 6.0)):
+        if wait_or_kill(process, chance.uniform(0, seconds)):
             now = len(list((out / "masks").glob("[!.]*.png"))) if (out / "masks").is_dir() else 0
             row.add(-signal.SIGKILL, log.read_text(errors="replace"), now >= before)
             before = now
@@ -233,8 +246,9 @@ def stop_training(bench: Bench) -> Iterator[Row]:
         wait_for(lambda out=out: read_epoch(out) >= 1)
         process.send_signal(sent)
         status = process.wait()
-        resumed, _ = run(bench.train(out, resume=True))
-        row.add(status, log.read_text(), resumed == 0 and is_same_training(bench.training, out))
+        resumed, _ = finish(bench.train(out, resume=True), bench.folder / "again.log")
+        stopped = status == 128 + sent
+        row.add(status, log.read_text(), stopped and resumed == 0 and is_same_training(bench.training, out))
         yield row
 
 
@@ -264,7 +278,9 @@ def run_twice_at_once(bench: Bench) -> Iterator[Row]:
         row, out = Row(f"two {name} in one folder"), bench.folder / f"two_{name}"
         process, _ = start(build(out), bench.folder / f"two_{name}.log")
         wait_for(lambda out=out: (out / LOCK).is_file())
+        process.send_signal(signal.SIGSTOP)  # or it might end before the second begins
         status, printed = run(build(out, replace=True))
+        process.send_signal(signal.SIGCONT)
         process.wait()
         same = is_same_training(bench.training, out) if name == "trainings" else is_same_inference(bench.inference, out)
         row.add(status, printed, same and status == 1)
@@ -361,7 +377,7 @@ def fill_disks(bench: Bench) -> Iterator[Row]:
                 before = read_epoch(out) if name == "training" else 0
                 subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
                 going_on = {"resume": before > 0, "replace": before == 0} if name == "training" else {}
-                again, _ = run(build(out, **going_on))
+                again, _ = finish(build(out, **going_on), bench.folder / "again.log")
                 if name == "training":
                     same = again == 0 and is_same_training(bench.training, out)
                 else:
@@ -400,7 +416,7 @@ def write_read_only(bench: Bench) -> Iterator[Row]:
 
 def fail_fsync(bench: Bench) -> Iterator[Row]:
     """An fsync that fails, early and late; then the run goes on."""
-    shim = bench.folder / "shim"
+    shim, log = bench.folder / "shim", bench.folder / "again.log"
     shim.mkdir(exist_ok=True)
     (shim / "sitecustomize.py").write_text(FAILING_FSYNC)
     for name, build in (("training", bench.train), ("inference", bench.infer)):
@@ -410,10 +426,10 @@ def fail_fsync(bench: Bench) -> Iterator[Row]:
             status, printed = run(build(out), PYTHONPATH=str(shim), FAIL_FSYNC=str(number))
             if name == "training":
                 before = read_epoch(out)
-                again, _ = run(build(out, resume=before > 0, replace=before == 0))
+                again, _ = finish(build(out, resume=before > 0, replace=before == 0), log)
                 same = again == 0 and is_same_training(bench.training, out)
             else:
-                run(build(out))
+                finish(build(out), log)
                 same = is_same_inference(bench.inference, out)
             row.add(status, printed, same and status == 1)
         yield row
@@ -436,7 +452,7 @@ def harm_images(bench: Bench) -> Iterator[Row]:
         row.add(status, printed, status == 1 and first["image_id"] in printed)
         yield row
     row, out = Row("training: a cache entry cut"), bench.folder / "cached"
-    run(bench.train(out, cache_dir=bench.folder / "cache"))
+    finish(bench.train(out, cache_dir=bench.folder / "cache"), bench.folder / "again.log")
     damage(sorted((bench.folder / "cache").iterdir())[0], "cut")
     status, printed = run(bench.train(out, cache_dir=bench.folder / "cache", replace=True))
     row.add(status, printed, status == 0 and is_same_training(bench.training, out))
@@ -446,7 +462,7 @@ def harm_images(bench: Bench) -> Iterator[Row]:
     wait_for(lambda: read_epoch(out) >= 1)
     subprocess.run(["pkill", "-9", "-P", str(process.pid)], check=False)
     status = process.wait()
-    again, _ = run(bench.train(out, num_workers=2, resume=True))
+    again, _ = finish(bench.train(out, num_workers=2, resume=True), bench.folder / "again.log")
     row.add(status, log.read_text(), again == 0 and is_same_training(bench.training, out) and status == 1)
     yield row
 
@@ -493,6 +509,7 @@ def measure(out: str = "runs/faults", kills: int = 50, only: str = "") -> str:
     folder = Path(out).resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would hand down that it is ignored
     bench, start_time = prepare_bench(folder), time.monotonic()
     several = (
         stop_training, run_twice_at_once, use_again, damage_checkpoints, give_bad_weights, harm_images, fill_disks,

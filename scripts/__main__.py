@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import fire
+from fire.decorators import SetParseFns
 from scripts.errors import InputError, report_input_errors
 
 #: Verbs before version 0.4.0, with the names that they have now.
@@ -129,6 +131,12 @@ def list_verbs() -> dict[str, Callable[..., str]]:
     return verbs
 
 
+def keep_texts(verb: Callable[..., str]) -> Callable[..., str]:
+    """The verb, whose options of type str arrive as typed: fire would take a folder named 20200315 for a number."""
+    texts = [name for name, each in signature(verb).parameters.items() if each.annotation in ("str", "str | None")]
+    return SetParseFns(**dict.fromkeys(texts, str))(verb)  # type: ignore[no-any-return]
+
+
 def reject_unknown_verb(arguments: Sequence[str], verbs: Mapping[str, Callable[..., str]]) -> None:
     """Answer a verb's former name with the present one, and name the place of the verbs that are not packed.
 
@@ -150,4 +158,4 @@ if __name__ == "__main__":
     report_input_errors()
     verbs = list_verbs()
     reject_unknown_verb(sys.argv[1:], verbs)
-    fire.Fire(verbs, name="python -m scripts")
+    fire.Fire({name: keep_texts(verb) for name, verb in verbs.items()}, name="python -m scripts")

@@ -134,13 +134,23 @@ def load_weights(network: nn.Module, path: str | Path, image_size: int | None = 
     return network
 
 
-def load_copies(network: nn.Module, paths: Mapping[str, str | Path]) -> list[nn.Module]:
-    """A copy of a network for each file of weights, in the order of the names.
+def load_members(
+    network: nn.Module, paths: Mapping[str, str | Path], others: Mapping[str, nn.Module] | None = None
+) -> list[nn.Module]:
+    """The networks of an ensemble with their weights, in the order of their names.
+
+    Args:
+        network: what a member is, a copy for each.
+        paths: file of each member's weights, by its name.
+        others: by name the members that are another network.
 
     Raises:
         InputError: as `load_weights`.
     """
-    return [load_weights(copy.deepcopy(network), paths[name]) for name in sorted(paths)]
+    known = others or {}
+    return [
+        load_weights(known[name] if name in known else copy.deepcopy(network), paths[name]) for name in sorted(paths)
+    ]
 
 
 def ship_weights(checkpoint: str | Path, path: str | Path) -> None:

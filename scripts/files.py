@@ -59,9 +59,9 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text as a whole."""
+    """Write UTF-8 text as a whole; bytes of a file's name that are no UTF-8 are escaped."""
     with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_text(text, encoding="utf-8", newline="", errors="backslashreplace")
 
 
 def write_png(path: str | Path, picture: Image.Image, **options: Any) -> None:

@@ -17,8 +17,15 @@ from scripts.labels import STUDY_CLASSES
 
 PREDICTIONS_FILE = "predictions.json"
 
-#: Flags of an image by those that were read before it: it counts in no mean, or shares an identifier.
-DUPLICATE, SAME_UID = "duplicate", "same_uid"
+#: Flags of an image by those that were read before it: it counts in no mean, shares its SOP Instance UID with other
+#: pixels, its study's name with another study, or its Study Instance UID with another patient.
+DUPLICATE, SAME_UID, OTHER_STUDY, TWO_PATIENTS = "duplicate", "same_uid", "other_study", "two_patients"
+RELATIONS = {
+    DUPLICATE: "found twice, counted once",
+    SAME_UID: "with another image's SOP Instance UID",
+    OTHER_STUDY: "of another study than those it is named with, scored apart",
+    TWO_PATIENTS: "with another patient's Study Instance UID, scored apart",
+}
 
 #: Written last: where it stands, all other outputs of the run stand too.
 DONE_FILE = "done.json"

@@ -55,12 +55,6 @@ ALLOWED_DEPENDENCIES: dict[tuple[str, str], str] = {
 
 #: Imports of a module past the face of its package, each with its reason.
 PAST_A_FACE: dict[tuple[str, str], str] = {
-    (
-        "datalist.selection",
-        "radiographs.header",
-    ): "a study's UID is read from files of any kind, without their pixels ...",
-    ("datalist.selection", "radiographs.rejection"): "... through the reader's gates ...",
-    ("datalist.selection", "radiographs.structure"): "... which the children's face has no use for",
     ("research", "preparation.lungs"): "it needs torch and MONAI, and `prepare` neither ...",
     ("recipe.external", "preparation.lungs"): "... also where unlabelled images join a recipe",
 }

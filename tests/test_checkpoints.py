@@ -17,7 +17,7 @@ import torch
 from ignite.engine import Engine
 from scripts.checkpoints import (
     SafeCheckpointSaver,
-    load_copies,
+    load_members,
     load_weights,
     name_origin,
     read_origin,
@@ -272,7 +272,7 @@ def test_each_member_is_a_copy_with_its_own_weights(tmp_path: Path):
     before = network.weight.clone()
     for name, value in {"b": 2.0, "a": 1.0}.items():
         save_weights({"weight": torch.full((1, 2), value), "bias": torch.zeros(1)}, tmp_path / f"{name}.pt")
-    copies = load_copies(network, {"b": tmp_path / "b.pt", "a": tmp_path / "a.pt"})
+    copies = load_members(network, {"b": tmp_path / "b.pt", "a": tmp_path / "a.pt"})
     assert [copy.weight[0, 0].item() for copy in copies] == [1.0, 2.0], "by name"
     assert torch.equal(network.weight, before), "which stays as it was"
 

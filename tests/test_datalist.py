@@ -445,65 +445,6 @@ def test_the_content_hash_does_not_depend_on_layout(listed: Path) -> None:
     assert datalist.read_datalist(listed)["content_hash"] == content["content_hash"]
 
 
-def test_images_of_a_folder_are_found_with_their_studies(tmp_path: Path) -> None:
-    for name in (
-        "study1/series/a.dcm",
-        "study1/series/1.2.840.55",
-        "study2/series/b.DCM",
-        "study2/DICOMDIR",
-        ".x/y.dcm",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
-    found = {image["image_id"]: image for image in datalist.find_images(tmp_path)}
-    assert set(found) == {"a", "1.2.840.55", "b"}
-    assert found["a"]["study_id"] == found["1.2.840.55"]["study_id"] == "study1"
-    assert found["b"]["study_id"] == "study2" and Path(found["b"]["image"]).is_absolute()
-    assert "label" not in found["a"]
-
-
-def test_in_a_flat_folder_the_study_is_a_hash_of_its_uid(tmp_path: Path) -> None:
-    for name, study in (("a", "1.2.3"), ("b", "1.2.3"), ("c", "1.2.4")):
-        write_image(tmp_path / f"{name}.dcm", draw_noise(0), study_uid=study, patient_id="CANARY")
-    (tmp_path / "no_image.dcm").write_bytes(b"x")
-    studies = {image["image_id"]: image["study_id"] for image in datalist.find_images(tmp_path)}
-    assert studies["a"] == studies["b"] and len(set(studies.values())) == 3
-    assert all("1.2." not in study and "CANARY" not in study for study in studies.values())
-
-
-def test_no_person_of_a_header_or_of_a_free_file_name_is_in_an_id_without_a_usable_uid(tmp_path: Path) -> None:
-    elements = {"patient_name": "CANARY^RARA", "patient_id": "CANARY", "study_id": "CANARY"}
-    names = ("image", "CANARY^RARA", "CANARY, RARA", "CANARY RARA", "RARÄ", "=CANARY")
-    for seed, name in enumerate(names):
-        for folder in (tmp_path / "flat", tmp_path / "deep" / "CANARY^RARA" / "series"):
-            folder.mkdir(parents=True, exist_ok=True)
-            # A UID that is a name is no UID; the last image has none.
-            path = write_image(folder / f"{name}.dcm", draw_noise(seed), study_uid="1.2.3", **elements)
-            path.write_bytes(path.read_bytes().replace(b"1.2.3\0", b"CANARY" if seed % 2 else b"      "))
-    for folder in (tmp_path / "flat", tmp_path / "deep"):
-        found = datalist.find_images(folder)
-        ids = [image[key] for image in found for key in ("image_id", "study_id")]
-        assert len(found) == len(names) == len({image["image_id"] for image in found})
-        assert not [each for each in ids if "CANARY" in each.upper() or "RAR" in each.upper()]
-        assert all(each.isascii() and each.isalnum() for each in ids)
-
-
-def test_images_of_one_name_get_different_ids(tmp_path: Path) -> None:
-    for folder in ("one", "two"):
-        (tmp_path / "s" / folder).mkdir(parents=True)
-        (tmp_path / "s" / folder / "image.dcm").write_bytes(b"x")
-    (tmp_path / "s" / "one" / "=1+1.dcm").write_bytes(b"x")
-    ids = name_images(datalist.find_images(tmp_path))
-    assert len(set(ids)) == 3 and "image" not in ids and all(name.isalnum() for name in ids)
-
-
-def test_a_folder_without_images_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="found no file below"):
-        datalist.find_images(tmp_path)
-    with pytest.raises(InputError, match="found no folder"):
-        datalist.find_images(tmp_path / "nowhere")
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_TREE.is_dir(), reason="the real images are not beside the project")
 def test_the_real_images_are_prepared_in_a_minute(tmp_path: Path) -> None:

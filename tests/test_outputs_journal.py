@@ -86,7 +86,7 @@ def infer(
 ) -> InferenceJournal:
     """A run over a folder, as inference.json wires it, with findings in place of networks."""
     load: list[Any] = [LoadRadiographd(), EnsureTyped("image", track_meta=False)]
-    listed = list_images(folder)
+    listed = [{**image, "image_id": Path(image["image"]).stem} for image in list_images(folder)]
     run = InferenceJournal(out, listed, {"model": weights}, options or {"size": 8}, version, replace)
 
     def attach_path(item: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ Rules for external images: none may be the datalist's, and fold k's labels come 
 on this datalist with fold k held out. A training rejects a datalist that breaks them, whoever wrote it.
 """
 
+from scripts.datalist.folders import FolderImages, find_images, list_files
 from scripts.datalist.joining import reject_knowing_model, with_external_labels, with_pseudo_labels
 from scripts.datalist.schema import (
     DATALIST_FILE,
@@ -46,15 +47,7 @@ from scripts.datalist.schema import (
     reject_overwriting,
     write_datalist,
 )
-from scripts.datalist.selection import (
-    FolderImages,
-    find_images,
-    list_folds,
-    name_study,
-    test_images,
-    training_images,
-    validation_images,
-)
+from scripts.datalist.selection import list_folds, test_images, training_images, validation_images
 from scripts.datalist.soft_labels import (
     Prediction,
     external_images,
@@ -76,8 +69,8 @@ __all__ = [
     "find_images",
     "held_out_images",
     "list_folds",
+    "list_files",
     "list_images",
-    "name_study",
     "read_datalist",
     "read_datalist_hash",
     "read_soft_labels",

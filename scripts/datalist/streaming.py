@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,8 @@ from threading import Condition
 from typing import Any, Protocol
 
 from monai.data import Dataset
-from scripts.datalist.selection import FolderImages, Image, test_images, validation_images
+from scripts.datalist.folders import FolderImages
+from scripts.datalist.selection import Image, test_images, validation_images
 from scripts.datalist.stopping import StopSignals
 from scripts.errors import REJECTED_COLUMNS, InputError, RejectedImage, find_input_error
 from scripts.files import write_csv
@@ -53,7 +54,7 @@ def list_images(
 class Journal(Protocol):
     """Record of the batches that are finished; `scripts.outputs.InferenceJournal` is one."""
 
-    def begin(self) -> tuple[int, list[list[str]]]: ...
+    def begin(self) -> tuple[int, list[list[str]], list[str]]: ...
 
     def stage(self, position: int, rejected: Sequence[Sequence[str]]) -> None: ...
 
@@ -109,7 +110,7 @@ class StreamingDataLoader:
             self._running.close()
 
     def _read_batches(self) -> Iterator[list[dict[str, Any]]]:
-        position, rejected = (0, []) if self.journal is None else self.journal.begin()
+        position, rejected, known_ids = (0, [], []) if self.journal is None else self.journal.begin()
         self._write_rejected(rejected)
         bar = tqdm(
             desc=self.progress,
@@ -121,7 +122,7 @@ class StreamingDataLoader:
         )
         num_read, written, start = 0, len(rejected), time.monotonic()
         with bar, StopSignals() as signals:
-            for batch, behind in self._build_batches(position, rejected):
+            for batch, behind in self._build_batches(position, rejected, set(known_ids)):
                 if len(rejected) > written:
                     self._write_rejected(rejected)
                     written = len(rejected)
@@ -144,16 +145,19 @@ class StreamingDataLoader:
             message = "%s: %d images in %.1f s, %.1f images/s"
             logging.getLogger(__name__).info(message, self.progress, num_read, seconds, num_read / max(seconds, 1e-9))
 
-    def _build_batches(self, start: int, rejected: list[list[str]]) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    def _build_batches(
+        self, start: int, rejected: list[list[str]], ids: set[str]
+    ) -> Iterator[tuple[list[dict[str, Any]], int]]:
         """Batches from the image `start` on, each with the position behind it; empty ones where all are rejected."""
         batch: list[dict[str, Any]] = []
         pixels, known = 0, len(rejected)
         items = _read_ahead(self.dataset, self.batch_size, self.num_workers, self.max_waiting_pixels, start)
         for position, item in enumerate(items, start + 1):
             if isinstance(item, RejectedImage):
-                rejected.append(_describe_rejected(self.dataset.data[position - 1], item))
+                image = self.dataset.data[position - 1]
+                rejected.append([_number_id(image, ids), str(image["study_id"]), item.reason, item.path, item.detail])
             else:
-                batch.append(item)
+                batch.append({**item, "image_id": _number_id(item, ids)})
                 pixels += _count_pixels(item)
             is_full = len(batch) == self.batch_size or pixels >= self.max_batch_pixels
             if is_full or (not batch and len(rejected) - known >= self.batch_size):
@@ -180,8 +184,15 @@ class StreamingDataLoader:
             logging.getLogger(__name__).warning(message, len(rejected), len(rejected) + num_read, reasons)
 
 
-def _describe_rejected(image: Image, error: RejectedImage) -> list[str]:
-    return [str(image["image_id"]), str(image["study_id"]), error.reason, error.path, error.detail]
+def _number_id(image: Mapping[str, Any], ids: set[str]) -> str:
+    """The image's id, which joins the ids of a run; a second file of the same image has -2 behind it, and so on."""
+    name = numbered = str(image["image_id"])
+    number = 1
+    while numbered in ids:
+        number += 1
+        numbered = f"{name}-{number}"
+    ids.add(numbered)
+    return numbered
 
 
 def _read_ahead(

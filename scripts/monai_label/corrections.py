@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from scripts.boxes import find_regions
-from scripts.datalist import name_study
+from scripts.radiographs import name_image
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_csv
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
@@ -154,7 +154,7 @@ def _read_correction(image_id: str, entry: Mapping[str, Any], images: Path, mask
 def _describe_row(correction: Correction, store: Path) -> list[object]:
     boxes, _ = find_regions(read_mask(correction.mask).astype(np.float32), 0.5)
     return [
-        name_study(correction.image, store),
+        name_image(correction.image)[1],
         correction.image.relative_to(store).as_posix(),
         correction.study_class or "",
         "; ".join(_join(box) for box in boxes),

@@ -13,7 +13,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from scripts.predictions import DONE_FILE, PREDICTIONS_FILE, ImageFindings, read
 from scripts.processes import gather_items, is_first_process
 
 JOURNAL_FILE = "journal.jsonl"
-SUBMISSION_FILE = "submission.csv"
+SUBMISSION_FILE, SOURCES_FILE = "submission.csv", "sources.csv"
 CAPTURES = ".captures"
 
 #: What a run of findings writes, as patterns: `--replace true` removes these files, and nothing else.
 RESULTS: tuple[str, ...] = (
     *(DONE_FILE, JOURNAL_FILE, REJECTED_FILE, "images.csv", "studies.csv", PREDICTIONS_FILE, SUBMISSION_FILE),
+    SOURCES_FILE,
     *("masks/*.png", "overlays/*.png", f"{CAPTURES}/*.png"),
     *(f"dicom/*/{kind}.dcm" for kind in ("report", "presentation", "segmentation", "capture")),
 )
@@ -47,7 +48,9 @@ class Entry:
         path: the image.
         capture: PNG of its overlay, relative to the output folder; empty where there is none.
         out_of_scope: why it is not scored; empty where it is.
-        pixels, uid: digests of its pixels and of its SOP Instance UID; empty where they are not known.
+        pixels: digest of its pixels; empty where they are not known.
+        sop_uid, study_uid, series_uid: its identifiers; empty where its header does not say them.
+        patient: a hash of its PatientID and its study's UID.
     """
 
     findings: ImageFindings
@@ -55,13 +58,16 @@ class Entry:
     capture: str = ""
     out_of_scope: str = ""
     pixels: str = ""
-    uid: str = ""
+    sop_uid: str = ""
+    study_uid: str = ""
+    series_uid: str = ""
+    patient: str = ""
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Entry:
         findings = row["findings"]
         image = ImageFindings.from_result(findings["image_id"], findings["study_id"], findings)
-        return cls(image, **{name: str(row[name]) for name in ("path", "capture", "out_of_scope", "pixels", "uid")})
+        return cls(image, **{each.name: str(row[each.name]) for each in fields(cls) if each.name != "findings"})
 
 
 def claim_results(output_dir: str | Path, replace: bool | str = False, results: Sequence[str] = RESULTS) -> Path:
@@ -149,14 +155,15 @@ class InferenceJournal:
             claim_results(self.output_dir, self.replace)
         self._claimed = True
 
-    def begin(self) -> tuple[int, list[list[str]]]:
-        """Begin the file, unless it is there; position of the first image that is left, and rows of rejected ones."""
+    def begin(self) -> tuple[int, list[list[str]], list[str]]:
+        """Begin the file, unless it is there; position of the first image left, rejected rows, and ids given so far."""
         if not self._claimed:
             self.claim()
         if not self.path.is_file():
             with report_output_errors(self.output_dir):
                 self._append(self._identify())
-        return self.position, [list(row) for row in self.rejected]
+        ids = [entry.findings.image_id for entry in self.entries] + [row[0] for row in self.rejected]
+        return self.position, [list(row) for row in self.rejected], ids
 
     def stage(self, position: int, rejected: Sequence[Sequence[str]]) -> None:
         """Note which images the coming `commit` answers for: those before a position, and all rejected so far."""

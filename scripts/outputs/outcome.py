@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.errors import REJECTED_FILE, InputError
 from scripts.outputs.identity import is_command
-from scripts.predictions import DUPLICATE, SAME_UID
+from scripts.predictions import RELATIONS
 
 #: Exit statuses of a run that went to its end; 1 is an error, 130 and 143 a stop by Ctrl-C and SIGTERM.
 ALL_SCORED, SOME_REJECTED, NOTHING_SCORED = 0, 3, 4
@@ -30,8 +30,7 @@ def report_outcome(record: Mapping[str, Any], output_dir: str | Path) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in rejected.items())
     counts = [f"{record['found']} images found", f"{scored} scored in {record['studies']} studies"]
     counts += [f"{sum(rejected.values())} rejected ({reasons}): see {REJECTED_FILE}" if rejected else "none rejected"]
-    counts += [f"{record[DUPLICATE]} of them found twice, counted once" for _ in [0] if record.get(DUPLICATE)]
-    counts += [f"{record[SAME_UID]} with another image's SOP Instance UID" for _ in [0] if record.get(SAME_UID)]
+    counts += [f"{record[flag]} {words}" for flag, words in RELATIONS.items() if record.get(flag)]
     message = "%s; tables in %s"
     level = logging.WARNING if rejected else logging.INFO
     logging.getLogger(__name__).log(level, message, "; ".join(counts), output_dir)

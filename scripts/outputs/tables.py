@@ -8,7 +8,18 @@ from pathlib import Path
 
 from scripts.files import write_csv
 from scripts.labels import STUDY_CLASSES
+from scripts.outputs.journal import Entry
 from scripts.predictions import DUPLICATE, PREDICTIONS_FILE, ImageFindings, average_studies, write_predictions
+
+
+#: Way back from an id to the file and, in an archive, to the image; the only table of a run that identifies anybody.
+SOURCE_COLUMNS = ("image_id", "study_id", "path", "study_instance_uid", "series_instance_uid", "sop_instance_uid")
+
+
+def list_source(entry: Entry) -> list[str]:
+    """An image's row of sources.csv."""
+    image = entry.findings
+    return [image.image_id, image.study_id, entry.path, entry.study_uid, entry.series_uid, entry.sop_uid]
 
 
 def write_tables(images: Sequence[ImageFindings], folder: str | Path) -> None:

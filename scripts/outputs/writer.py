@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 from collections import Counter
@@ -15,21 +14,14 @@ from typing import Any
 import numpy as np
 from ignite.engine import Engine, Events
 from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
-from scripts.files import add_rows, check_file_name
+from scripts.files import add_rows, check_file_name, write_csv
 from scripts.output_folders import read_switch, report_output_errors
 from scripts.outputs.identity import hash_weights
-from scripts.outputs.journal import CAPTURES, SUBMISSION_FILE, Entry, InferenceJournal
+from scripts.outputs.journal import CAPTURES, SOURCES_FILE, SUBMISSION_FILE, Entry, InferenceJournal
 from scripts.outputs.pictures import paint_overlay, write_mask, write_overlay
-from scripts.outputs.tables import write_tables
-from scripts.predictions import (
-    DONE_FILE,
-    DUPLICATE,
-    SAME_UID,
-    ImageFindings,
-    NonFinitePrediction,
-    find_non_finite,
-    write_done,
-)
+from scripts.outputs.relations import Relations
+from scripts.outputs.tables import SOURCE_COLUMNS, list_source, write_tables
+from scripts.predictions import DONE_FILE, RELATIONS, ImageFindings, NonFinitePrediction, find_non_finite, write_done
 from scripts.processes import gather_items, is_first_process
 from scripts.radiographs import read_isolated
 from scripts.submission import write_submission
@@ -39,8 +31,8 @@ class FindingsWriter:
     """Writes masks and overlays image by image, then the tables and the submission, and last a record of completeness.
 
     Args:
-        output_dir: where everything goes: masks/, overlays/, images.csv, studies.csv, predictions.json, submission.csv,
-            done.json, and with `dicom_results` also dicom/.
+        output_dir: where everything goes: masks/, overlays/, images.csv, studies.csv, sources.csv, predictions.json,
+            submission.csv, done.json, and with `dicom_results` also dicom/.
         overlays: how many images get an overlay; -1: all.
         weights: file of the weights that were used, or one for each network by name, for the record; a network that is
             the mean of several has a mapping of its own.
@@ -62,8 +54,8 @@ class FindingsWriter:
 
     The engine's output is a list of items with "pred", the mask `(W, H)` in the image's frame, x first as MONAI's own
     writers take it, and "result"; its batch is a list too, of items with `image_id`, `study_id` and `path`. An image
-    that is out of scope by its result gets a row of rejected.csv, and no other. With `pixels_key` the same image found
-    twice in a study is flagged, and counts once in the study's mean; so are two images of one SOP Instance UID.
+    that is out of scope by its result gets a row of rejected.csv, and no other. With `pixels_key` relations of images
+    are found (`scripts.outputs.relations`): the same one twice, and what is called one study and is not.
     """
 
     def __init__(
@@ -90,7 +82,8 @@ class FindingsWriter:
         self.paths: dict[str, str] = {}
         self.captures: dict[str, str] = {}
         self.rejected: dict[str, list[str]] = {}
-        self._seen: dict[str, Entry] = {}
+        self.sources: dict[str, list[str]] = {}
+        self.relations = Relations()
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._start)
@@ -99,7 +92,8 @@ class FindingsWriter:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._fail)
 
     def _start(self, engine: Engine) -> None:
-        self.images, self.paths, self.captures, self.rejected, self._seen = {}, {}, {}, {}, {}
+        self.images, self.paths, self.captures, self.rejected, self.sources = {}, {}, {}, {}, {}
+        self.relations = Relations()
         if self.journal is None:
             (self.output_dir / DONE_FILE).unlink(missing_ok=True)
             return
@@ -123,7 +117,8 @@ class FindingsWriter:
             for image, (item, output) in zip(found, pairs, strict=True):
                 entry = Entry(image, str(item["path"]), out_of_scope=output["result"].get("out_of_scope", ""))
                 if not entry.out_of_scope:
-                    entry = self._flag_twins(entry, item)
+                    if self.pixels_key is not None:
+                        entry = self.relations.describe(entry, item, self.pixels_key)
                     entry = replace(
                         entry, capture=self._write_pictures(entry.findings, np.asarray(output["pred"]).T, item)
                     )
@@ -141,32 +136,12 @@ class FindingsWriter:
         self.images[image.image_id], self.paths[image.image_id] = image, entry.path
         if entry.capture:
             self.captures[image.image_id] = str(self.output_dir / entry.capture)
-        for digest in filter(None, (entry.uid, entry.pixels and f"{image.study_id} {entry.pixels}")):
-            self._seen.setdefault(digest, entry)
+        self.sources[image.image_id] = list_source(entry)
+        self.relations.keep(entry)
 
     def _reject_non_finite(self, image: ImageFindings) -> None:
         if what := find_non_finite(image):
             raise NonFinitePrediction(f"{what} by {self.weights or 'the network'}", [image.image_id])
-
-    def _flag_twins(self, entry: Entry, item: Mapping[str, Any]) -> Entry:
-        """The entry with digests of its pixels and UID, and flags where an image before it has the same."""
-        if self.pixels_key is None:
-            return entry
-        image, pixels = entry.findings, np.ascontiguousarray(item[self.pixels_key])
-        entry = replace(entry, pixels=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest())
-        if uid := str(item.get("sop_instance_uid", "")):
-            entry = replace(entry, uid=hashlib.sha256(uid.encode()).hexdigest())
-        same = self._seen.get(f"{image.study_id} {entry.pixels}")
-        other = self._seen.get(entry.uid)
-        if same is not None:
-            message = "%s and %s are one image: it counts once in the mean of study %s"
-            logging.getLogger(__name__).warning(message, same.findings.image_id, image.image_id, image.study_id)
-            return replace(entry, findings=replace(image, flags=tuple(sorted({*image.flags, DUPLICATE}))))
-        if other is not None and other.pixels != entry.pixels:
-            message = "%s and %s are different images of one SOP Instance UID: both are scored"
-            logging.getLogger(__name__).warning(message, other.findings.image_id, image.image_id)
-            return replace(entry, findings=replace(image, flags=tuple(sorted({*image.flags, SAME_UID}))))
-        return entry
 
     def _write_pictures(self, image: ImageFindings, mask: np.ndarray, item: Mapping[str, Any]) -> str:
         """Write an image's mask and, where it is to have one, its overlay; the overlay's path in the output folder."""
@@ -187,7 +162,7 @@ class FindingsWriter:
     def _write_tables(self, engine: Engine) -> None:
         self.images, self.paths = gather_items(self.images), gather_items(self.paths)
         self.captures = gather_items(self.captures)
-        self.rejected = gather_items(self.rejected)
+        self.rejected, self.sources = gather_items(self.rejected), gather_items(self.sources)
         if not is_first_process():
             return
         with report_output_errors(self.output_dir):
@@ -200,6 +175,7 @@ class FindingsWriter:
         if self.rejected:
             add_rows(self.output_dir / REJECTED_FILE, REJECTED_COLUMNS, self.rejected.values())
         write_tables(images, self.output_dir)
+        write_csv(self.output_dir / SOURCES_FILE, SOURCE_COLUMNS, self.sources.values())
         write_submission(images, self.output_dir / SUBMISSION_FILE)
         record: dict[str, Any] = {
             "images": len(images),
@@ -208,7 +184,7 @@ class FindingsWriter:
             "weights_sha256": hash_weights(self.weights),
         }
         if self.journal is not None:
-            flags = Counter(flag for image in images for flag in image.flags if flag in (DUPLICATE, SAME_UID))
+            flags = Counter(flag for image in images for flag in image.flags if flag in RELATIONS)
             record |= {"found": len(self.journal.images), "rejected": self.journal.count_rejected(), **flags}
         if self.write_dicom:
             hashes = record["weights_sha256"]

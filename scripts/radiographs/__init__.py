@@ -7,6 +7,7 @@ from it. `scripts.transforms.LoadRadiographd` stands at the head of every transf
 
 from scripts.radiographs.digests import PIXELS_SHA256, hash_pixels
 from scripts.radiographs.grayscale import Display, LookupTable, Window
+from scripts.radiographs.identity import hash_words, name_image, name_study
 from scripts.radiographs.image_metadata import FLAGS, ImageMetadata, Radiograph
 from scripts.radiographs.reading import read_image_display, read_image_metadata, read_radiograph
 from scripts.radiographs.workers import IsolatedReader, read_isolated, read_radiographs
@@ -21,6 +22,9 @@ __all__ = [
     "ImageMetadata",
     "Window",
     "hash_pixels",
+    "hash_words",
+    "name_image",
+    "name_study",
     "read_image_display",
     "read_image_metadata",
     "read_isolated",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,17 @@ from scripts.errors import InputError, RejectedImage
 from scripts.radiographs import PIXELS_SHA256, Radiograph, hash_pixels, read_isolated, read_radiograph
 
 IMAGE_FLAGS, SOP_INSTANCE_UID = "image_flags", "sop_instance_uid"
+#: What an image from outside says of its identity; the patient is a hash.
+_IDENTITY = (SOP_INSTANCE_UID, "study_instance_uid", "series_instance_uid", "patient")
 
 
 class LoadRadiographd(MapTransform):
     """Replace paths by images: `(1, H, W)` float32 MetaTensors in [0, 1], affine identity.
 
-    Their meta holds `filename_or_obj` (the path as given), `sop_instance_uid`, `pixel_aspect_ratio` (height of a pixel
-    over its width) and `image_flags` (keys of `scripts.radiographs.FLAGS`, separated by blanks). The flags stand under
-    `image_flags` of the dictionary too, where they outlive an image that becomes a plain tensor; so does the UID of an
-    image from outside.
+    Their meta holds `filename_or_obj` (the path as given), the UIDs of image, study and series, `patient` (a hash),
+    `pixel_aspect_ratio` (height of a pixel over its width) and `image_flags` (keys of `scripts.radiographs.FLAGS`,
+    separated by blanks). The flags stand under `image_flags` of the dictionary too, where they outlive an image that
+    becomes a plain tensor; so does the identity of an image from outside.
 
     Args:
         keys: keys that hold a path; a folder that holds exactly one file stands for that file (MONAI Label hands it
@@ -60,7 +63,7 @@ class LoadRadiographd(MapTransform):
             loaded[key] = self._load_image(loaded[key], loaded.get(PIXELS_SHA256))
             loaded[IMAGE_FLAGS] = loaded[key].meta[IMAGE_FLAGS]
             if self.isolated:
-                loaded[SOP_INSTANCE_UID] = loaded[key].meta[SOP_INSTANCE_UID]
+                loaded |= {name: loaded[key].meta[name] for name in _IDENTITY}
         return loaded
 
     def _load_image(self, path: str | Path, digest: str | None) -> MetaTensor:
@@ -81,6 +84,8 @@ def find_image(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_dir():
         return path
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise RejectedImage("unreadable", path, "a folder that may not be read")
     files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
     if len(files) != 1:
         raise RejectedImage("unreadable", path, f"a folder with {len(files)} files, one image is expected")
@@ -92,7 +97,7 @@ def _build_meta(path: str | Path, radiograph: Radiograph) -> dict[str, Any]:
     return {
         "filename_or_obj": str(path),
         "original_channel_dim": 0,
-        SOP_INSTANCE_UID: metadata.sop_instance_uid,
+        **{name: getattr(metadata, name) for name in _IDENTITY},
         "pixel_aspect_ratio": metadata.pixel_aspect_ratio,
         IMAGE_FLAGS: " ".join(metadata.flags),
     }
