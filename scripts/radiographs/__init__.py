@@ -8,12 +8,13 @@ from it. `scripts.transforms.LoadRadiographd` stands at the head of every transf
 from scripts.radiographs.digests import PIXELS_SHA256, hash_pixels
 from scripts.radiographs.grayscale import Display, LookupTable, Window
 from scripts.radiographs.image_metadata import FLAGS, ImageMetadata, Radiograph
-from scripts.radiographs.reading import read_image_display, read_image_metadata, read_radiograph
+from scripts.radiographs.reading import READER_OPTIONS, read_image_display, read_image_metadata, read_radiograph
 from scripts.radiographs.workers import IsolatedReader, read_isolated, read_radiographs
 
 __all__ = [
     "FLAGS",
     "PIXELS_SHA256",
+    "READER_OPTIONS",
     "Display",
     "IsolatedReader",
     "LookupTable",

@@ -51,7 +51,7 @@ def reject_mangled(row: Row, column: str) -> None:
     if _MANGLED.fullmatch(row.cells.get(column, "")):
         raise InputError(
             "an id as it was given",
-            f"one that a spreadsheet has rounded as a number at {row.locate(f'column {column}')}",
+            f"one that a spreadsheet has made a number of at {row.locate(f'column {column}')}",
             "format the column as text where the ids are whole, and export the table again",
         )
 

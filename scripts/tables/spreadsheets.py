@@ -20,7 +20,7 @@ SEPARATORS = (",", ";", "\t", "|")
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 #: Encodings in the order in which they are tried; the last one takes any bytes. Excel writes Windows' own for "CSV".
 _ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")
-#: Line that names the separator to Excel; a spreadsheet that saved it again has quoted it, or filled it with separators.
+#: Line that names the separator to Excel; saved again by a spreadsheet it is quoted, or has separators behind it.
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=([,;\t|])"?[,;\t| ]*(?:\r\n|\r|\n|$)', re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"(?<![\d.,])(-?\d+),(\d+)(?![\d.,])")
 _EXPORT = "export it as CSV UTF-8"
