@@ -190,7 +190,7 @@ WRITTEN = {
     "empty rows": SIMPLE.replace("\n", "\n,,,,\n\n").encode(),
     "empty rows first": b"\n,,,,\n" + SIMPLE.encode(),
     "separators at the end": SIMPLE.replace("\n", ",,,\n").encode(),
-    "separators at the end of rows": SIMPLE.replace(",\n", ",,,\n").encode(),
+    "separators at the end of rows": SIMPLE.replace(",\n", ",,,\n").replace("p2\n", "p2,,\n").encode(),
     "an index without a name": f",{SIMPLE}".replace("\ns", "\n0,s").encode(),
     "a blank column between": SIMPLE.replace("label,", "label,,")
     .replace("al,", "al,,")

@@ -83,8 +83,10 @@ def read_spreadsheet(path: str | Path, known: Sequence[str], numbers: Sequence[s
     separator = _choose_separator(body, known, announced[1] if announced else SEPARATORS[0])
     try:
         lines = _split_rows(body, separator)
-        columns = _name_columns(next(lines, (0, []))[1], known, path.name)
-        rows = [_build_row(path.name, line + skipped, cells, columns) for line, cells in lines]
+        header = next(lines, (0, []))[1]
+        columns, below = _name_columns(header, known, path.name), list(lines)
+        width = _find_width(len(header), [len(cells) for _, cells in below])
+        rows = [_build_row(path.name, line + skipped, cells, columns, width) for line, cells in below]
     except csv.Error as error:
         raise InputError("rows of cells, quoted by double quotes", f"{path.name}: {error}", _EXPORT) from None
     if separator != ",":
@@ -142,9 +144,17 @@ def _name_columns(header: Sequence[str], known: Sequence[str], file: str) -> lis
     return columns
 
 
-def _build_row(file: str, line: int, cells: Sequence[str], columns: Sequence[str]) -> Row:
+def _find_width(header: int, rows: Sequence[int]) -> int:
+    """Cells that a row may have: those of the first line, or more where all rows have as many of them.
+
+    One row with more is none with separators at its end: a cell of it may hold a separator that is not quoted.
+    """
+    return max(header, rows[0]) if len(set(rows)) == 1 else header
+
+
+def _build_row(file: str, line: int, cells: Sequence[str], columns: Sequence[str], width: int) -> Row:
     row = Row(file, line, {name: cell for name, cell in zip(columns, cells, strict=False) if name})
-    if len(cells) < len(columns) or any(cells[len(columns) :]):
+    if not len(columns) <= len(cells) <= width or any(cells[len(columns) :]):
         found = f"{len(cells)} at {row.locate(row.cells.get('image') or row.cells.get('id', ''))}"
         advice = "correct the row; a cell that holds a separator stands in double quotes"
         raise InputError(f"{len(columns)} cells", found, advice)
