@@ -380,7 +380,7 @@ def test_the_readers_options_hold_for_all_that_read_the_datalist(tree: Tree, kin
     for number in range(8):
         name = f"x{number}.{'dcm' if kind == 'secondary_capture' else 'png'}"
         if kind == "secondary_capture":
-            write_image(tree.folder / name, draw_noise(number), kind="SC", modality="CR")
+            write_image(tree.folder / name, draw_noise(number), kind="SC", modality="CR", patient_id=f"P{number}")
         else:
             Image.fromarray((draw_noise(number) // 16).astype(np.uint8)).save(tree.folder / name)
         rows.append(f"s{number},{name},{STUDY_CLASSES[number % 4]},")

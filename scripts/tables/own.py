@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from scripts.errors import InputError
@@ -101,7 +102,7 @@ def _build_image(image_id: str, image: str, rows: Sequence[Row], edges: Sequence
     _reject_different("label", rows, image_id, lambda row: parse_class(row, image_id))
     for column in ("patient", "lung_box", "mask", "origin"):
         said = [row for row in rows if take_optional(row, column)]
-        _reject_different(column, said, image_id, lambda row, column=column: take_optional(row, column))
+        _reject_different(column, said, image_id, partial(take_optional, column=column))
     boxes = tuple(dict.fromkeys(box for row in rows for box in _parse_boxes(row, image_id, edges)))
     if len(rows) == 1:
         boxes = tuple(_parse_boxes(first, image_id, edges))  # as they are given, a repeated one too

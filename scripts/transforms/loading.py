@@ -62,7 +62,7 @@ class LoadRadiographd(MapTransform):
                 loaded[SOP_INSTANCE_UID] = loaded[key].meta[SOP_INSTANCE_UID]
         return loaded
 
-    def _load_image(self, path: str | Path, digest: str | None, options: Mapping[str, bool]) -> MetaTensor:
+    def _load_image(self, path: str | Path, digest: str | None, options: Mapping[str, Any]) -> MetaTensor:
         read = read_isolated if self.isolated else read_radiograph
         radiograph = read(find_image(path), **options)
         if digest is not None and hash_pixels(radiograph.pixels) != digest:
