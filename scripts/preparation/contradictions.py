@@ -1,4 +1,4 @@
-"""Contradictions between labels and boxes, and between tables and headers: rejected, or told in the decisions."""
+"""Contradictions between labels and boxes, and between tables and headers: rejected, or noted in the decisions."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def resolve_boxes(tables: Tables, resolution: str, decisions: Decisions) -> Tabl
     images, labels = dict(tables.images), dict(tables.study_labels)
     for study_id, (rows, _) in found.items():
         for row in rows:
-            told = f"{'boxes' if row.boxes else 'no boxes'} in a {labels[study_id]} study at {row.where}"
+            why = f"{'boxes' if row.boxes else 'no boxes'} in a {labels[study_id]} study at {row.where}"
             if resolution == "keep_boxes":
-                decisions.add("boxes kept", row, f"{told}: its label was left out")
+                decisions.add("boxes kept", row, f"{why}: its label was left out")
             else:
-                decisions.add("label kept", row, f"{told}: {'they were left out' if row.boxes else 'unknown'}")
+                decisions.add("label kept", row, f"{why}: {'they were left out' if row.boxes else 'unknown'}")
                 images[row.image_id] = replace(row, boxes=(), boxes_known=None if row.boxes else False)
     if resolution == "keep_boxes":
         labels = {study_id: label for study_id, label in labels.items() if study_id not in found}
@@ -135,7 +135,7 @@ def _note_different(
 
 
 def _have_two_uids(image: Image, other: Image) -> bool:
-    """Whether two images are of different studies by their headers: folders of equal numbers alone prove nothing."""
+    """Compare the studies of two images by their headers: folders of equal numbers alone prove nothing."""
     return bool(image.study_uid and other.study_uid) and image.study_uid != other.study_uid
 
 

@@ -64,7 +64,7 @@ def list_own_images(tree: Path, tables: Tables) -> list[Source]:
 
 
 def _advise_path(tree: Path, path: PurePosixPath) -> str:
-    """What to do about a path without a file; a number may have lost the zeros in front of it, or become a fraction."""
+    """Advise about a path without a file; a number may have lost the zeros in front of it, or become a fraction."""
     if path.is_absolute() or ".." in path.parts:
         return "correct the path"
     folder = tree

@@ -115,7 +115,7 @@ def parse_one_hot(cells: Mapping[str, str], where: str) -> str:
 
 
 def has_class_columns(columns: Iterable[str]) -> bool:
-    """Whether there is a column for each class."""
+    """Look for a column for each class."""
     spellings = _list_spellings()
     return {spellings[name.casefold()] for name in columns if name.casefold() in spellings} == set(TABLE_COLUMNS)
 

@@ -101,8 +101,8 @@ def _build_image(image_id: str, image: str, rows: Sequence[Row], edges: Sequence
     _reject_different("study", rows, image_id, lambda row: row.cells["study"])
     _reject_different("label", rows, image_id, lambda row: parse_class(row, image_id))
     for column in ("patient", "lung_box", "mask", "origin"):
-        said = [row for row in rows if take_optional(row, column)]
-        _reject_different(column, said, image_id, partial(take_optional, column=column))
+        filled = [row for row in rows if take_optional(row, column)]
+        _reject_different(column, filled, image_id, partial(take_optional, column=column))
     boxes = tuple(dict.fromkeys(box for row in rows for box in _parse_boxes(row, image_id, edges)))
     if len(rows) == 1:
         boxes = tuple(_parse_boxes(first, image_id, edges))  # as they are given, a repeated one too
@@ -132,9 +132,9 @@ def _parse_boxes(row: Row, image_id: str, edges: Sequence[str]) -> list[Box]:
 
 
 def _parse_boxes_known(rows: Sequence[Row], image_id: str, boxes: Sequence[Box]) -> bool | None:
-    said = [row for row in rows if parse_switch(row, "boxes_known") is not None]
-    _reject_different("boxes_known", said, image_id, lambda row: parse_switch(row, "boxes_known"))
-    known = parse_switch(said[0], "boxes_known") if said else None
+    filled = [row for row in rows if parse_switch(row, "boxes_known") is not None]
+    _reject_different("boxes_known", filled, image_id, lambda row: parse_switch(row, "boxes_known"))
+    known = parse_switch(filled[0], "boxes_known") if filled else None
     if boxes and known is False:
         found = f"boxes, and boxes_known 0, at {_locate_rows(rows, image_id)}"
         raise InputError("no boxes where they are not known", found, "correct the row")
