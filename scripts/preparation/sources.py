@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,8 @@ from scripts.labels import STUDY_CLASSES
 from scripts.preparation.decisions import Decisions
 from scripts.tables import IMAGE_TABLE, ImageRow, Tables
 
+#: A file's name that is a number, with a fraction of zero where a library took it for one.
+_NUMBER = re.compile(r"0*(?P<digits>\d+)(?:[.]0)?(?P<suffix>(?:[.][A-Za-z]\w*)?)")
 _RENAME = "rename one of them, in the tables too"
 
 
@@ -81,12 +84,9 @@ def _advise_path(tree: Path, path: PurePosixPath) -> str:
 
 
 def _strip_number(name: str) -> str:
-    """Digits of a name that begins with a number, without zeros in front and ".0" behind; "" for another name."""
-    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
-    if suffix == ".0":
-        suffix = ""
-    stem = stem.removesuffix(".0")
-    return f"{stem.lstrip('0')}{suffix}" if stem.isdigit() else ""
+    """Digits of a name that begins with a number, without zeros in front or as its fraction; "" for another name."""
+    match = _NUMBER.fullmatch(name)
+    return f"{match['digits']}{match['suffix']}" if match else ""
 
 
 def _find_images(tree: Path, part: str, decisions: Decisions) -> dict[str, str]:
