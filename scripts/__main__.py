@@ -43,17 +43,20 @@ def prepare(
     workers: int = 2,
     accept_secondary_capture: bool = False,
     accept_renderings: bool = False,
+    contradictions: str = "reject",
 ) -> str:
     """Read and check a tree of images and its tables; write datalist.json and decisions.csv."""
     from scripts.preparation import prepare as prepare_datalist
 
     prepared = prepare_datalist(
-        tree, out, tables, num_folds, seed, workers, accept_secondary_capture, accept_renderings
+        tree, out, tables, num_folds, seed, workers, accept_secondary_capture, accept_renderings, contradictions
     )
+    warning = "\nwarning: the headers of {} images contradict the tables' studies; see that table"
     decisions = ", ".join(f"{name} {count}" for name, count in prepared.num_decisions.items()) or "none"
     return (
         f"{prepared.num_training} images with label of {prepared.num_patients} patients, {prepared.num_test} without: "
         f"{prepared.datalist}\ndecisions ({decisions}): {prepared.decisions}"
+        + (warning.format(prepared.num_contradictions) if prepared.num_contradictions else "")
     )
 
 

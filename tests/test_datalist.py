@@ -274,6 +274,130 @@ def test_bad_input_is_reported_in_one_line_and_leaves_nothing_behind(tree: Tree,
     assert not (tree.folder.parent / "out").exists()
 
 
+def test_negative_studies_with_boxes_are_rejected_or_one_side_wins(tree: Tree) -> None:
+    tree.add("s8", "boxed", seed=8, label="negative", boxes="10 10 50 50")
+    tree.add("s8", "other", seed=9, label="negative")
+    with pytest.raises(
+        InputError, match=r"labelled negative, found some at .*line 10 \(boxed\).*keep_label, or keep_boxes"
+    ):
+        prepare(tree)
+    images, decisions = prepare(tree, contradictions="keep_label")
+    assert images["boxed"]["boxes"] == [] and images["boxed"]["label"] == 0 and images["boxed"]["boxes_known"]
+    assert [row["image_id"] for row in decisions if row["decision"] == "label kept"] == ["boxed"]
+    images, decisions = prepare(tree, contradictions="keep_boxes")
+    assert (
+        images["boxed"]["boxes"] == [[10, 10, 50, 50]] and images["boxed"]["label"] is images["other"]["label"] is None
+    )
+    assert [row["image_id"] for row in decisions if row["decision"] == "boxes kept"] == ["boxed"]
+    with pytest.raises(InputError, match="one of reject, keep_label, keep_boxes, found 'neither'"):
+        prepare(tree, contradictions="neither")
+
+
+def write_own_table(tree: Tree, text: str) -> Path:
+    path = tree.folder.parent / "own.csv"
+    path.write_text(text)
+    return path
+
+
+def list_own_rows(tree: Tree, known: str = "") -> str:
+    rows = [
+        f"s{number},train/s{number}/series/i{number}.dcm,{STUDY_CLASSES[number % 4]},,{known if number == 1 else ''}\n"
+        for number in range(8)
+    ]
+    return "study,image,label,boxes,boxes_known\n" + "".join(rows)
+
+
+def test_a_positive_study_without_boxes_that_are_known_contradicts_itself(tree: Tree) -> None:
+    table = write_own_table(tree, list_own_rows(tree, "1"))
+    with pytest.raises(
+        InputError, match=r"labelled typical whose boxes are known, found none at own.csv line 3 \(i1\)"
+    ):
+        prepare(tree, tables=table)
+    images, decisions = prepare(tree, tables=table, contradictions="keep_label")
+    assert not images["i1"]["boxes_known"] and images["i1"]["label"] == 1
+    assert [(row["decision"], row["image_id"]) for row in decisions] == [("label kept", "i1")]
+    for known, result in (("0", False), ("", True)):
+        images, decisions = prepare(tree, tables=write_own_table(tree, list_own_rows(tree, known)))
+        assert images["i1"]["boxes_known"] is result and decisions == []
+
+
+def test_headers_that_contradict_the_tables_studies_are_told(tree: Tree) -> None:
+    for name, seed, study, uid, patient in (
+        ("a", 20, "s8", "1.2.1", "P1"),
+        ("b", 21, "s8", "1.2.1", "P1"),
+        ("c", 22, "s8", "1.2.2", "P2"),
+        ("d", 23, "s9", "1.2.1", "P1"),
+    ):
+        path = tree.add(study, name, seed)
+        write_image(path, draw_noise(seed), study_uid=uid, patient_id=patient)
+    images, decisions = prepare(tree)
+    assert {(row["decision"], row["image_id"], row["other_image_id"]) for row in decisions} == {
+        ("study of several UIDs", "c", "a"),
+        ("study of several patients", "c", "a"),
+        ("UID of several studies", "d", "a"),
+    }
+    assert len(images) == 12 and not any("1.2." in row["why"] or "P1" in row["why"] for row in decisions)
+
+
+def test_headers_that_agree_with_the_tables_studies_are_not_mentioned(tree: Tree) -> None:
+    for seed in (20, 21):
+        path = tree.add("s8", f"i{seed}", seed)
+        write_image(path, draw_noise(seed), study_uid="1.2.1", patient_id="P1")
+    assert prepare(tree)[1] == []
+
+
+def test_zeros_that_a_spreadsheet_took_away_are_told(tree: Tree) -> None:
+    rows = list_own_rows(tree).replace("boxes_known", "patient")
+    for number, patient in ((2, "00123"), (6, "0123")):
+        write_image(tree.folder / f"train/s{number}/series/i{number}.dcm", draw_noise(number), patient_id=patient)
+    one = rows.replace("i2.dcm,indeterminate,,", "i2.dcm,indeterminate,,123")
+    _, decisions = prepare(tree, tables=write_own_table(tree, one))
+    assert [(row["decision"], row["image_id"]) for row in decisions] == [("leading zeros", "i2")]
+    two = one.replace("i6.dcm,indeterminate,,", "i6.dcm,indeterminate,,123")
+    with pytest.raises(
+        InputError, match=r"column patient .*line 8 \(i6\) and at own.csv line 4 \(i2\); format the column"
+    ):
+        prepare(tree, tables=write_own_table(tree, two))
+    whole = one.replace(",,123", ",,00123")
+    assert prepare(tree, tables=write_own_table(tree, whole))[1] == []
+
+
+@pytest.mark.parametrize("text", ["7.dcm", "7.0", "007", "7"])
+def test_a_file_whose_name_was_taken_for_a_number_is_named(tree: Tree, text: str) -> None:
+    (tree.folder / ("0007.dcm" if "dcm" in text else "0007")).write_bytes(b"x")
+    table = write_own_table(tree, f"study,image,label,boxes\ns1,./{text},typical,\n")
+    with pytest.raises(
+        InputError, match="an image below the tree.*line 2 .*0007(.dcm)? is there: format the column as text"
+    ):
+        prepare(tree, tables=table)
+
+
+@pytest.mark.parametrize("kind", ["secondary_capture", "renderings"])
+def test_the_readers_options_hold_for_all_that_read_the_datalist(tree: Tree, kind: str) -> None:
+    from scripts.transforms import LoadRadiographd
+
+    rows = ["study,image,label,boxes"]
+    for number in range(8):
+        name = f"x{number}.{'dcm' if kind == 'secondary_capture' else 'png'}"
+        if kind == "secondary_capture":
+            write_image(tree.folder / name, draw_noise(number), kind="SC", modality="CR", patient_id=f"P{number}")
+        else:
+            Image.fromarray((draw_noise(number) // 16).astype(np.uint8)).save(tree.folder / name)
+        rows.append(f"s{number},{name},{STUDY_CLASSES[number % 4]},")
+    table, out = write_own_table(tree, "\n".join(rows)), tree.folder.parent / "out"
+    preparation.prepare(tree.folder, out, table, num_folds=2, workers=1, **{f"accept_{kind}": True})
+    for item in datalist.training_images(out / "datalist.json", tree.folder, fold=0):
+        assert LoadRadiographd("image")(item)["image"].shape == (1, 96, 96)
+        with pytest.raises(InputError, match="unsupported_sop|not_dicom"):
+            LoadRadiographd("image")({**item, f"accept_{kind}": False})
+    assert preparation.check_datalist(out / "datalist.json", tree.folder, workers=1).num_images == 8
+
+
+def test_a_datalist_with_the_readers_defaults_says_nothing_of_them(tree: Tree) -> None:
+    images, _ = prepare(tree)
+    assert not any("accept" in key for image in images.values() for key in image)
+
+
 @pytest.mark.parametrize("image", ["nowhere.dcm", "../secret.dcm", "/etc/hostname"])
 def test_a_path_of_ones_own_table_stays_in_the_tree(tree: Tree, image: str) -> None:
     (tree.folder.parent / "secret.dcm").write_bytes(b"x")

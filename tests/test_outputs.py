@@ -396,9 +396,10 @@ def test_reader_options_reach_the_overlay(tmp_path: Path):
     values = (draw_gradient() * 4095).astype(np.uint16)
     path = write_image(tmp_path / "a.dcm", values, kind="SC", modality="CR")
     with pytest.raises(InputError, match="unsupported_sop"):
-        run_writer({"a": path}, tmp_path / "out")
-    run_writer({"a": path}, tmp_path / "out", reader_options={"accept_secondary_capture": True})
-    assert (tmp_path / "out" / "overlays" / "a.png").is_file()
+        run_writer({"a": path}, tmp_path / "out", reader_options={})
+    for number, options in enumerate(({"accept_secondary_capture": True}, None)):
+        run_writer({"a": path}, tmp_path / f"out{number}", reader_options=options)
+        assert (tmp_path / f"out{number}" / "overlays" / "a.png").is_file()
 
 
 def test_no_patient_is_named_in_any_output(synthetic: dict[str, Path], tmp_path: Path):

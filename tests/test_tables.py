@@ -108,7 +108,18 @@ BAD_OWN = {
     "two labels in a study": (OWN.replace("Typical Appearance", "negative"), r"one label for a study.* line 3 \(b\)"),
     "half a study labelled": (OWN.replace("Typical Appearance", ""), r"one label for a study.* line 3 \(b\)"),
     "half a study labelled later": (OWN + "s3,e.dcm,typical,,p3,\n", r"one label for a study.* line 6 \(e\)"),
-    "a name twice": (OWN + "s4,two/a.dcm,typical,,p4,\n", r"each id once.* line 6 \(a\)"),
+    "a row of another study": (OWN + "s4,c.dcm,negative,,p2,\n", r"one study .*line 6 \(c\) than at .*line 4 \(c\)"),
+    "a row of another label": (OWN + "s2,c.dcm,typical,1 2 3 4,p2,\n", r"one label .*line 6 \(c\) than at .*line 4"),
+    "a row of another patient": (
+        OWN + "s2,./c.dcm,negative,,p9,\n",
+        r"one patient .*line 6 .*keep every row that holds",
+    ),
+    "two patients in a study": (OWN + "s2,e.dcm,negative,,p9,\n", r"one patient for a study.* line 6 .* line 4 \(c\)"),
+    "a box and no known boxes": (
+        OWN.replace("lung_box", "boxes_known").replace("p1,0 0 50 60", "p1,0"),
+        r"no boxes where they are not known.* line 2 \(a\)",
+    ),
+    "a word for known boxes": (OWN.replace("lung_box", "boxes_known"), r"1, 0 or an empty cell.*column boxes_known"),
     "a short box": (OWN.replace("1 2 3 4", "1 2 3"), r"four numbers .* found '1 2 3' at own.csv line 2 \(a\)"),
     "a bad lung box": (OWN.replace("0 0 50 60", "0 0 50"), r"four numbers .* line 2 \(a\)"),
     "no study": (OWN.replace("s2,c.dcm", ",c.dcm"), r"an id, found '' at own.csv line 4 \(study\)"),
@@ -156,6 +167,171 @@ def test_a_table_that_is_no_text_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_bytes(b"study,image,label,boxes\n\xff\xfe\x00,a,typical,\n")
     with pytest.raises(InputError, match="UTF-8 text, found own.csv"):
         read_tables(tmp_path / "own.csv")
+
+
+CLASSES = "negative,typical,indeterminate,atypical"
+SEPARATED = {"commas": ",", "semicolons": ";", "tabs": "\t", "pipes": "|"}
+SIMPLE = "study,image,label,boxes,patient\ns1,a.dcm,typical,10 20 40 60,\ns2,b.dcm,negative,,p2\n"
+
+
+def separate(text: str, separator: str) -> str:
+    return text.replace(",", separator)
+
+
+WRITTEN = {
+    **{name: separate(SIMPLE, separator).encode() for name, separator in SEPARATED.items()},
+    **{f"sep= and {name}": f"sep={each}\r\n{separate(SIMPLE, each)}".encode() for name, each in SEPARATED.items()},
+    "sep= saved again": b'"sep=;",,,\n' + SIMPLE.encode(),
+    "a separator that is none": b"sep=;\n" + SIMPLE.encode(),
+    "a byte order mark before sep=": b"\xef\xbb\xbfsep=;\r\n" + separate(SIMPLE, ";").encode(),
+    "UTF-16": separate(SIMPLE, "\t").encode("utf-16"),
+    "UTF-16, big end first": b"\xfe\xff" + SIMPLE.encode("utf-16-be"),
+    "old line ends": SIMPLE.replace("\n", "\r").encode(),
+    "empty rows": SIMPLE.replace("\n", "\n,,,,\n\n").encode(),
+    "empty rows first": b"\n,,,,\n" + SIMPLE.encode(),
+    "separators at the end": SIMPLE.replace("\n", ",,,\n").encode(),
+    "separators at the end of rows": SIMPLE.replace(",\n", ",,,\n").replace("p2\n", "p2,,\n").encode(),
+    "an index without a name": f",{SIMPLE}".replace("\ns", "\n0,s").encode(),
+    "a blank column between": SIMPLE.replace("label,", "label,,")
+    .replace("al,", "al,,")
+    .replace("ve,", "ve,,")
+    .encode(),
+    "quoted cells": SIMPLE.replace("10 20 40 60", '"10 20 40 60"').replace("s1", ' "s1"').encode(),
+    "capitals": SIMPLE.replace("study,image,label", "Study , IMAGE,Label").encode(),
+    "further columns": SIMPLE.replace("\n", ",x y\n").replace("patient,x y", "patient,Bemerkung ä").encode("latin-1"),
+    "words for nothing": SIMPLE.replace(",,p2", ",NaN,p2").replace("60,\n", "60,nan\n").encode(),
+}
+
+
+@pytest.mark.parametrize("content", WRITTEN.values(), ids=WRITTEN)
+def test_a_table_is_read_as_spreadsheets_write_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "own.csv").write_bytes(content)
+    tables = read_tables(tmp_path / "own.csv")
+    assert tables.study_labels == {"s1": "typical", "s2": "negative"}
+    assert [(row.image, row.boxes, row.patient) for row in tables.images.values()] == [
+        ("a.dcm", ((10, 20, 40, 60),), None),
+        ("b.dcm", (), "p2"),
+    ]
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_decimal_comma_is_read_where_no_comma_separates(tmp_path: Path, separator: str) -> None:
+    text = separate(SIMPLE, separator).replace("10 20 40 60", '"10,5 20 40,25 60; 1 2 3 4,5"')
+    assert read_tables(write_own(tmp_path, text)).images["a"].boxes == ((10.5, 20, 40.25, 60), (1, 2, 3, 4.5))
+    with pytest.raises(InputError, match="four numbers"):
+        read_tables(write_own(tmp_path, SIMPLE.replace("10 20 40 60", '"10,5 20 40,25 60"')))
+
+
+def test_latin_1_is_read(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_bytes(SIMPLE.replace("s1", "Müller").encode("latin-1"))
+    assert read_tables(tmp_path / "own.csv").images["a"].study_id == "Müller"
+
+
+UNREADABLE = {
+    "a workbook": (
+        b"PK\x03\x04 and more",
+        "UTF-8 text, found own.csv, a workbook; open it in a spreadsheet and export",
+    ),
+    "an old workbook": (b"\xd0\xcf\x11\xe0", "a workbook"),
+    "UTF-16 without its mark": (SIMPLE.encode("utf-16-le"), "UTF-8 text.*export it as CSV UTF-8"),
+    "other separators": (
+        SIMPLE.replace(",", ":").encode(),
+        "no study, image, label, boxes.*commas, semicolons, tabs or",
+    ),
+    "unquoted separators": (SIMPLE.replace("10 20", "10,20").encode(), r"5 cells, found 6 .*line 2.* double quotes"),
+    "an open quote": (SIMPLE.replace("10 20", '"10 20').encode(), "double quotes, found own.csv"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), UNREADABLE.values(), ids=UNREADABLE)
+def test_what_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "own.csv").write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_tables(tmp_path / "own.csv")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_line_is_counted_from_the_files_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 4 \(a\)"):
+        read_tables(write_own(tmp_path, "sep=,\n\n" + SIMPLE.replace("typical", "odd")))
+
+
+def test_the_challenges_tables_may_be_separated_otherwise_too(tmp_path: Path) -> None:
+    studies, images = STUDIES.replace(",", ";"), IMAGES.replace(",", ";").replace("5.5 6.5", "5,5 6,5")
+    tables = read_tables(write_tables(tmp_path, studies=studies, images=images, lungs="sep=,\n" + LUNGS))
+    assert tables.images["a"].boxes == ((10, 20, 40, 60), (5.5, 6.5, 7.5, 8.5)) and len(tables.lung_boxes) == 1
+
+
+EDGES = {
+    "corners": ("xmin,ymin,xmax,ymax", "10,20,40,60", "1,2,3,4"),
+    "corners with lines": ("x_min,y_min,x_max,y_max", "10,20,40,60", "1,2,3,4"),
+    "corners by number": ("x1,y1,x2,y2", "10,20,40,60", "1,2,3,4"),
+    "a corner and the size": ("x,y,width,height", "10,20,30,40", "1,2,2,2"),
+    "the column boxes": ("boxes", "10 20 40 60", "1 2 3 4"),
+}
+
+
+@pytest.mark.parametrize(("columns", "one", "two"), EDGES.values(), ids=EDGES)
+def test_an_image_has_the_boxes_of_all_its_rows(tmp_path: Path, columns: str, one: str, two: str) -> None:
+    rows = [f"s1,a.dcm,typical,{one}", f"s2,b.dcm,negative{',' * len(columns.split(','))}", f"s1,./a.dcm,typical,{two}"]
+    text = "\n".join([f"study,image,label,{columns}", *rows, rows[0]])
+    tables = read_tables(write_own(tmp_path, text))
+    assert tables.images["a"].boxes == ((10, 20, 40, 60), (1, 2, 3, 4)) and tables.images["b"].boxes == ()
+    assert tables.images["a"].where == "own.csv lines 2, 4, 5 (a)"
+
+
+def test_half_a_box_and_two_different_ones_are_named(tmp_path: Path) -> None:
+    head = "study,image,label,boxes,xmin,ymin,xmax,ymax\n"
+    with pytest.raises(InputError, match=r"four numbers .*'1 - 3 4' at own.csv line 2"):
+        read_tables(write_own(tmp_path, head + "s1,a.dcm,typical,,1,,3,4\n"))
+    with pytest.raises(InputError, match="the box of the column boxes, found another one in the columns xmin"):
+        read_tables(write_own(tmp_path, head + "s1,a.dcm,typical,1 2 3 5,1,2,3,4\n"))
+    assert read_tables(write_own(tmp_path, head + "s1,a.dcm,typical,1 2 3 4,1,2,3,4\n")).images["a"].boxes
+
+
+def test_columns_of_the_classes_stand_for_the_label_or_agree_with_it(tmp_path: Path) -> None:
+    rows = "s1,a.dcm,,0,1,0,0\ns2,b.dcm,,1,0,0,0\ns3,c.dcm,,,,,\n"
+    tables = read_tables(write_own(tmp_path, f"study,image,boxes,{CLASSES}\n{rows}"))
+    assert tables.study_labels == {"s1": "typical", "s2": "negative"} and len(tables.images) == 3
+    both = f"study,image,label,boxes,{CLASSES}\ns1,a.dcm,typical,,"
+    assert read_tables(write_own(tmp_path, both + "0,1,0,0\n")).study_labels == {"s1": "typical"}
+    assert read_tables(write_own(tmp_path, both + "0.2,0.5,0.1,0.2\n")).study_labels == {"s1": "typical"}
+    for cells in ("0,0,1,0", "0,1,1,0", "0,0,0,0"):
+        with pytest.raises(InputError, match=r"one class in a row.* line 2 \(a\)"):
+            read_tables(write_own(tmp_path, both + cells + "\n"))
+
+
+MANGLED = ("2.02E+15", "9.9E+15", "1,23457E+15", "2E+15", "2.02e+15", "20200301.0", "5.1E-05", "#NAME?", "########")
+WHOLE = ("2020030112345678", "12e45678", "1.2.840.10008.1", "00123", "E+15", "s.0", "1-1", "v1.0", "A#1", "3E")
+
+
+@pytest.mark.parametrize("column", ["study", "image", "patient"])
+@pytest.mark.parametrize("text", MANGLED)
+def test_an_id_that_a_spreadsheet_took_for_a_number_is_named(tmp_path: Path, text: str, column: str) -> None:
+    row = {"study": "s1", "image": "a.dcm", "patient": "p1"} | {column: f'"{text}"'}
+    table = f"study,image,label,boxes,patient\n{row['study']},{row['image']},typical,,{row['patient']}\n"
+    with pytest.raises(InputError, match=rf"own.csv line 2 \(column {column}\); format the column as text") as caught:
+        read_tables(write_own(tmp_path, table))
+    assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_an_id_that_only_looks_like_a_number_is_kept(tmp_path: Path, text: str) -> None:
+    tables = read_tables(write_own(tmp_path, f"study,image,label,boxes,patient\n{text},{text}.dcm,typical,,{text}\n"))
+    (row,) = tables.images.values()
+    assert (row.study_id, row.image, row.patient) == (text, f"{text}.dcm", text)
+
+
+def test_the_challenges_ids_are_held_against_spreadsheets_too(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 4 \(column StudyInstanceUID\)"):
+        read_tables(write_tables(tmp_path, images=IMAGES.replace(",s2", ",2.02E+15")))
+
+
+def test_images_of_one_name_have_ids_of_their_own(tmp_path: Path) -> None:
+    tables = read_tables(write_own(tmp_path, OWN + "s4,two/a.dcm,typical,,p4,\n"))
+    assert len(tables.images) == 5 and "a" not in tables.images and "c" in tables.images
+    assert {row.image for row in tables.images.values()} >= {"one/a.dcm", "two/a.dcm"}
+    assert all(name == row.image_id for name, row in tables.images.items())
 
 
 def test_every_message_is_one_line(tmp_path: Path) -> None:

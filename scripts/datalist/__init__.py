@@ -23,6 +23,8 @@ Schema `chest_xray_covid19/datalist`, version 1, or 2 where it has the section `
       origin         where it is known: where label and mask come from, in words
       pixels_sha256  of the decoded pixels: an image that was exchanged since is named when it is read. It is no part of
                      the content hash, and absent before version 0.5.0
+      accept_secondary_capture, accept_renderings
+                     true where the image was prepared with this option: it is read with it ever after
     external       external images, never scored (`add_external`, `label_external`):
       matched_with   content hash of the datalist without this section: its images were compared with exactly these
       images          as above, relative to a tree of their own, without patient, fold and duplicate_of
@@ -41,6 +43,7 @@ from scripts.datalist.joining import reject_knowing_model, with_external_labels,
 from scripts.datalist.schema import (
     DATALIST_FILE,
     EXTERNAL_IMAGE_TYPES,
+    collect_reader_options,
     compute_labelled_hash,
     read_datalist,
     read_datalist_hash,
@@ -64,6 +67,7 @@ __all__ = [
     "FolderImages",
     "Prediction",
     "StreamingDataLoader",
+    "collect_reader_options",
     "compute_labelled_hash",
     "external_images",
     "find_images",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
-from scripts.radiographs import PIXELS_SHA256
+from scripts.radiographs import PIXELS_SHA256, READER_OPTIONS
 
 DATALIST_FILE = "datalist.json"
 
@@ -57,6 +57,15 @@ MODEL_TYPES: dict[str, tuple[type, ...]] = {
 }
 
 _PREPARE_AGAIN = "make it again with python -m scripts prepare"
+
+
+def collect_reader_options(images: Iterable[Mapping[str, Any]]) -> dict[str, bool]:
+    """Options of `scripts.radiographs.read_radiograph` that images of a datalist were prepared with.
+
+    An image holds those that were set; one without any was read with the defaults.
+    """
+    images = list(images)
+    return {name: True for name in READER_OPTIONS if any(image.get(name) for image in images)}
 
 
 def compute_content_hash(datalist: Mapping[str, Any]) -> str:
@@ -190,6 +199,8 @@ def _is_distribution(row: Any) -> bool:
 
 def _check_image(image: Any, types: Mapping[str, tuple[type, ...]], path: Path) -> None:
     _check_types("images", image, types, path)
+    if any(type(image.get(name, False)) is not bool for name in READER_OPTIONS):
+        raise InputError(f"true or false under {' and '.join(READER_OPTIONS)}", f"others at {path}", _PREPARE_AGAIN)
     path_in_tree = PurePosixPath(image["image"])
     if path_in_tree.is_absolute() or ".." in path_in_tree.parts:
         raise InputError("image paths inside the tree", f"one that leaves it at {path}", _PREPARE_AGAIN)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from scripts.files import write_png
-from scripts.radiographs import read_isolated
+from scripts.radiographs import READER_OPTIONS, read_isolated
 
 DETECTED_COLOUR, ANNOTATED_COLOUR = (255, 176, 0), (100, 143, 255)
 _MARGIN, _CAPTION = 4, 16
@@ -46,7 +46,8 @@ def draw_lung_sheet(cases: Sequence[LungCase], path: str | Path, columns: int = 
 
 
 def _draw_case(case: LungCase, size: int) -> Image.Image:
-    pixels = read_isolated(case.path).pixels[0]
+    accepted = dict.fromkeys(READER_OPTIONS, True)  # a case was read before, with the options of its datalist
+    pixels = read_isolated(case.path, **accepted).pixels[0]
     picture = Image.fromarray((pixels * 255).astype("uint8")).resize((size, size)).convert("RGB")
     pen = ImageDraw.Draw(picture)
     across, along = size / pixels.shape[1], size / pixels.shape[0]

@@ -23,7 +23,7 @@ from scripts.outputs.relations import Relations
 from scripts.outputs.tables import SOURCE_COLUMNS, list_source, write_tables
 from scripts.predictions import DONE_FILE, RELATIONS, ImageFindings, NonFinitePrediction, find_non_finite, write_done
 from scripts.processes import gather_items, is_first_process
-from scripts.radiographs import read_isolated
+from scripts.radiographs import READER_OPTIONS, read_isolated
 from scripts.submission import write_submission
 
 
@@ -38,7 +38,8 @@ class FindingsWriter:
             the mean of several has a mapping of its own.
         pixels_key: key of the batch's items under which the whole image stands as it was read, `(1, H, W)`: overlays
             are painted on those pixels. Without it, the file is read again, in a limited child process.
-        reader_options: options of `read_radiograph`, as the loading transform has them.
+        reader_options: options of `read_radiograph`; by default all that the loading transform may have read by its own
+            options or by those of a datalist.
         dicom_results: also write the findings as DICOM objects, a folder for each image (`scripts.outputs.dicom`);
             the words true and false stand for themselves, which is how MONAI's command line hands them over.
         version: of the bundle, for those objects.
@@ -74,7 +75,7 @@ class FindingsWriter:
         self.overlays = overlays
         self.weights = weights
         self.pixels_key = pixels_key
-        self.reader_options = reader_options or {}
+        self.reader_options = dict.fromkeys(READER_OPTIONS, True) if reader_options is None else reader_options
         wanted = read_switch(dicom_results, "dicom_results")
         self.write_dicom = _plan_dicom_results(version, weights, operating_point) if wanted else None
         self.journal = journal

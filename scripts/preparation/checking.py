@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.datalist import read_datalist
+from scripts.datalist import collect_reader_options, read_datalist
 from scripts.errors import InputError, RejectedImage
 from scripts.files import write_csv
 from scripts.radiographs import PIXELS_SHA256, Radiograph, hash_pixels, read_radiographs
@@ -47,7 +47,7 @@ def check_datalist(
         tree: that its paths are relative to; `external_tree` for its external images, which are left out without it.
         out: CSV of the images that are not as they were: image_id, reason, path, detail; None: the first is named.
         workers: child processes.
-        accept_secondary_capture, accept_renderings: as for `prepare`.
+        accept_secondary_capture, accept_renderings: as for `prepare`, beside what the datalist says itself.
 
     Raises:
         InputError: where an image is absent, cannot be read, or has other pixels than were prepared.
@@ -57,6 +57,7 @@ def check_datalist(
     if external_tree is not None:
         images += [(Path(external_tree), image) for image in datalist.get("external", {}).get("images", [])]
     options = {"accept_secondary_capture": accept_secondary_capture, "accept_renderings": accept_renderings}
+    options |= collect_reader_options(image for _, image in images)
     paths = [folder / image["image"] for folder, image in images]
     bad: list[Sequence[str]] = []
     read = read_radiographs(paths, workers=workers, **options)

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scripts.datalist import DATALIST_FILE, EXTERNAL_IMAGE_TYPES, read_datalist, reject_overwriting, write_datalist
+from scripts.datalist import (
+    DATALIST_FILE,
+    EXTERNAL_IMAGE_TYPES,
+    collect_reader_options,
+    read_datalist,
+    reject_overwriting,
+    write_datalist,
+)
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation.decisions import Decisions
@@ -17,7 +24,7 @@ from scripts.preparation.deduplication import describe_duplicate
 from scripts.preparation.duplicates import find_duplicates, group_items
 from scripts.preparation.images import Image, infer_images
 from scripts.preparation.sources import Source
-from scripts.radiographs import PIXELS_SHA256
+from scripts.radiographs import PIXELS_SHA256, READER_OPTIONS
 from scripts.tables import ImageRow, Tables
 
 EXTERNAL_DECISIONS = "external.csv"
@@ -178,7 +185,7 @@ def _infer(entries: Sequence[Mapping[str, Any]], tree: Path, decisions: Decision
         Source(entry["image"], ImageRow(entry["image_id"], entry["study_id"], (), entry["image"]), entry["label"])
         for entry in entries
     ]
-    return infer_images(tree, sources, Tables({}, {}, {}), decisions, workers)
+    return infer_images(tree, sources, Tables({}, {}, {}), decisions, workers, **collect_reader_options(entries))
 
 
 def _list_patients(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -188,5 +195,5 @@ def _list_patients(entries: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _describe(entry: Mapping[str, Any]) -> dict[str, Any]:
     """An image of the section: other readers are accepted in boxes that are there, and in none on negative images."""
     negative = entry["label"] is not None and STUDY_CLASSES[entry["label"]] == "negative"
-    image = {key: entry[key] for key in (*EXTERNAL_IMAGE_TYPES, PIXELS_SHA256) if key in entry}
+    image = {key: entry[key] for key in (*EXTERNAL_IMAGE_TYPES, PIXELS_SHA256, *READER_OPTIONS) if key in entry}
     return image | {"boxes_known": entry["boxes_known"] and (bool(entry["boxes"]) or negative)}

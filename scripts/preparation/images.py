@@ -29,6 +29,7 @@ class Image:
         digest: of the decoded pixels.
         thumbnail: `(128, 128)`.
         patient_key: what reports patients apart; to compare only, never written, never shown.
+        study_uid, header_patient: Study Instance UID and hashed patient of the header, or ""; to compare only too.
     """
 
     source: Source
@@ -39,6 +40,8 @@ class Image:
     digest: str
     thumbnail: NDArray[np.uint8]
     patient_key: str = field(repr=False)
+    study_uid: str = field(repr=False, default="")
+    header_patient: str = field(repr=False, default="")
 
     @property
     def image_id(self) -> str:
@@ -95,4 +98,6 @@ def _infer_image(source: Source, image: Radiograph, tables: Tables, decisions: D
         make_thumbnail(image.pixels),
         # What the tables say goes before the header: exports often give all images one number, or each its own.
         row.patient or image.metadata.patient or f"study {row.study_id}",
+        image.metadata.study_instance_uid,
+        image.metadata.patient,
     )

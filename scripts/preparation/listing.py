@@ -12,6 +12,12 @@ from scripts.datalist import DATALIST_FILE, write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation import folds
+from scripts.preparation.contradictions import (
+    HEADER_DECISIONS,
+    note_header_contradictions,
+    note_lost_zeros,
+    resolve_boxes,
+)
 from scripts.preparation.decisions import Decisions
 from scripts.preparation.deduplication import choose_originals, cluster_images, name_patients
 from scripts.preparation.duplicates import DuplicatePair, find_duplicates
@@ -44,6 +50,11 @@ class Prepared:
     num_proposed: int
     num_decisions: Mapping[str, int]
 
+    @property
+    def num_contradictions(self) -> int:
+        """Number of images whose headers contradict the tables."""
+        return sum(self.num_decisions.get(name, 0) for name in HEADER_DECISIONS)
+
 
 def prepare(
     tree: str | Path,
@@ -54,6 +65,7 @@ def prepare(
     workers: int = 2,
     accept_secondary_capture: bool = False,
     accept_renderings: bool = False,
+    contradictions: str = "reject",
 ) -> Prepared:
     """Read a tree of images and its tables; write `datalist.json` and `decisions.csv` into `out`.
 
@@ -66,7 +78,9 @@ def prepare(
         num_folds: cross-validation folds.
         seed: of the folds.
         workers: processes that decode and compare.
-        accept_secondary_capture, accept_renderings: also images stored as Secondary Capture, or as PNG or JPEG.
+        accept_secondary_capture, accept_renderings: also images stored as Secondary Capture, or as PNG or JPEG;
+            the datalist holds it, so that whatever reads its images does so too.
+        contradictions: of a study's label and boxes; one of `contradictions.RESOLUTIONS`.
 
     Raises:
         InputError: where tree, tables and images contradict each other. An image that cannot be read is no such error:
@@ -76,9 +90,12 @@ def prepare(
     _reject_bad_places(tree, out)
     records = read_tables(tree if tables is None else tables)
     decisions = Decisions()
+    records = resolve_boxes(records, contradictions, decisions)
     sources = list_own_images(tree, records) if records.own else list_challenge_images(tree, records, decisions)
     options = {"accept_secondary_capture": accept_secondary_capture, "accept_renderings": accept_renderings}
     images = infer_images(tree, sources, records, decisions, workers, **options)
+    note_header_contradictions(images, decisions)
+    note_lost_zeros(images, decisions)
     found = find_duplicates(
         [image.digest for image in images],
         np.stack([image.thumbnail for image in images]),
@@ -86,6 +103,8 @@ def prepare(
         workers,
     )
     entries = _describe_images(images, found.pairs, decisions)
+    recorded = {name: True for name, accepted in options.items() if accepted}
+    entries = [entry | recorded for entry in entries]
     _assign_folds(entries, cluster_images(images, found.pairs), num_folds, seed)
     training = [entry for entry in entries if entry["label"] is not None]
     test = [entry for entry in entries if entry["label"] is None]
@@ -140,7 +159,9 @@ def _describe_images(
 
 
 def _know_boxes(image: Image, boxed_studies: set[str], decisions: Decisions) -> bool:
-    """Decide if an image's boxes, or their absence, are known."""
+    """Decide if an image's boxes, or their absence, are known; what its table says of it goes first."""
+    if image.source.row.boxes_known is not None:
+        return image.source.row.boxes_known
     positive = image.source.label is not None and STUDY_CLASSES[image.source.label] != "negative"
     if image.boxes or not positive or image.study_id not in boxed_studies:
         return True

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from scripts.boxes import compute_paired_iou
-from scripts.datalist import DATALIST_FILE, read_datalist, write_datalist
+from scripts.datalist import DATALIST_FILE, collect_reader_options, read_datalist, write_datalist
 from scripts.errors import InputError, RejectedImage
 from scripts.files import write_csv
 from scripts.inferers import LungInferer, Lungs
@@ -100,7 +100,8 @@ def _choose_worst(images: Sequence[dict[str, Any]], tree: Path, number: int = NU
 def _find_in_batches(
     lung_inferer: LungInferer, images: Sequence[dict[str, Any]], tree: Path, batch_size: int, workers: int
 ) -> Iterator[tuple[str, Lungs]]:
-    readings = read_radiographs([tree / image["image"] for image in images], workers=workers)
+    paths, options = [tree / image["image"] for image in images], collect_reader_options(images)
+    readings = read_radiographs(paths, workers=workers, **options)
     batch: list[tuple[str, torch.Tensor]] = []
     for image, (path, reading) in tqdm(zip(images, readings, strict=True), "finding lungs", len(images), unit="image"):
         if isinstance(reading, RejectedImage):

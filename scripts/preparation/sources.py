@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,10 @@ from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation.decisions import Decisions
 from scripts.tables import IMAGE_TABLE, ImageRow, Tables
+
+#: A file's name that is a number, with a fraction of zero where a library took it for one.
+_NUMBER = re.compile(r"0*(?P<digits>\d+)(?:[.]0)?(?P<suffix>(?:[.][A-Za-z]\w*)?)")
+_RENAME = "rename one of them, in the tables too"
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ def list_challenge_images(tree: Path, tables: Tables, decisions: Decisions) -> l
     _reject_lost_rows(tables, labelled)
     both = sorted(labelled.keys() & unlabelled.keys())
     if both:
-        raise InputError("each image id once in the tree", f"{both[0]} in train and test", "remove one of them")
+        raise InputError("each image id once in the tree", f"{both[0]} in train and test", _RENAME)
     sources = list(_match_rows(labelled, tables, decisions))
     for image_id, image in unlabelled.items():
         sources.append(Source(image, ImageRow(image_id, _name_study(image), (), image), None))
@@ -56,9 +61,32 @@ def list_own_images(tree: Path, tables: Tables) -> list[Source]:
         for what, path in (("an image", image), ("a mask", PurePosixPath(row.mask or image))):
             if path.is_absolute() or ".." in path.parts or not (tree / path).is_file():
                 expected = f"{what} below the tree, by its relative path"
-                raise InputError(expected, f"none for {row.where}", "correct the path")
+                raise InputError(expected, f"none for {row.where}", _advise_path(tree, path))
         sources.append(Source(image.as_posix(), row, _number_label(tables, row.study_id)))
     return sorted(sources, key=lambda source: source.row.image_id)
+
+
+def _advise_path(tree: Path, path: PurePosixPath) -> str:
+    """Advise about a path without a file; a number may have lost the zeros in front of it, or become a fraction."""
+    if path.is_absolute() or ".." in path.parts:
+        return "correct the path"
+    folder = tree
+    for part in path.parts:
+        if not (folder / part).exists():
+            number = _strip_number(part)
+            names = [each.name for each in folder.iterdir()] if folder.is_dir() else []
+            if number and any(_strip_number(name) == number for name in names):
+                found = next(name for name in names if _strip_number(name) == number)
+                return f"{found[:80]} is there: format the column as text, and export the table again"
+            break
+        folder = folder / part
+    return "correct the path"
+
+
+def _strip_number(name: str) -> str:
+    """Digits of a name that begins with a number, without zeros in front or as its fraction; "" for another name."""
+    match = _NUMBER.fullmatch(name)
+    return f"{match['digits']}{match['suffix']}" if match else ""
 
 
 def _find_images(tree: Path, part: str, decisions: Decisions) -> dict[str, str]:
@@ -71,7 +99,7 @@ def _find_images(tree: Path, part: str, decisions: Decisions) -> dict[str, str]:
         if len(image.parts) != 4 or path.suffix != ".dcm":
             decisions.add("dropped", ImageRow(path.stem, "", (), ""), f"not {part}/<study>/<series>/<image>.dcm")
         elif path.stem in found:
-            raise InputError("each image id once in the tree", f"{found[path.stem]} and {image}", "remove one of them")
+            raise InputError("each image id once in the tree", f"{found[path.stem]} and {image}", _RENAME)
         else:
             found[path.stem] = image.as_posix()
     return found

@@ -9,12 +9,13 @@ from scripts.radiographs.digests import PIXELS_SHA256, hash_pixels
 from scripts.radiographs.grayscale import Display, LookupTable, Window
 from scripts.radiographs.identity import hash_words, name_image, name_study
 from scripts.radiographs.image_metadata import FLAGS, ImageMetadata, Radiograph
-from scripts.radiographs.reading import read_image_display, read_image_metadata, read_radiograph
+from scripts.radiographs.reading import READER_OPTIONS, read_image_display, read_image_metadata, read_radiograph
 from scripts.radiographs.workers import IsolatedReader, read_isolated, read_radiographs
 
 __all__ = [
     "FLAGS",
     "PIXELS_SHA256",
+    "READER_OPTIONS",
     "Display",
     "IsolatedReader",
     "LookupTable",

@@ -23,6 +23,9 @@ from scripts.radiographs.structure import check_size, open_image_bytes
 
 T = TypeVar("T")
 
+#: Options of `read_radiograph` that accept more images; an image of a datalist holds those that it was prepared with.
+READER_OPTIONS = ("accept_secondary_capture", "accept_renderings")
+
 
 def read_radiograph(
     path: str | Path,

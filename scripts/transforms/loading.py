@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scripts.errors import InputError, RejectedImage
-from scripts.radiographs import PIXELS_SHA256, Radiograph, hash_pixels, read_isolated, read_radiograph
+from scripts.radiographs import PIXELS_SHA256, READER_OPTIONS, Radiograph, hash_pixels, read_isolated, read_radiograph
 
 IMAGE_FLAGS, SOP_INSTANCE_UID = "image_flags", "sop_instance_uid"
 #: What an image from outside says of its identity; the patient is a hash.
@@ -33,7 +33,8 @@ class LoadRadiographd(MapTransform):
         allow_missing_keys: whether a key may be absent.
         isolated: decode in a child process with memory and time limits; for images from outside. Without it images are
             decoded in this process: for a datalist whose images were all read by preparation.
-        accept_secondary_capture, accept_renderings: as for `read_radiograph`.
+        accept_secondary_capture, accept_renderings: as for `read_radiograph`. An image whose dictionary holds one of
+            these keys, from a datalist that was prepared so, is read with it in any case.
 
     Raises:
         RejectedImage: where an image cannot be read.
@@ -51,24 +52,22 @@ class LoadRadiographd(MapTransform):
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.isolated = isolated
-        self.options: dict[str, Any] = {
-            "accept_secondary_capture": accept_secondary_capture,
-            "accept_renderings": accept_renderings,
-        }
+        self.options = dict(zip(READER_OPTIONS, (accept_secondary_capture, accept_renderings), strict=True))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """The same dictionary with the images in place of their paths."""
         loaded = dict(data)
+        options = {name: accepted or bool(data.get(name)) for name, accepted in self.options.items()}
         for key in self.key_iterator(loaded):
-            loaded[key] = self._load_image(loaded[key], loaded.get(PIXELS_SHA256))
+            loaded[key] = self._load_image(loaded[key], loaded.get(PIXELS_SHA256), options)
             loaded[IMAGE_FLAGS] = loaded[key].meta[IMAGE_FLAGS]
             if self.isolated:
                 loaded |= {name: loaded[key].meta[name] for name in _IDENTITY}
         return loaded
 
-    def _load_image(self, path: str | Path, digest: str | None) -> MetaTensor:
+    def _load_image(self, path: str | Path, digest: str | None, options: Mapping[str, Any]) -> MetaTensor:
         read = read_isolated if self.isolated else read_radiograph
-        radiograph = read(find_image(path), **self.options)
+        radiograph = read(find_image(path), **options)
         if digest is not None and hash_pixels(radiograph.pixels) != digest:
             advice = "put that image back, or prepare the tree again"
             raise InputError("the image that was prepared", f"other pixels at {path}", advice)
