@@ -509,7 +509,9 @@ def measure(out: str = "runs/faults", kills: int = 50, only: str = "") -> str:
     folder = Path(out).resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would hand down that it is ignored
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background job would hand down that it is ignored
     bench, start_time = prepare_bench(folder), time.monotonic()
     several = (
         stop_training, run_twice_at_once, use_again, damage_checkpoints, give_bad_weights, harm_images, fill_disks,

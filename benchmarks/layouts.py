@@ -1,7 +1,7 @@
-"""Trees as archives lay them out: `python -m benchmarks.layouts` infers on each and tabulates what became of its files.
+"""Trees as archives lay them out: `python -m benchmarks.layouts` infers on each and tabulates what became of it.
 
-Three patients with a study each, the first with two images of it and a second study; names differ from layout to layout,
-the images do not. What lies beside them in such a tree lies here too: an index, previews, reports, links, hidden files.
+Three patients with a study each, the first with two images of it and a second study. Names differ from layout to
+layout, the images do not. What lies beside them in such a tree lies here too: an index, previews, reports, links, hidden files.
 """
 
 from __future__ import annotations
@@ -51,13 +51,25 @@ LAYOUTS = (
         lambda p, s, r, n: f"SUBJ{p}/SESS{s}/scans/{r}/resources/DICOM/files/{n}.dcm",
         ("SUBJ0/SESS0/scans/0/resources/SNAPSHOTS/files/0.gif",),
     ),
-    Layout("TCIA: patient/date-description/series/1-N.dcm", lambda p, s, r, n: f"P{p}/0{s + 1}-01-2000-CHEST/1-NA/1-{n}.dcm"),
-    Layout("Orthanc: uuid files without suffix", lambda p, s, r, n: f"{p}{n}/{s}{r}/{p}{s}{r}{n}b1c2-0000-4000-8000-00000000000{n}"),
-    Layout("patient's name/date", lambda p, s, r, n: f"Doe_John_{p}/2020031{s}/chest {n}.dcm", ("Doe_John_0/report.pdf",)),
+    Layout(
+        "TCIA: patient/date-description/series/1-N.dcm",
+        lambda p, s, r, n: f"P{p}/0{s + 1}-01-2000-CHEST/1-NA/1-{n}.dcm",
+    ),
+    Layout(
+        "Orthanc: files named by UUID, without suffix",
+        lambda p, s, r, n: f"{p}{n}/{s}{r}/{p}{s}{r}{n}b1c2-0000-4000-8000-00000000000{n}",
+    ),
+    Layout(
+        "patient's name/date", lambda p, s, r, n: f"Doe_John_{p}/2020031{s}/chest {n}.dcm", ("Doe_John_0/report.pdf",)
+    ),
     Layout("images with JPEG previews", lambda p, s, r, n: f"{p}/{s}/IM{n}.dcm", ("0/0/IM0.jpg", "1/0/IM0.jpg")),
     Layout("folders by links, a circle, a broken link", lambda p, s, r, n: f"{p}/{s}/{n}.dcm", linked=True),
-    Layout("results of an earlier run below the input", lambda p, s, r, n: f"{p}{s}{n}.dcm", ("out/done.json", "out/masks/a.png")),
-)  # fmt: skip
+    Layout(
+        "results of an earlier run below the input",
+        lambda p, s, r, n: f"{p}{s}{n}.dcm",
+        ("out/done.json", "out/masks/a.png"),
+    ),
+)
 
 
 def lay_out(layout: Layout, images: list[Path], tree: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from scripts.datalist.stopping import StopSignals
 from scripts.errors import REJECTED_COLUMNS, InputError, RejectedImage, find_input_error
 from scripts.files import write_csv
 from scripts.output_folders import report_output_errors
+from scripts.radiographs import number_id
 from tqdm import tqdm
 
 #: Pixels of a batch: 16 images of 4096 x 4096, larger than those of usual detectors. A batch of larger ones ends early.
@@ -155,9 +156,11 @@ class StreamingDataLoader:
         for position, item in enumerate(items, start + 1):
             if isinstance(item, RejectedImage):
                 image = self.dataset.data[position - 1]
-                rejected.append([_number_id(image, ids), str(image["study_id"]), item.reason, item.path, item.detail])
+                rejected.append(
+                    [number_id(image["image_id"], ids), str(image["study_id"]), item.reason, item.path, item.detail]
+                )
             else:
-                batch.append({**item, "image_id": _number_id(item, ids)})
+                batch.append({**item, "image_id": number_id(item["image_id"], ids)})
                 pixels += _count_pixels(item)
             is_full = len(batch) == self.batch_size or pixels >= self.max_batch_pixels
             if is_full or (not batch and len(rejected) - known >= self.batch_size):
@@ -182,17 +185,6 @@ class StreamingDataLoader:
         if rejected:
             message = "%d of %d images rejected, %s"
             logging.getLogger(__name__).warning(message, len(rejected), len(rejected) + num_read, reasons)
-
-
-def _number_id(image: Mapping[str, Any], ids: set[str]) -> str:
-    """The image's id, which joins the ids of a run; a second file of the same image has -2 behind it, and so on."""
-    name = numbered = str(image["image_id"])
-    number = 1
-    while numbered in ids:
-        number += 1
-        numbered = f"{name}-{number}"
-    ids.add(numbered)
-    return numbered
 
 
 def _read_ahead(

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 from scripts.boxes import find_regions
-from scripts.radiographs import name_image
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_csv
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 from scripts.masks import read_mask
+from scripts.radiographs import name_image
 
 STORE, TAG = "datastore_v2.json", "final"
 

@@ -11,7 +11,6 @@ from scripts.labels import STUDY_CLASSES
 from scripts.outputs.journal import Entry
 from scripts.predictions import DUPLICATE, PREDICTIONS_FILE, ImageFindings, average_studies, write_predictions
 
-
 #: Way back from an id to the file and, in an archive, to the image; the only table of a run that identifies anybody.
 SOURCE_COLUMNS = ("image_id", "study_id", "path", "study_instance_uid", "series_instance_uid", "sop_instance_uid")
 

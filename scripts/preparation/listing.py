@@ -23,7 +23,7 @@ from scripts.preparation.deduplication import choose_originals, cluster_images, 
 from scripts.preparation.duplicates import DuplicatePair, find_duplicates
 from scripts.preparation.images import Image, infer_images
 from scripts.preparation.sources import list_challenge_images, list_own_images
-from scripts.radiographs import PIXELS_SHA256
+from scripts.radiographs import PIXELS_SHA256, name_image, number_id
 from scripts.tables import read_tables
 
 DECISIONS = "decisions.csv"
@@ -105,6 +105,8 @@ def prepare(
     entries = _describe_images(images, found.pairs, decisions)
     recorded = {name: True for name, accepted in options.items() if accepted}
     entries = [entry | recorded for entry in entries]
+    if records.own:
+        _name_images(entries, tree)
     _assign_folds(entries, cluster_images(images, found.pairs), num_folds, seed)
     training = [entry for entry in entries if entry["label"] is not None]
     test = [entry for entry in entries if entry["label"] is None]
@@ -128,6 +130,15 @@ def _reject_bad_places(tree: Path, out: Path) -> None:
         raise InputError("a folder of DICOM images", f"no folder {tree}", "check --tree")
     if out.exists() and not out.is_dir():
         raise InputError("a folder to write into", f"a file at {out}", "choose another --out")
+
+
+def _name_images(entries: Sequence[dict[str, Any]], tree: Path) -> None:
+    """Give own images the ids that they have in inference too; until here they have those of their files' names."""
+    known: set[str] = set()
+    paths = {entry["image_id"]: entry["image"] for entry in entries}
+    ids = {name: number_id(name_image(tree / path)[0], known) for name, path in sorted(paths.items())}
+    for entry in entries:
+        entry["image_id"], entry["duplicate_of"] = ids[entry["image_id"]], ids.get(entry["duplicate_of"])
 
 
 def _describe_images(

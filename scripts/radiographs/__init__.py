@@ -7,7 +7,7 @@ from it. `scripts.transforms.LoadRadiographd` stands at the head of every transf
 
 from scripts.radiographs.digests import PIXELS_SHA256, hash_pixels
 from scripts.radiographs.grayscale import Display, LookupTable, Window
-from scripts.radiographs.identity import hash_words, name_image, name_study
+from scripts.radiographs.identity import hash_words, name_image, name_study, number_id
 from scripts.radiographs.image_metadata import FLAGS, ImageMetadata, Radiograph
 from scripts.radiographs.reading import READER_OPTIONS, read_image_display, read_image_metadata, read_radiograph
 from scripts.radiographs.workers import IsolatedReader, read_isolated, read_radiographs
@@ -26,6 +26,7 @@ __all__ = [
     "hash_words",
     "name_image",
     "name_study",
+    "number_id",
     "read_image_display",
     "read_image_metadata",
     "read_isolated",

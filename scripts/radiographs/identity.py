@@ -40,6 +40,16 @@ def name_image(path: str | Path) -> tuple[str, str]:
     return image_id, name_study(study_uid, patient) if study_uid else image_id
 
 
+def number_id(name: str, ids: set[str]) -> str:
+    """The id, which joins those of a run; a second file of one image gets -2 behind it, and so on."""
+    numbered, number = name, 1
+    while numbered in ids:
+        number += 1
+        numbered = f"{name}-{number}"
+    ids.add(numbered)
+    return numbered
+
+
 def name_study(study_uid: str, patient: str) -> str:
     """Id of a study by its Study Instance UID and the hash of its PatientID: two patients never share one."""
     return hash_words(study_uid, patient)
