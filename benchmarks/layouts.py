@@ -1,7 +1,8 @@
 """Trees as archives lay them out: `python -m benchmarks.layouts` infers on each and tabulates what became of it.
 
 Three patients with a study each, the first with two images of it and a second study. Names differ from layout to
-layout, the images do not. What lies beside them in such a tree lies here too: an index, previews, reports, links, hidden files.
+layout, the images do not. What lies beside them in such a tree lies here too: an index, previews, reports, links and
+hidden files.
 """
 
 from __future__ import annotations
