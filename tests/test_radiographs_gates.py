@@ -79,7 +79,7 @@ def break_lookup(**changes: object) -> bytes:
     image, item = images.make_image(), images.make_lookup_table(0, list(range(4096)))
     for keyword, value in changes.items():
         setattr(item, keyword, value)
-    image.VOILUTSequence = [item]
+    image.ModalityLUTSequence = [item]
     return images.to_bytes(image)
 
 
