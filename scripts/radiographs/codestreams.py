@@ -82,7 +82,9 @@ def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns
     if transfer_syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and frame.bits != 8:
         raise Rejection("unsupported_syntax", f"no decoder reads {frame.bits}-bit JPEG Extended")
     if not MIN_BITS <= frame.bits <= MAX_BITS:
-        raise Rejection("bad_geometry", f"the compressed picture has {frame.bits} bits, {MIN_BITS} to {MAX_BITS} are read")
+        raise Rejection(
+            "bad_geometry", f"the compressed picture has {frame.bits} bits, {MIN_BITS} to {MAX_BITS} are read"
+        )
     # Fragments are padded with zeros to an even length (PS3.5 A.4).
     if not codestream.rstrip(b"\0").endswith(_END_MARKER):
         raise Rejection("truncated", "the compressed picture ends without its end marker")

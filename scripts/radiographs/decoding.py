@@ -36,7 +36,8 @@ def decode_stored_values(image: ImageBytes, picture: Picture) -> tuple[StoredVal
         Rejection: decode_error, or bad_geometry where header and codestream read the same values as others.
     """
     if image.is_native or image.transfer_syntax == RLE:
-        values = _read_native(image, picture) if image.is_native else _run_decoder(image, picture)
+        as_allocated = replace(picture, bits_stored=picture.bits_allocated)  # else pydicom cuts the values
+        values = _read_native(image, picture) if image.is_native else _run_decoder(image, as_allocated)
         stored = sign_values(values, picture)
         return stored, ["bits_stored"] if _has_other_bits(values, stored, picture) else []
     frame = measure_frame(image.transfer_syntax, image.codestream)

@@ -125,7 +125,9 @@ def open_image_bytes(file: bytes) -> ImageBytes:
     except Rejection:
         if syntax in NATIVE_SYNTAXES or _ENCAPSULATED.fullmatch(syntax):
             raise
-        raise Rejection("unsupported_syntax", f"transfer syntax {syntax}, whose elements are encoded otherwise") from None
+        raise Rejection(
+            "unsupported_syntax", f"transfer syntax {syntax}, whose elements are encoded otherwise"
+        ) from None
     fragments: tuple[tuple[int, int], ...] = ()
     if pixels is not None:
         end = pixels.stop
