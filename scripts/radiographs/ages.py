@@ -27,9 +27,9 @@ def read_age(header: Header) -> tuple[float | None, bool]:
     """
     match, text = _AGE.fullmatch(header.word("PatientAge")), header.word("PatientAge")
     if match and (int(match[1]) > 0 or match[2] in ("D", "W", "M")):
-        years = int(match[1]) / _PER_YEAR[match[2] or "Y"]
-        if years <= _OLDEST:
-            return years, False
+        age = int(match[1]) / _PER_YEAR[match[2] or "Y"]
+        if age <= _OLDEST:
+            return age, False
     years, is_placeholder = _count_years(header)
     return years, is_placeholder or bool(match or re.search("[A-Z0-9]", text))
 

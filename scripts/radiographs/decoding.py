@@ -94,10 +94,9 @@ def _compare_with_header(
         coded_as, said = ("signed" if each.signed else "unsigned" for each in (coded, picture))
         found = f"{coded_as} with {coded.bits_stored} bits, in the header {said} with {picture.bits_stored}"
         raise Rejection("bad_geometry", f"the compressed picture is {found}, and its values differ by that")
-    if coded.signed and coded.bits_stored > picture.bits_stored and least >= 0 and greatest > high:
-        # An encoder that knows no sign was given so many bits of two's complement.
-        if greatest < 1 << picture.bits_stored:
-            return sign_values(stored, picture), []
+    if coded.signed and least >= 0 and high < greatest < 1 << picture.bits_stored < 1 << coded.bits_stored:
+        # An encoder that knows no sign was given two's complement of the header's bits.
+        return sign_values(stored, picture), []
     if low - overshoot <= least and greatest <= high + overshoot:
         return np.clip(stored, low, high), []
     return stored, ["bits_stored"]

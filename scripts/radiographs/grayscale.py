@@ -117,9 +117,9 @@ def render_brightness(stored: NDArray[np.integer], display: Display) -> tuple[ND
     darkest, brightest = brightness[shown].min(), brightness[shown].max()
     if not brightest > darkest:
         raise Rejection("bad_values", "every pixel has the same brightness")
-    low, high = _find_limits(brightness[shown], counts[shown])
-    if (low, high) != (darkest, brightest):
-        darkest, brightest, flags = low, high, [*flags, "outliers"]
+    limits = _find_limits(brightness[shown], counts[shown])
+    if limits != (darkest, brightest):
+        (darkest, brightest), flags = limits, [*flags, "outliers"]
     table = np.clip((brightness - darkest) / (brightest - darkest), 0, 1)
     table[padded] = 0
     return table.astype(np.float32)[index], flags

@@ -42,8 +42,9 @@ def read_rendering(file: bytes) -> Radiograph:
         raise Rejection("decode_error", f"the decoder gave up with {type(error).__name__}") from None
     brightness, flags = render_brightness(stored, Display())
     bits_stored = 16 if image.mode.startswith("I") else 8
-    size = {"rows": image.height, "columns": image.width}
-    metadata = ImageMetadata(bits_stored=bits_stored, **size, flags=tuple(flags), rendering=True)
+    metadata = ImageMetadata(
+        bits_stored=bits_stored, rows=image.height, columns=image.width, flags=tuple(flags), rendering=True
+    )
     return Radiograph(brightness[np.newaxis], metadata)
 
 
