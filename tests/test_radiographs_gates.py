@@ -281,7 +281,7 @@ def test_an_archive_is_to_be_unpacked_says_its_reason(tmp_path: Path, form: str)
 
 
 #: What a person sees who looks into the header, and a word of the reason.
-TOLD: list[tuple[dict[str, object], str, str]] = [
+REPORTED: list[tuple[dict[str, object], str, str]] = [
     ({"SOPClassUID": None}, "unsupported_sop", "no SOP Class UID in the data set; the file meta.*Computed Radiography"),
     ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "unsupported_sop", "CT Image Storage"),
     ({"SOPClassUID": "1.2.3"}, "unsupported_sop", "that DICOM does not list"),
@@ -291,7 +291,7 @@ TOLD: list[tuple[dict[str, object], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("elements", "reason", "detail"), TOLD)
+@pytest.mark.parametrize(("elements", "reason", "detail"), REPORTED)
 def test_a_reason_is_what_a_person_finds(tmp_path: Path, elements: dict, reason: str, detail: str) -> None:
     rejected = reject(tmp_path / "image.dcm", make_bytes(**elements))
     assert rejected.reason == reason and re.search(detail, rejected.detail)

@@ -75,7 +75,7 @@ def _read_native(image: ImageBytes, picture: Picture) -> NDArray[np.unsignedinte
 
 
 def _has_other_bits(values: NDArray[np.integer], stored: StoredValues, picture: Picture) -> bool:
-    """Whether high bits hold anything else than zeros or, of a signed image, its sign."""
+    """Check whether high bits hold anything else than zeros or, of a signed image, its sign."""
     if picture.bits_stored == picture.bits_allocated:
         return False
     allocated = values.astype(np.int32) & ((1 << picture.bits_allocated) - 1)
@@ -91,8 +91,8 @@ def _compare_with_header(
     low, high = _find_limits(picture)
     least, greatest = int(stored.min()), int(stored.max())
     if coded.signed != picture.signed and (least < 0 if coded.signed else greatest > high):
-        coded_as, said = ("signed" if each.signed else "unsigned" for each in (coded, picture))
-        found = f"{coded_as} with {coded.bits_stored} bits, in the header {said} with {picture.bits_stored}"
+        coded_as, stated = ("signed" if each.signed else "unsigned" for each in (coded, picture))
+        found = f"{coded_as} with {coded.bits_stored} bits, in the header {stated} with {picture.bits_stored}"
         raise Rejection("bad_geometry", f"the compressed picture is {found}, and its values differ by that")
     if coded.signed and least >= 0 and high < greatest < 1 << picture.bits_stored < 1 << coded.bits_stored:
         # An encoder that knows no sign was given two's complement of the header's bits.

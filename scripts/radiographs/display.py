@@ -63,12 +63,12 @@ def _read_window(header: Header) -> Window | None:
 
 def _read_padding(header: Header, picture: Picture) -> tuple[tuple[int, int] | None, bool]:
     """Stored values of padding, lowest and highest (PS3.3 C.7.5.1.1.2), and whether one of them means nothing."""
-    said = [keyword for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit") if header.value(keyword)]
-    ends = [_fit_into_bits(header.integer(keyword), picture) for keyword in said]
-    if "PixelPaddingValue" not in said or ends[0] is None:
-        return None, "PixelPaddingValue" in said
+    stated = [keyword for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit") if header.value(keyword)]
+    ends = [_fit_into_bits(header.integer(keyword), picture) for keyword in stated]
+    if "PixelPaddingValue" not in stated or ends[0] is None:
+        return None, "PixelPaddingValue" in stated
     known = [end for end in ends if end is not None]
-    return (min(known), max(known)), len(known) < len(said)
+    return (min(known), max(known)), len(known) < len(stated)
 
 
 def _fit_into_bits(number: int | None, picture: Picture) -> int | None:

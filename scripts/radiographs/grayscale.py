@@ -186,7 +186,7 @@ def _apply_voi(values: Values, counts: NDArray[np.int64], display: Display) -> t
 
 
 def _hides_most(values: Values, displayed: Values, counts: NDArray[np.int64]) -> bool:
-    """Whether most of the image, or all contrast, is lost to black and white; `displayed` is in [0, 1].
+    """Check whether most of the image, or all contrast, is lost to black and white; `displayed` is in [0, 1].
 
     Pixels of the least and the greatest value are black and white anyway: air, shutters, borders.
     """

@@ -101,15 +101,15 @@ def find_view(header: Header) -> str:
     View Position and View Code Sequence decide; where they contradict each other, it is unsure. What describes the
     series or the protocol was chosen for a study or by a machine, so that it raises no more than a doubt.
     """
-    said = {_name_position(header), _read_view_code(header)} - {""}
+    stated = {_name_position(header), _read_view_code(header)} - {""}
     hints = {_name_view(_list_words(header.words(keyword), _SHORT)) for keyword in _DESCRIPTIONS} - {"", FRONTAL}
-    if len(said) == 1 and said <= {FRONTAL}:
+    if len(stated) == 1 and stated <= {FRONTAL}:
         hints.discard(BOTH)  # PA and lateral, of which this is the first
-    if said == {SIDE}:
+    if stated == {SIDE}:
         return SIDE
-    if said - {FRONTAL} or hints or _is_turned(header):
+    if stated - {FRONTAL} or hints or _is_turned(header):
         return UNSURE
-    return "".join(said)
+    return "".join(stated)
 
 
 def _list_words(texts: Iterable[str], without: frozenset[str] = frozenset()) -> list[str]:
@@ -151,5 +151,5 @@ def _read_view_code(header: Header) -> str:
 
 
 def _is_turned(header: Header) -> bool:
-    """Whether rows run to the left and also to the front or back (PS3.3 C.7.6.1.1.1): between frontal and lateral."""
+    """Check whether rows run to the left and also to the front or back (PS3.3 C.7.6.1.1.1): between frontal and lateral."""
     return re.fullmatch(r"L[HF]?[AP][HF]?", header.word("PatientOrientation")) is not None
