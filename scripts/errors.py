@@ -15,7 +15,7 @@ REASONS: dict[str, str] = {
     "unreadable": "the file cannot be opened",
     "not_dicom": "the file is not a DICOM file",
     "malformed": "the file's structure is nested too deeply or contradicts itself",
-    "unsupported_sop": "the object is not a CR or DX radiograph",
+    "unsupported_sop": "the object is not, or does not say that it is, a CR or DX radiograph",
     "no_pixels": "the object holds no pixel data",
     "truncated": "the file or its pixel data ends too early",
     "unsupported_syntax": "no decoder reads this transfer syntax",
@@ -24,7 +24,7 @@ REASONS: dict[str, str] = {
     "bad_geometry": "rows, columns, bits or the pixel data's length are out of bounds or contradict each other",
     "too_large": "the file, or what it inflates to, is larger than allowed",
     "decode_error": "the decoder failed, ran out of memory or ran out of time",
-    "bad_lookup": "a rescale or lookup table of the image is malformed",
+    "bad_lookup": "the image's rescale or Modality LUT is malformed",
     "bad_values": "the pixels are constant or not finite",
     "out_of_scope": "the image is readable but not an adult frontal chest radiograph for presentation",
 }

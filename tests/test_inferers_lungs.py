@@ -164,8 +164,33 @@ def test_a_rotated_image_keeps_its_box_and_is_flagged(rotation: tuple[float, ...
 def test_flags_come_sorted_and_every_one_is_explained():
     found = find(response(edge_std=0.5, rotation=QUARTER), response(lungs=-9.0))
     assert [lungs.flags for lungs in found] == [("rotated", "unsure_lungs"), ("no_lungs",)]
-    assert {flag for lungs in found for flag in lungs.flags} == set(FLAGS) - {"noise"}
+    assert {flag for lungs in found for flag in lungs.flags} == set(FLAGS) - {"noise", "inverted"}
     assert found[0].box is None
+
+
+def draw_chest(height: int, width: int, box: tuple[float, float, float, float]) -> torch.Tensor:
+    """Dark lungs in a bright body, `(1, height, width)`; the box goes round both, in fractions of the image."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    x, y = (x - box[0]) / (box[2] - box[0]), (y - box[1]) / (box[3] - box[1])
+    lungs = ((x > 0) & (x < 0.4) | (x > 0.6) & (x < 1)) & (y > 0) & (y < 0.85)
+    return torch.where(lungs, 0.3, 0.8)[None]
+
+
+@pytest.mark.parametrize("size", [(100, 200), (90, 70), (400, 300)])
+@pytest.mark.parametrize("changes", [{}, {"box": (0.0, 0.0, 1.0, 1.0)}])
+def test_an_image_whose_lungs_are_brighter_than_its_spine_is_flagged(size: tuple[int, int], changes: dict[str, Any]):
+    image = draw_chest(*size, changes.get("box", (0.25, 0.125, 0.75, 0.875)))
+    network = ReportedDetector(response(**changes), response(**changes))
+    upright, inverted = LungInferer(network, RESIZE)([image, 1 - image])
+    assert (upright.flags, inverted.flags) == ((), ("inverted",))
+    assert inverted.box == upright.box
+
+
+@pytest.mark.parametrize("changes", [{"edge_std": 0.5}, {"rotation": QUARTER}, {"lungs": -9.0}])
+def test_without_a_sure_and_upright_box_nothing_is_said_of_an_inversion(changes: dict[str, Any]):
+    image = 1 - draw_chest(100, 200, (0.25, 0.125, 0.75, 0.875))
+    (lungs,) = LungInferer(ReportedDetector(response(**changes)), RESIZE)([image])
+    assert "inverted" not in lungs.flags
 
 
 @pytest.mark.parametrize(

@@ -154,10 +154,15 @@ def show_linear(values: NDArray[Any], center: float, width: float) -> NDArray[An
 
 
 @pytest.mark.parametrize(("center", "width"), [(2000, 1000), (1500.5, 3), (2000, 1)])
-def test_a_linear_window_is_the_standards(tmp_path: Path, center: float, width: float) -> None:
+def test_a_linear_window_is_the_standards(center: float, width: float) -> None:
     values = images.draw_values(12)
-    image = images.make_image(values, 12, WindowCenter=center, WindowWidth=width)
-    np.testing.assert_allclose(read_pixels(tmp_path, image), scale(show_linear(values, center, width)), atol=1e-6)
+    np.testing.assert_allclose(Window(center, width).apply(values), show_linear(values, center, width), atol=1e-6)
+
+
+def test_a_linear_window_of_an_image_is_applied(tmp_path: Path) -> None:
+    values = images.draw_values(12)
+    image = images.make_image(values, 12, WindowCenter=2000, WindowWidth=1000)
+    np.testing.assert_allclose(read_pixels(tmp_path, image), scale(show_linear(values, 2000, 1000)), atol=1e-6)
 
 
 def test_exact_and_sigmoid_windows_are_the_standards(tmp_path: Path) -> None:

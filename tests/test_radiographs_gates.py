@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import logging
+import lzma
+import re
 import struct
+import tarfile
 import traceback
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +86,7 @@ def break_lookup(**changes: object) -> bytes:
     image, item = images.make_image(), images.make_lookup_table(0, list(range(4096)))
     for keyword, value in changes.items():
         setattr(item, keyword, value)
-    image.VOILUTSequence = [item]
+    image.ModalityLUTSequence = [item]
     return images.to_bytes(image)
 
 
@@ -87,6 +94,11 @@ def set_transfer_syntax(syntax: str, image: pydicom.Dataset) -> bytes:
     file = images.to_bytes(image)
     element = images.make_element(0x00020010, "UI", str(image.file_meta.TransferSyntaxUID).encode())
     return file.replace(element, images.make_element(0x00020010, "UI", syntax.encode()))
+
+
+def pretend_syntax(syntax: str, written: str) -> bytes:
+    """An image of another syntax than the file meta information says."""
+    return set_transfer_syntax(syntax, images.make_image(syntax=written))
 
 
 def make_rgb() -> bytes:
@@ -162,6 +174,7 @@ BROKEN: list[tuple[str, str, Build]] = [
     ("two samples", "not_gray", lambda: make_bytes(SamplesPerPixel=2)),
     ("no samples", "not_gray", lambda: make_bytes(SamplesPerPixel=None)),
     ("two frames", "multiframe", lambda: make_bytes(NumberOfFrames=2)),
+    ("no frames", "bad_geometry", lambda: make_bytes(NumberOfFrames=0)),
     ("65535 rows", "bad_geometry", lambda: make_bytes(Rows=65535, Columns=65535)),
     ("63 columns", "bad_geometry", lambda: images.to_bytes(images.make_image(images.draw_values(12, 64, 63)))),
     ("no rows", "bad_geometry", lambda: make_bytes(Rows=None)),
@@ -188,6 +201,8 @@ BROKEN: list[tuple[str, str, Build]] = [
         lambda: swap_codestream(measure_jpeg(0xC1, 12, 80, 72), images.JPEG_EXTENDED),
     ),
     ("MPEG-2", "unsupported_syntax", lambda: swap_codestream(b"\0\0\1\xb3", "1.2.840.10008.1.2.4.100")),
+    ("GE's private syntax", "unsupported_syntax", lambda: pretend_syntax("1.2.840.113619.5.2", images.IMPLICIT)),
+    ("a deflated JPIP", "unsupported_syntax", lambda: pretend_syntax("1.2.840.10008.1.2.4.95", images.DEFLATED)),
     ("an invented syntax", "unsupported_syntax", lambda: set_transfer_syntax("1.2.3", images.make_image())),
     ("a JPEG without a frame", "decode_error", lambda: swap_codestream(b"\xff\xd8\xff\xd9", images.JPEG)),
     ("a JPEG of a header", "truncated", lambda: swap_codestream(measure_jpeg(0xC0, 8, 80, 72), images.JPEG)),
@@ -243,6 +258,43 @@ def test_a_broken_image_is_rejected_with_its_reason(tmp_path: Path, what: str, r
     assert str(tmp_path / "image.dcm") in str(rejected)
     assert "\n" not in str(rejected)
     assert rejected.__cause__ is None and rejected.__context__ is None
+
+
+def pack(form: str) -> bytes:
+    stream, file = io.BytesIO(), make_bytes()
+    if form == "zip":
+        with zipfile.ZipFile(stream, "w") as archive:
+            archive.writestr("image.dcm", file)
+    elif form == "tar":
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo("image.dcm"), io.BytesIO())
+    else:
+        compress = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}[form]
+        stream.write(compress(file))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["gzip", "zip", "tar", "bzip2", "xz"])
+def test_an_archive_is_to_be_unpacked_says_its_reason(tmp_path: Path, form: str) -> None:
+    rejected = reject(tmp_path / "image.dcm.gz", pack(form))
+    assert (rejected.reason, rejected.detail) == ("not_dicom", f"a {form} archive: unpack it")
+
+
+#: What a person sees who looks into the header, and a word of the reason.
+REPORTED: list[tuple[dict[str, object], str, str]] = [
+    ({"SOPClassUID": None}, "unsupported_sop", "no SOP Class UID in the data set; the file meta.*Computed Radiography"),
+    ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "unsupported_sop", "CT Image Storage"),
+    ({"SOPClassUID": "1.2.3"}, "unsupported_sop", "that DICOM does not list"),
+    ({"NumberOfFrames": 0}, "bad_geometry", "number of frames is 0"),
+    ({"NumberOfFrames": -1}, "bad_geometry", "number of frames is -1"),
+    ({"NumberOfFrames": 3}, "multiframe", "3 frames"),
+]
+
+
+@pytest.mark.parametrize(("elements", "reason", "detail"), REPORTED)
+def test_a_reason_is_what_a_person_finds(tmp_path: Path, elements: dict, reason: str, detail: str) -> None:
+    rejected = reject(tmp_path / "image.dcm", make_bytes(**elements))
+    assert rejected.reason == reason and re.search(detail, rejected.detail)
 
 
 SIGNATURES = images.make_element(0xFFFAFFFA, "SQ", b"\xfe\xff\x00\xe0" + bytes(4))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from scripts.radiographs.rejection import Rejection
@@ -34,6 +35,25 @@ _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 #: End of image of JPEG and JPEG-LS (ITU-T T.81 B.1.1.3), end of codestream of JPEG 2000 (ITU-T T.800 A.4.4).
 _END_MARKER = b"\xff\xd9"
 _RLE_HEADER = struct.Struct("<16I")
+MIN_BITS, MAX_BITS = 8, 16
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The picture as its codestream describes it, which decides where the header says otherwise (PS3.5 8.2).
+
+    Args:
+        rows, columns: its size.
+        samples: of a pixel.
+        bits: of a sample.
+        signed: whether samples are; `None` where the codestream does not say: JPEG and JPEG-LS.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    bits: int
+    signed: bool | None = None
 
 
 def is_supported(transfer_syntax: str) -> bool:
@@ -55,19 +75,31 @@ def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns
     if transfer_syntax == RLE:
         _check_rle(codestream, rows * columns, bits_allocated // 8)
         return
-    measure = _measure_jpeg_2000 if transfer_syntax in _JPEG_2000 else _measure_jpeg
-    try:
-        height, width, samples, bits = measure(codestream)
-    except (struct.error, IndexError):
-        raise Rejection("decode_error", "the compressed picture ends inside its header") from None
-    if (height, width, samples) != (rows, columns, 1):
-        found = f"{height} x {width} with {samples} samples"
+    frame = measure_frame(transfer_syntax, codestream)
+    if (frame.rows, frame.columns, frame.samples) != (rows, columns, 1):
+        found = f"{frame.rows} x {frame.columns} with {frame.samples} samples"
         raise Rejection("bad_geometry", f"the compressed picture has {found}, the header {rows} x {columns} with 1")
-    if transfer_syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and bits != 8:
-        raise Rejection("unsupported_syntax", f"no decoder reads {bits}-bit JPEG Extended")
+    if transfer_syntax in (_JPEG_BASELINE, _JPEG_EXTENDED) and frame.bits != 8:
+        raise Rejection("unsupported_syntax", f"no decoder reads {frame.bits}-bit JPEG Extended")
+    if not MIN_BITS <= frame.bits <= MAX_BITS:
+        raise Rejection(
+            "bad_geometry", f"the compressed picture has {frame.bits} bits, {MIN_BITS} to {MAX_BITS} are read"
+        )
     # Fragments are padded with zeros to an even length (PS3.5 A.4).
     if not codestream.rstrip(b"\0").endswith(_END_MARKER):
         raise Rejection("truncated", "the compressed picture ends without its end marker")
+
+
+def measure_frame(transfer_syntax: str, codestream: bytes) -> Frame:
+    """The picture as a codestream of JPEG, JPEG-LS or JPEG 2000 describes it.
+
+    Raises:
+        Rejection: decode_error.
+    """
+    try:
+        return (_measure_jpeg_2000 if transfer_syntax in _JPEG_2000 else _measure_jpeg)(codestream)
+    except (struct.error, IndexError, ZeroDivisionError):
+        raise Rejection("decode_error", "the compressed picture ends inside its header") from None
 
 
 def _check_rle(codestream: bytes, pixels: int, segments: int) -> None:
@@ -105,24 +137,25 @@ def _is_installed(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def _measure_jpeg(codestream: bytes) -> tuple[int, int, int, int]:
-    """Height, width, samples and bits of a JPEG or JPEG-LS picture."""
+def _measure_jpeg(codestream: bytes) -> Frame:
+    """Measure a JPEG or JPEG-LS picture by its frame header."""
     position = 2 if codestream[:2] == b"\xff\xd8" else len(codestream)
     while codestream[position] == 0xFF:
         marker = codestream[position + 1]
         if marker in _FRAME_MARKERS:
             bits, height, width, samples = struct.unpack_from(">BHHB", codestream, position + 4)
-            return height, width, samples, bits
+            return Frame(height, width, samples, bits)
         fill = marker == 0xFF
         position += 1 if fill else 2 + struct.unpack_from(">H", codestream, position + 2)[0]
     raise Rejection("decode_error", "the compressed picture has no frame header")
 
 
-def _measure_jpeg_2000(codestream: bytes) -> tuple[int, int, int, int]:
-    """Height, width, samples and bits of a JPEG 2000 picture (ITU-T T.800 A.5.1), with or without its file format."""
+def _measure_jpeg_2000(codestream: bytes) -> Frame:
+    """Measure a JPEG 2000 picture (ITU-T T.800 A.5.1), with or without its file format, by its first component."""
     start = codestream.find(b"\xff\x4f\xff\x51", 0, 4096)
     if start < 0:
         raise Rejection("decode_error", "the compressed picture has no frame header")
     right, lower, left, upper = struct.unpack_from(">IIII", codestream, start + 8)
-    samples, bits = struct.unpack_from(">HB", codestream, start + 40)
-    return lower - upper, right - left, samples, (bits & 0x7F) + 1
+    samples, bits, across, down = struct.unpack_from(">HBBB", codestream, start + 40)
+    rows, columns = -(-lower // down) - -(-upper // down), -(-right // across) - -(-left // across)
+    return Frame(rows, columns, samples, (bits & 0x7F) + 1, bits >= 0x80)

@@ -6,6 +6,7 @@ so nothing else of the image reaches it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
-from scripts.radiographs.codestreams import LOSSY, PLUGINS
+from scripts.radiographs.codestreams import LOSSY, PLUGINS, RLE, measure_frame
 from scripts.radiographs.gates import Picture
 from scripts.radiographs.rejection import Rejection
 from scripts.radiographs.structure import Element, ImageBytes
@@ -25,18 +26,29 @@ StoredValues = NDArray[np.int32]
 _OLD_PYDICOM = int(pydicom.__version__.split(".")[0]) < 3
 
 
-def decode_stored_values(image: ImageBytes, picture: Picture) -> StoredValues:
-    """The image's stored values `(rows, columns)`, signed where it says so, without what unused high bits may hold.
+def decode_stored_values(image: ImageBytes, picture: Picture) -> tuple[StoredValues, list[str]]:
+    """The image's stored values `(rows, columns)`, signed where it says so, and flags.
+
+    Where values go beyond the bits stored, with the flag "bits_stored", the unused high bits of a native or RLE image
+    are left out: older images keep overlays in them (PS3.5 8.1.1). Of any other one its codestream decides.
 
     Raises:
-        Rejection: decode_error.
+        Rejection: decode_error, or bad_geometry where header and codestream read the same values as others.
     """
-    if image.pixels is not None and image.is_native:
-        values = read_words(image, image.pixels, picture.bits_allocated)[: picture.rows * picture.columns]
-        return sign_values(values.reshape(picture.rows, picture.columns), picture)
-    decoded = _run_decoder(image, picture)
+    if image.is_native or image.transfer_syntax == RLE:
+        as_allocated = replace(picture, bits_stored=picture.bits_allocated)  # else pydicom cuts the values
+        values = _read_native(image, picture) if image.is_native else _run_decoder(image, as_allocated)
+        stored = sign_values(values, picture)
+        return stored, ["bits_stored"] if _has_other_bits(values, stored, picture) else []
+    frame = measure_frame(image.transfer_syntax, image.codestream)
+    signed = picture.signed if frame.signed is None else frame.signed
+    allocated = 8 if frame.bits == 8 else 16
+    coded = replace(picture, bits_allocated=allocated, bits_stored=frame.bits, signed=signed)
+    decoded = _run_decoder(image, coded)
     # A lossy decoder may overshoot what the bits hold; masked, white would become black.
-    return _clip_values(decoded, picture) if image.transfer_syntax in LOSSY else sign_values(decoded, picture)
+    lossy = image.transfer_syntax in LOSSY
+    stored = _clip_values(decoded, coded) if lossy else sign_values(decoded, coded)
+    return _compare_with_header(stored, coded, picture, (1 << picture.bits_stored) // 16 if lossy else 0)
 
 
 def read_words(image: ImageBytes, element: Element, bits: int) -> NDArray[np.unsignedinteger]:
@@ -55,9 +67,48 @@ def sign_values(values: NDArray[np.integer], picture: Picture) -> StoredValues:
     return masked - ((masked >> (bits - 1)) << bits) if picture.signed else masked
 
 
-def _clip_values(values: NDArray[np.integer], picture: Picture) -> StoredValues:
+def _read_native(image: ImageBytes, picture: Picture) -> NDArray[np.unsignedinteger]:
+    if image.pixels is None:
+        raise Rejection("no_pixels", "no Pixel Data element")
+    values = read_words(image, image.pixels, picture.bits_allocated)[: picture.rows * picture.columns]
+    return values.reshape(picture.rows, picture.columns)
+
+
+def _has_other_bits(values: NDArray[np.integer], stored: StoredValues, picture: Picture) -> bool:
+    """Check whether high bits hold anything else than zeros or, of a signed image, its sign."""
+    if picture.bits_stored == picture.bits_allocated:
+        return False
+    allocated = values.astype(np.int32) & ((1 << picture.bits_allocated) - 1)
+    high = allocated >> picture.bits_stored
+    sign = np.where(stored < 0, (1 << (picture.bits_allocated - picture.bits_stored)) - 1, 0)
+    return bool(((high != 0) & (high != sign)).any())
+
+
+def _compare_with_header(
+    stored: StoredValues, coded: Picture, picture: Picture, overshoot: int
+) -> tuple[StoredValues, list[str]]:
+    """Stored values as the codestream has them, held against the bits and the sign of the header."""
+    low, high = _find_limits(picture)
+    least, greatest = int(stored.min()), int(stored.max())
+    if coded.signed != picture.signed and (least < 0 if coded.signed else greatest > high):
+        coded_as, stated = ("signed" if each.signed else "unsigned" for each in (coded, picture))
+        found = f"{coded_as} with {coded.bits_stored} bits, in the header {stated} with {picture.bits_stored}"
+        raise Rejection("bad_geometry", f"the compressed picture is {found}, and its values differ by that")
+    if coded.signed and least >= 0 and high < greatest < 1 << picture.bits_stored < 1 << coded.bits_stored:
+        # An encoder that knows no sign was given two's complement of the header's bits.
+        return sign_values(stored, picture), []
+    if low - overshoot <= least and greatest <= high + overshoot:
+        return np.clip(stored, low, high), []
+    return stored, ["bits_stored"]
+
+
+def _find_limits(picture: Picture) -> tuple[int, int]:
     low = -(1 << (picture.bits_stored - 1)) if picture.signed else 0
-    return np.clip(values.astype(np.int32), low, low + (1 << picture.bits_stored) - 1)
+    return low, low + (1 << picture.bits_stored) - 1
+
+
+def _clip_values(values: NDArray[np.integer], picture: Picture) -> StoredValues:
+    return np.clip(values.astype(np.int32), *_find_limits(picture))
 
 
 def _run_decoder(image: ImageBytes, picture: Picture) -> NDArray[np.integer]:

@@ -14,6 +14,9 @@ from scripts.radiographs.rejection import Rejection
 def read_display(header: Header, picture: Picture) -> tuple[Display, list[str]]:
     """The image's display, and flags.
 
+    A VOI LUT says how to show values, and goes as a bad window does: left out, flagged "voi_lut". A Modality LUT says
+    what the values mean, and may turn black to white, so that without it nothing is known: a bad one rejects the image.
+
     The photometric interpretation alone decides on the inversion. Presentation LUT Shape repeats it (PS3.3
     C.8.11.3.1.2: INVERSE with MONOCHROME1, IDENTITY with MONOCHROME2), so it never inverts a second time; where it says
     otherwise, the image is flagged "presentation_lut".
@@ -23,13 +26,13 @@ def read_display(header: Header, picture: Picture) -> tuple[Display, list[str]]:
     """
     inverted, shape = picture.photometric == "MONOCHROME1", header.word("PresentationLUTShape")
     slope, intercept = _read_rescale(header)
-    padding = _read_padding(header, picture)
+    padding, lost = _read_padding(header, picture)
     contradicts = shape == ("IDENTITY" if inverted else "INVERSE")
-    lost = padding is None and bool(header.value("PixelPaddingValue"))
-    flags = [flag for flag, raised in (("presentation_lut", contradicts), ("padding", lost)) if raised]
     # A first input below zero makes sense only where values can be below zero.
     modality = _read_table(header, "ModalityLUTSequence", picture.signed)
-    voi = _read_table(header, "VOILUTSequence", modality is None and (picture.signed or intercept < 0 or slope < 0))
+    voi, broken = _read_voi_table(header, modality is None and (picture.signed or intercept < 0 or slope < 0))
+    raised = {"presentation_lut": contradicts, "padding": lost, "voi_lut": broken}
+    flags = [flag for flag, is_raised in raised.items() if is_raised]
     return Display(slope, intercept, modality, voi, _read_window(header), inverted, padding), flags
 
 
@@ -58,13 +61,31 @@ def _read_window(header: Header) -> Window | None:
     return Window(center[0], width[0], function) if valid else Window(0, 0)
 
 
-def _read_padding(header: Header, picture: Picture) -> tuple[int, int] | None:
-    """Stored values of padding, lowest and highest (PS3.3 C.7.5.1.1.2); their VR, US or SS, is often wrong."""
-    value, limit = header.integer("PixelPaddingValue"), header.integer("PixelPaddingRangeLimit")
-    if value is None:
+def _read_padding(header: Header, picture: Picture) -> tuple[tuple[int, int] | None, bool]:
+    """Stored values of padding, lowest and highest (PS3.3 C.7.5.1.1.2), and whether one of them means nothing."""
+    stated = [keyword for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit") if header.value(keyword)]
+    ends = [_fit_into_bits(header.integer(keyword), picture) for keyword in stated]
+    if "PixelPaddingValue" not in stated or ends[0] is None:
+        return None, "PixelPaddingValue" in stated
+    known = [end for end in ends if end is not None]
+    return (min(known), max(known)), len(known) < len(stated)
+
+
+def _fit_into_bits(number: int | None, picture: Picture) -> int | None:
+    """A header's number as a stored value; `None` where the stored bits cannot hold it. Its VR is often wrong."""
+    if number is None:
         return None
-    ends = sign_values(np.array([value, value if limit is None else limit], dtype=np.int64), picture)
-    return int(ends.min()), int(ends.max())
+    word, bits = number % 65536, picture.bits_stored
+    holds = word < 1 << bits or (picture.signed and word - 65536 >= -(1 << (bits - 1)))
+    return int(sign_values(np.array([word]), picture)[0]) if holds else None
+
+
+def _read_voi_table(header: Header, signed: bool) -> tuple[LookupTable | None, bool]:
+    """The VOI LUT, and whether there is one that cannot be used."""
+    try:
+        return _read_table(header, "VOILUTSequence", signed), False
+    except Rejection:
+        return None, True
 
 
 def _read_table(header: Header, keyword: str, signed: bool) -> LookupTable | None:

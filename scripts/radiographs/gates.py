@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydicom.uid import UID_dictionary
 from scripts.radiographs.codestreams import check_codestream, is_supported
 from scripts.radiographs.header import Header
-from scripts.radiographs.image_metadata import LATERAL_VIEWS, PROJECTIONS, UNSAID_MODALITIES, ImageMetadata
+from scripts.radiographs.image_metadata import PROJECTIONS, UNSAID_MODALITIES, ImageMetadata
 from scripts.radiographs.rejection import Rejection
 from scripts.radiographs.structure import MAX_PADDING, Element, ImageBytes, is_padding
+from scripts.radiographs.views import SIDE, find_view
 
 COMPUTED_RADIOGRAPHY = "1.2.840.10008.5.1.4.1.1.1"
 DIGITAL_XRAY = "1.2.840.10008.5.1.4.1.1.1.1"
@@ -46,8 +48,8 @@ class Picture:
         return self.rows * self.columns * self.bits_allocated // 8
 
 
-def check_object(header: Header, accept_secondary_capture: bool) -> None:
-    """CR or DX for presentation; Secondary Capture by option.
+def check_object(header: Header, image: ImageBytes, accept_secondary_capture: bool) -> None:
+    """CR or DX for presentation; Secondary Capture by option. What the data set does not say is not guessed.
 
     Raises:
         Rejection: unsupported_sop, or out_of_scope for DX For Processing.
@@ -58,7 +60,15 @@ def check_object(header: Header, accept_secondary_capture: bool) -> None:
     if sop_class == SECONDARY_CAPTURE and not accept_secondary_capture:
         raise Rejection("unsupported_sop", "Secondary Capture is read by option only")
     if sop_class not in (COMPUTED_RADIOGRAPHY, DIGITAL_XRAY, SECONDARY_CAPTURE):
-        raise Rejection("unsupported_sop", "another SOP class")
+        raise Rejection("unsupported_sop", _describe_sop_class(sop_class, image.media_sop_class))
+
+
+def _describe_sop_class(sop_class: str, media_sop_class: str) -> str:
+    """Describe a SOP class by the name that DICOM gives it, which is no text of the file."""
+    if not sop_class:
+        meta = f"; the file meta information says {UID_dictionary[media_sop_class][0]}"
+        return f"no SOP Class UID in the data set{meta if media_sop_class in UID_dictionary else ''}"
+    return UID_dictionary[sop_class][0] if sop_class in UID_dictionary else "a SOP class that DICOM does not list"
 
 
 def check_picture(header: Header, image: ImageBytes) -> Picture:
@@ -72,8 +82,11 @@ def check_picture(header: Header, image: ImageBytes) -> Picture:
     photometric = header.word("PhotometricInterpretation")
     if header.integer("SamplesPerPixel") != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise Rejection("not_gray", "another photometric interpretation or number of samples")
-    if header.words("NumberOfFrames") and header.integer("NumberOfFrames") != 1:
-        raise Rejection("multiframe", "the number of frames is not 1")
+    frames = header.integer("NumberOfFrames") if header.words("NumberOfFrames") else 1
+    if frames is None or frames < 1:
+        raise Rejection("bad_geometry", f"the number of frames is {'no whole number' if frames is None else frames}")
+    if frames > 1:
+        raise Rejection("multiframe", f"{frames} frames")
     return _check_bits(header, *_check_size(header), photometric)
 
 
@@ -133,7 +146,7 @@ def check_scope(header: Header, metadata: ImageMetadata) -> None:
         raise Rejection("out_of_scope", "the modality is not that of a projection image")
     if metadata.patient_age_years is not None and metadata.patient_age_years < ADULT_YEARS:
         raise Rejection("out_of_scope", f"the patient is under {ADULT_YEARS} years old")
-    if metadata.view_position in LATERAL_VIEWS:
+    if find_view(header) == SIDE:
         raise Rejection("out_of_scope", "the view is lateral or oblique")
     # PS3.3 C.7.6.1.1.1: a frontal image shown as usual runs to the patient's left along rows, to the feet along
     # columns.

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scripts.radiographs.ages import read_age
 from scripts.radiographs.header import Header
+from scripts.radiographs.views import UNSURE, find_view
 
 #: Modalities of a projection image, and what makers of Secondary Captures write instead (PS3.3 C.7.3.1.1.1).
 PROJECTIONS = ("CR", "DX", "RG")
@@ -21,8 +23,7 @@ UNSAID_MODALITIES = ("", "OT", "SC")
 _MODALITIES = PROJECTIONS + ("OT", "SC", "RF", "XA", "MG", "CT", "MR", "US", "NM", "PT")
 #: View Position: PS3.3 C.8.7.1.1.1 (CR) and C.8.11.5.1.1 (DX).
 FRONTAL_VIEWS = ("PA", "AP")
-LATERAL_VIEWS = ("LL", "RL", "LLO", "RLO", "LATERAL", "LAT")
-_TTA_FLIPS = FRONTAL_VIEWS + LATERAL_VIEWS + ("LLD", "RLD", "XTL", "OTHER")
+_VIEWS = FRONTAL_VIEWS + ("LL", "RL", "LLO", "RLO", "LATERAL", "LAT", "LLD", "RLD", "XTL", "OTHER")
 CHEST_PARTS = ("CHEST", "THORAX", "LUNG", "PORT CHEST", "RIB", "RIBS")
 _BODY_PARTS = CHEST_PARTS + (
     "ABDOMEN", "ANKLE", "CSPINE", "CLAVICLE", "ELBOW", "EXTREMITY", "FOOT", "HAND", "HEAD", "HIP", "KNEE", "LEG",
@@ -37,13 +38,18 @@ _MANUFACTURERS = (
 
 #: Flags of an image that is read all the same.
 FLAGS: dict[str, str] = {
+    "age": "the age, or the birth date, is a placeholder: 0 years, the day of the examination, over 120 years",
+    "bits_stored": "values go beyond the bits stored: of a compressed picture they were kept, else cut to these bits",
     "body_part": "the body part is not the chest, says the image; portables are often mislabelled",
     "burned_in_annotation": "annotations are burned into the pixels, says the image: letters, or a person's name",
     "modality": "the modality is neither CR, DX nor RG",
-    "padding": "a pixel padding value that holds no number was left out",
+    "outliers": "a few pixels far darker or brighter than all others, a defect or letters, were left out of the scale",
+    "padding": "a pixel padding value that holds no number, or none of the stored bits, was left out",
     "presentation_lut": "the presentation LUT shape contradicts the photometric interpretation, which was followed",
     "spacing": "the pixel spacing is not two positive numbers",
-    "window": "the first window is invalid, or shows nothing of the image, and was left out",
+    "view": "the view may be lateral, oblique or decubitus: what the image says of it is unclear or contradicts itself",
+    "voi_lut": "the VOI LUT is malformed, or hides most of the image, and was left out",
+    "window": "the first window is invalid, or hides most of the image, and was left out",
 }
 
 
@@ -58,7 +64,7 @@ class ImageMetadata:
         bits_stored, rows, columns: as stored.
         pixel_aspect_ratio: height of a pixel over its width.
         spacing_mm: (row, column) distance of pixel centres, on the patient if known, else on the detector.
-        patient_age_years: from the age, else from the dates of birth and study.
+        patient_age_years: from the age, else from the dates of birth and examination; `None` for a placeholder.
         manufacturer: one of a list of makers, lower case, else "other".
         transfer_syntax: its UID; "" for a rendering.
         flags: keys of `FLAGS`, sorted.
@@ -109,10 +115,10 @@ def collect_metadata(header: Header, transfer_syntax: str) -> ImageMetadata:
         columns=header.integer("Columns") or 0,
         pixel_aspect_ratio=_read_aspect_ratio(header, spacing_mm),
         spacing_mm=spacing_mm,
-        view_position=_read_word(header, "ViewPosition", _TTA_FLIPS),
+        view_position=_read_word(header, "ViewPosition", _VIEWS),
         body_part=_read_word(header, "BodyPartExamined", _BODY_PARTS),
         patient_sex=_read_word(header, "PatientSex", ("F", "M", "O")),
-        patient_age_years=_read_age_years(header),
+        patient_age_years=read_age(header)[0],
         manufacturer=_read_manufacturer(header),
         transfer_syntax=transfer_syntax,
         flags=_flag_header(header),
@@ -123,10 +129,12 @@ def _flag_header(header: Header) -> tuple[str, ...]:
     """Flag header attributes that deserve a look and reject nothing."""
     part, spacings = header.word("BodyPartExamined"), ("PixelSpacing", "ImagerPixelSpacing")
     flags = {
+        "age": read_age(header)[1],
         "body_part": bool(part) and part not in CHEST_PARTS,
         "burned_in_annotation": header.word("BurnedInAnnotation") == "YES",
         "modality": header.word("Modality") not in PROJECTIONS,
         "spacing": _read_spacing(header) is None and any(header.words(keyword) for keyword in spacings),
+        "view": find_view(header) == UNSURE,
     }
     return tuple(sorted(flag for flag, raised in flags.items() if raised))
 
@@ -137,21 +145,6 @@ def _read_spacing(header: Header) -> tuple[float, float] | None:
         if len(numbers) == 2 and min(numbers) > 0:
             return numbers[0], numbers[1]
     return None
-
-
-def _read_age_years(header: Header) -> float | None:
-    """Read the age in years from Patient's Age (PS3.5 6.2, AS), else from the dates of birth and study."""
-    match = re.fullmatch(r"(\d{1,3})([DWMY]?)", header.word("PatientAge"))
-    if match:
-        return int(match[1]) / {"D": 365.25, "W": 52.18, "M": 12, "Y": 1, "": 1}[match[2]]
-    birth, study = (
-        re.fullmatch(r"(\d{4})(\d\d)(\d\d)", header.word(keyword)) for keyword in ("PatientBirthDate", "StudyDate")
-    )
-    if not (birth and study) or int(study[1]) < 1980:  # before digital radiography a date is a placeholder
-        return None
-    days = sum((int(study[i]) - int(birth[i])) * length for i, length in ((1, 365.25), (2, 30.44), (3, 1)))
-    # Dates that an anonymiser set to a placeholder give ages that nobody has.
-    return days / 365.25 if 0 <= days / 365.25 <= 120 else None
 
 
 def _read_uid(header: Header, keyword: str) -> str:

@@ -97,7 +97,7 @@ def _read_picture(
 def _read_display(accept_secondary_capture: bool, file: bytes) -> Display:
     image = open_image_bytes(file)
     header = Header.of_image(image)
-    check_object(header, accept_secondary_capture)
+    check_object(header, image, accept_secondary_capture)
     return read_display(header, check_picture(header, image))[0]
 
 
@@ -109,7 +109,7 @@ def _read_metadata(accept_secondary_capture: bool, accept_renderings: bool, file
             return ImageMetadata(rendering=True)
     image = open_image_bytes(file)
     header = Header.of_image(image)
-    check_object(header, accept_secondary_capture)
+    check_object(header, image, accept_secondary_capture)
     check_picture(header, image)
     return collect_metadata(header, image.transfer_syntax)
 
@@ -130,7 +130,7 @@ def _read_dicom(
 ) -> Radiograph:
     image = open_image_bytes(file)
     header = Header.of_image(image)
-    check_object(header, accept_secondary_capture)
+    check_object(header, image, accept_secondary_capture)
     picture = check_picture(header, image)
     check_pixel_data(image, picture)
     metadata = collect_metadata(header, image.transfer_syntax)
@@ -138,6 +138,7 @@ def _read_dicom(
     display, display_flags = read_display(header, picture)
     if before_decoding is not None:
         before_decoding(picture.rows * picture.columns)
-    brightness, window_flags = render_brightness(decode_stored_values(image, picture), display)
-    flags = tuple(sorted({*metadata.flags, *display_flags, *window_flags}))
+    stored, value_flags = decode_stored_values(image, picture)
+    brightness, brightness_flags = render_brightness(stored, display)
+    flags = tuple(sorted({*metadata.flags, *display_flags, *value_flags, *brightness_flags}))
     return Radiograph(brightness[np.newaxis], replace(metadata, flags=flags))

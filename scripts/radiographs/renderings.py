@@ -40,9 +40,11 @@ def read_rendering(file: bytes) -> Radiograph:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on broken pictures
         raise Rejection("decode_error", f"the decoder gave up with {type(error).__name__}") from None
-    brightness, _ = render_brightness(stored, Display())
+    brightness, flags = render_brightness(stored, Display())
     bits_stored = 16 if image.mode.startswith("I") else 8
-    metadata = ImageMetadata(bits_stored=bits_stored, rows=image.height, columns=image.width, rendering=True)
+    metadata = ImageMetadata(
+        bits_stored=bits_stored, rows=image.height, columns=image.width, flags=tuple(flags), rendering=True
+    )
     return Radiograph(brightness[np.newaxis], metadata)
 
 

@@ -33,6 +33,18 @@ _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM U
 #: Implicit VR Little Endian, Explicit VR Little Endian, Deflated Explicit VR Little Endian, Explicit VR Big Endian.
 NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _IMPLICIT, _, _DEFLATED, _BIG_ENDIAN = NATIVE_SYNTAXES
+#: Compressed pixel data in Explicit VR Little Endian (PS3.5 A.4), but for the two that deflate the data set as well.
+_ENCAPSULATED = re.compile(r"1\.2\.840\.10008\.1\.2\.(5|4\.(?!95$|205$)\d+)")
+#: How archives and compressed files begin.
+_ARCHIVES = {
+    b"\x1f\x8b": "gzip",
+    b"PK\3\4": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "rar",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 
 
 @dataclass(frozen=True)
@@ -70,6 +82,7 @@ class ImageBytes:
         data: the data set, inflated, without preamble and file meta information.
         coding: how its elements are written.
         transfer_syntax: UID.
+        media_sop_class: SOP class UID of the file meta information; "" where it says none.
         elements: the top-level elements before the pixel data, by tag.
         pixels: the pixel data element; `None` where the object has none.
         fragments: start and stop of each fragment of encapsulated pixel data; empty for native pixel data.
@@ -78,6 +91,7 @@ class ImageBytes:
     data: bytes
     coding: Coding
     transfer_syntax: str
+    media_sop_class: str
     elements: dict[int, Element]
     pixels: Element | None
     fragments: tuple[tuple[int, int], ...]
@@ -97,28 +111,43 @@ def open_image_bytes(file: bytes) -> ImageBytes:
     """The sound structure of a DICOM file.
 
     Raises:
-        Rejection: not_dicom, too_large, truncated or malformed.
+        Rejection: not_dicom, too_large, truncated, malformed, or unsupported_syntax where the elements themselves are
+            encoded in another way than any that is read.
     """
     check_size(len(file))
     if len(file) < 132 or file[128:132] != b"DICM":
-        raise Rejection("not_dicom", "no DICM after a preamble of 128 bytes")
-    syntax, start = _read_file_meta(file)
+        raise Rejection("not_dicom", _describe_other_file(file))
+    syntax, media_sop_class, start = _read_file_meta(file)
     data = _inflate(file[start:]) if syntax == _DEFLATED else file[start:]
     coding = Coding(implicit=syntax == _IMPLICIT, little=syntax != _BIG_ENDIAN)
-    elements, pixels = walk_elements(data, coding)
+    try:
+        elements, pixels = walk_elements(data, coding)
+    except Rejection:
+        if syntax in NATIVE_SYNTAXES or _ENCAPSULATED.fullmatch(syntax):
+            raise
+        raise Rejection(
+            "unsupported_syntax", f"transfer syntax {syntax}, whose elements are encoded otherwise"
+        ) from None
     fragments: tuple[tuple[int, int], ...] = ()
     if pixels is not None:
         end = pixels.stop
         if end < 0:
             fragments, end = _walk_fragments(data, pixels.start, coding)
         _check_rest(data, end, coding)
-    return ImageBytes(data, coding, syntax, elements, pixels, fragments)
+    return ImageBytes(data, coding, syntax, media_sop_class, elements, pixels, fragments)
 
 
 def check_size(size: int) -> None:
     """Reject what is larger than any image."""
     if size > MAX_BYTES:
         raise Rejection("too_large", f"{size} bytes, at most {MAX_BYTES} are read")
+
+
+def _describe_other_file(file: bytes) -> str:
+    found = next((name for start, name in _ARCHIVES.items() if file.startswith(start)), None)
+    if found is None and file[257:262] == b"ustar":
+        found = "tar"
+    return f"a {found} archive: unpack it" if found else "no DICM after a preamble of 128 bytes"
 
 
 def is_padding(value: bytes) -> bool:
@@ -280,19 +309,21 @@ def _may_follow_pixels(tag: int) -> bool:
     return tag in (_DIGITAL_SIGNATURES, _TRAILING_PADDING) or (PIXEL_DATA >> 16 < group < 0xFFFC and group % 2 == 1)
 
 
-def _read_file_meta(file: bytes) -> tuple[str, int]:
-    """Transfer syntax UID, and where the data set starts. The group is Explicit VR Little Endian (PS3.10 7.1)."""
-    coding, position, syntax = Coding(implicit=False, little=True), 132, b""
+def _read_file_meta(file: bytes) -> tuple[str, str, int]:
+    """UIDs of transfer syntax and SOP class, and where the data set starts (PS3.10 7.1: Explicit VR Little Endian)."""
+    coding, position, uids = Coding(implicit=False, little=True), 132, {0x00020010: "", 0x00020002: ""}
     while file[position : position + 2] == b"\x02\x00":
         element = read_header(file, position, len(file), coding)
         if element.stop < 0:
             raise Rejection("malformed", "the file meta information holds a sequence")
-        if element.tag == 0x00020010:
-            syntax = file[element.start : element.stop].rstrip(b"\0 ")
+        uid = file[element.start : element.stop].rstrip(b"\0 ")
+        if element.tag in uids and re.fullmatch(rb"[0-9.]{1,64}", uid):
+            uids[element.tag] = uid.decode()
         position = element.stop
-    if not re.fullmatch(rb"[0-9.]{1,64}", syntax):
+    syntax, media_sop_class = uids.values()
+    if not syntax:
         raise Rejection("malformed", "the file meta information names no transfer syntax")
-    return syntax.decode(), position
+    return syntax, media_sop_class, position
 
 
 def _inflate(deflated: bytes) -> bytes:
