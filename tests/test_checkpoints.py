@@ -277,6 +277,17 @@ def test_each_member_is_a_copy_with_its_own_weights(tmp_path: Path):
     assert torch.equal(network.weight, before), "which stays as it was"
 
 
+def test_a_member_may_be_another_network(tmp_path: Path):
+    network, other = nn.Linear(2, 1), nn.Linear(3, 1)
+    for name, width in {"a": 2, "b": 3}.items():
+        save_weights({"weight": torch.full((1, width), 1.0), "bias": torch.zeros(1)}, tmp_path / f"{name}.pt")
+    paths = {name: tmp_path / f"{name}.pt" for name in "ba"}
+    members = load_members(network, paths, {"b": other, "unused": nn.Linear(9, 9)})
+    assert [member.weight.shape[1] for member in members] == [2, 3]  # type: ignore[union-attr,index]
+    with pytest.raises(InputError, match=r"weights of this network, found others at .*b\.pt"):
+        load_members(network, paths)
+
+
 def test_equal_weights_are_equal_files_whatever_they_are_called(tmp_path: Path):
     for name in ("a", "another"):
         save_weights(build_network().state_dict(), tmp_path / f"{name}.pt")

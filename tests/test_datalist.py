@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def prepare(tree: Tree, **changes: Any) -> tuple[dict[str, dict[str, Any]], list
     content = datalist.read_datalist(prepared.datalist)
     with prepared.decisions.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {image["image_id"]: image for image in content["training"] + content["test"]}, rows
+    return {Path(image["image"]).stem: image for image in content["training"] + content["test"]}, rows
 
 
 def test_an_image_is_described_by_its_tables_and_its_pixels(tree: Tree) -> None:
@@ -206,6 +207,24 @@ def test_a_table_of_ones_own_images_is_prepared(tree: Tree) -> None:
     images, _ = prepare(tree, tables=table)
     assert images["i0"]["patient"] == images["i1"]["patient"] != images["i2"]["patient"]
     assert images["i0"]["lung_box"] == [1, 2, 90, 91] and images["i7"]["label"] is None
+
+
+def test_own_images_have_the_ids_of_inference(tree: Tree) -> None:
+    """A copy under another name too, which the datalist knows as one."""
+    first = tree.folder / "train/s0/series/i0.dcm"
+    shutil.copy(first, tree.folder / "train/s0/series/Doe_John.dcm")
+    table = tree.folder.parent / "own.csv"
+    rows = [f"s{number},train/s{number}/series/i{number}.dcm,typical," for number in range(4)]
+    table.write_text("\n".join(["study,image,label,boxes", *rows, "s0,train/s0/series/Doe_John.dcm,typical,"]))
+    images, _ = prepare(tree, tables=table)
+    ids = {Path(image["image"]).stem: image["image_id"] for image in datalist.find_images(tree.folder / "train")}
+    assert {name: images[name]["image_id"] for name in ("i1", "i2", "i3")} == {
+        name: ids[name] for name in ids if name in ("i1", "i2", "i3")
+    }
+    pair = sorted(images[name]["image_id"] for name in ("i0", "Doe_John"))
+    assert pair == [ids["i0"], f"{ids['i0']}-2"] and ids["i0"] == ids["Doe_John"]
+    (copy,) = (image for image in images.values() if image["duplicate_of"])
+    assert copy["duplicate_of"] in pair and copy["duplicate_of"] != copy["image_id"]
 
 
 def test_images_without_labels_need_no_folds(tree: Tree) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import PurePosixPath
 from scripts.errors import InputError
 from scripts.preparation.decisions import Decisions
 from scripts.preparation.images import Image
+from scripts.radiographs import hash_words
 from scripts.tables import ImageRow, Tables
 
 #: What becomes of a study whose label and boxes contradict each other: it ends the preparation, or one of them wins.
@@ -149,9 +149,4 @@ def _find_number(text: str, image: Image) -> str | None:
     """The header's number where it is `text` with zeros in front; the image's metadata hold its hash alone."""
     lengths = range(len(text), _MAX_NUMBER + 1) if image.header_patient else ()
     numbers = (text.zfill(length) for length in lengths)
-    return next((each for each in numbers if _hash_number(each) == image.header_patient), None)
-
-
-def _hash_number(number: str) -> str:
-    """The hash of `scripts.radiographs.ImageMetadata.patient`."""
-    return hashlib.sha256(number.encode()).hexdigest()[:12]
+    return next((each for each in numbers if hash_words(each) == image.header_patient), None)

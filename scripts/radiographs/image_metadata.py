@@ -6,7 +6,6 @@ a UID only when it is made of digits and dots, and the patient only as a hash.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scripts.radiographs.ages import read_age
 from scripts.radiographs.header import Header
+from scripts.radiographs.identity import hash_patient, read_uid
 from scripts.radiographs.views import UNSURE, find_view
 
 #: Modalities of a projection image, and what makers of Secondary Captures write instead (PS3.3 C.7.3.1.1.1).
@@ -104,10 +104,10 @@ def collect_metadata(header: Header, transfer_syntax: str) -> ImageMetadata:
     """The metadata of an image whose rows, columns and bits were checked before."""
     spacing_mm = _read_spacing(header)
     return ImageMetadata(
-        sop_instance_uid=_read_uid(header, "SOPInstanceUID"),
-        study_instance_uid=_read_uid(header, "StudyInstanceUID"),
-        series_instance_uid=_read_uid(header, "SeriesInstanceUID"),
-        patient=_hash_patient(header),
+        sop_instance_uid=read_uid(header, "SOPInstanceUID"),
+        study_instance_uid=read_uid(header, "StudyInstanceUID"),
+        series_instance_uid=read_uid(header, "SeriesInstanceUID"),
+        patient=hash_patient(header),
         modality=_read_word(header, "Modality", _MODALITIES),
         photometric=header.word("PhotometricInterpretation"),
         bits_stored=header.integer("BitsStored") or 0,
@@ -147,11 +147,6 @@ def _read_spacing(header: Header) -> tuple[float, float] | None:
     return None
 
 
-def _read_uid(header: Header, keyword: str) -> str:
-    text = header.word(keyword)
-    return text if re.fullmatch(r"[0-9.]{1,64}", text) else ""
-
-
 def _read_word(header: Header, keyword: str, words: Sequence[str]) -> str:
     text = header.word(keyword)
     return text if text in words or not text else "OTHER"
@@ -161,11 +156,6 @@ def _read_manufacturer(header: Header) -> str:
     text = header.word("Manufacturer").lower()
     found = [maker for maker in _MANUFACTURERS if re.match(rf"{maker}\b" if maker == "ge" else maker, text)]
     return found[0] if found else "other" if text else ""
-
-
-def _hash_patient(header: Header) -> str:
-    number = header.value("PatientID").strip(b" \0")
-    return hashlib.sha256(number).hexdigest()[:12] if number else ""
 
 
 def _read_aspect_ratio(header: Header, spacing_mm: tuple[float, float] | None) -> float:

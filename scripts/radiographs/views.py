@@ -151,5 +151,5 @@ def _read_view_code(header: Header) -> str:
 
 
 def _is_turned(header: Header) -> bool:
-    """Check whether rows run to the left and also to the front or back (PS3.3 C.7.6.1.1.1): between frontal and lateral."""
+    """Check if rows run to the left and also to the front or back: between frontal and lateral (PS3.3 C.7.6.1.1.1)."""
     return re.fullmatch(r"L[HF]?[AP][HF]?", header.word("PatientOrientation")) is not None
