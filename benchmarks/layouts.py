@@ -122,9 +122,9 @@ def measure(out: str = "runs/layouts") -> str:
         tree = folder / f"layout{number}"
         lay_out(layout, images, tree)
         studies, scored, rejected = infer(tree, folder / f"results{number}")
-        told = ", ".join(f"{reason} {count}" for reason, count in rejected.items()) or "none"
+        rejections = ", ".join(f"{reason} {count}" for reason, count in rejected.items()) or "none"
         files = scored + sum(rejected.values())
-        rows.append(f"| {layout.name} | {files} | {studies} | {scored} | {told} |")
+        rows.append(f"| {layout.name} | {files} | {studies} | {scored} | {rejections} |")
         if (studies, scored) != (STUDIES, len(IMAGES)):
             raise RuntimeError(f"{layout.name}: {studies} studies of {scored} images")
     write_text(folder / "layouts.md", "\n".join(rows) + "\n")

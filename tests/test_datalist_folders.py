@@ -130,12 +130,12 @@ def test_a_folder_that_may_not_be_read_is_listed_itself(tmp_path: Path, monkeypa
     write(tmp_path, "b.dcm", 1)
     listdir = os.listdir
 
-    def refuse(path: Path) -> list[str]:
+    def forbid(path: Path) -> list[str]:
         if Path(path).name == "closed":
             raise PermissionError(13, "Permission denied")
         return listdir(path)
 
-    monkeypatch.setattr(os, "listdir", refuse)
+    monkeypatch.setattr(os, "listdir", forbid)
     assert [path.name for path in list_files(tmp_path).paths] == ["b.dcm", "closed"]
 
 

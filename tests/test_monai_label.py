@@ -53,14 +53,14 @@ def test_what_was_said_beside_a_mask_is_read(tmp_path: Path):
 
 
 def test_corrections_become_images_to_train_on_with_their_origin(tmp_path: Path):
-    classes = ("typical", "negative", "atypical", "indeterminate", "typical", "negative")
+    classes = ("typical", "atypical", "indeterminate", "typical", "atypical", "indeterminate")
     reported: dict[str, dict[str, Any] | None] = {f"f{n}": {"study_class": name} for n, name in enumerate(classes)}
     store = write_store(tmp_path / "store", {**reported, "open": {}})
     listed = list_corrections(store, tmp_path / "corrections.csv")
     assert (listed.num_images, listed.num_without_class) == (7, 1)
     prepared = prepare(store, tmp_path / "prepared", listed.table, num_folds=2, workers=1)
     assert (prepared.num_training, prepared.num_test) == (6, 1)
-    images = {image["image_id"]: image for image in training_images(prepared.datalist, store, None)}
+    images = {Path(image["image"]).stem: image for image in training_images(prepared.datalist, store, None)}
     image = images["f0"]
     mask = store / "labels" / "final" / "f0.nrrd"
     assert image["label"] == 1 and image["boxes"].tolist() == [list(BOX)] and Path(image["mask"]) == mask.resolve()

@@ -257,7 +257,7 @@ def list_files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-TABLES = {"images.csv", "studies.csv", "predictions.json", "submission.csv", "done.json"}
+TABLES = {"images.csv", "studies.csv", "sources.csv", "predictions.json", "submission.csv", "done.json"}
 
 
 def test_a_run_leaves_masks_overlays_tables_a_submission_and_a_record(synthetic: dict[str, Path], tmp_path: Path):

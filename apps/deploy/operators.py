@@ -19,6 +19,7 @@ from monai.deploy.core.domain.dicom_series_selection import StudySelectedSeries
 from monai.deploy.core.domain.dicom_study import DICOMStudy
 from monai.deploy.operators.dicom_data_loader_operator import DICOMDataLoaderOperator
 from pydicom import Dataset, dcmread
+from scripts.datalist import list_files
 from scripts.errors import InputError
 from scripts.predictions import DONE_FILE
 from scripts.radiographs.rejection import Rejection
@@ -104,7 +105,7 @@ class RadiographFindingsOperator(Operator):
         left_out = [one for study in studies for one in study.get_all_series() if one not in chosen]
         _format_left_out(left_out, len(studies) - len(selected))
         passed = {path for series in left_out for path in _list_paths(series)}
-        paths = [path for path in _list_files(self.input_folder) if path not in passed]
+        paths = [path for path in list_files(self.input_folder).paths if path not in passed]
         if not paths:
             advice = "check the input folder, or send the study's radiographs"
             raise InputError("at least one CR or DX image", _count_modalities(left_out) or "no file", advice)
@@ -146,7 +147,9 @@ def run_bundle(bundle: Path, folder: Path, paths: Iterable[Path], output_folder:
 
 def _read_headers(folder: Path) -> Iterator[Dataset]:
     """Data sets without pixels of all files that are sound DICOM objects with their identifiers."""
-    for path in _list_files(folder):
+    for path in list_files(folder).paths:
+        if not path.is_file():  # the bundle's reader says why
+            continue
         try:
             check_size(path.stat().st_size)
             open_image_bytes(path.read_bytes())
@@ -159,12 +162,6 @@ def _read_headers(folder: Path) -> Iterator[Dataset]:
             complete = False
         if complete:
             yield header
-
-
-def _list_files(folder: Path) -> list[Path]:
-    """Files at any depth, neither hidden ones nor a medium's index, which the bundle passes over too."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name.upper() != "DICOMDIR")
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _list_paths(series: DICOMSeries) -> list[Path]:

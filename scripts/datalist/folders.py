@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Listing:
-    """What is below a folder.
+    """Paths below a folder.
 
     Args:
         paths: every file, sorted; also what cannot be opened, which the reader rejects with its reason.
