@@ -12,29 +12,16 @@ from scripts.radiographs.header import Header
 from scripts.radiographs.rejection import Rejection
 
 #: Lateral and oblique views. Words of archives beside those of View Position (PS3.3 C.8.7.1.1.1 and C.8.11.5.1.1).
-_SIDE = frozenset(
-    [
-        "LL",
-        "RL",
-        "LAT",
-        "LLAT",
-        "RLAT",
-        "LATL",
-        "LATR",
-        "XTL",
-        "XTLAT",
-        "XLAT",
-        "XTABLE",
-        "SEITLICH",
-        "PROFIL",
-        "PROFILE",
-        "PERFIL",
-    ]
-)
+_SIDE = frozenset((
+    "LL", "RL", "LAT", "LLAT", "RLAT", "LATL", "LATR", "XTL", "XTLAT", "XLAT", "XTABLE", "SEITLICH", "PROFIL",
+    "PROFILE", "PERFIL",
+))  # fmt: skip
 #: Beginnings and ends of words: LATERALE, LATEROMEDIAL; LLATERAL, MEDIOLATERAL, but not BILATERAL.
 _SIDE_PARTS = re.compile(r"^LATER[AO]|(?<!^BI)(?<!^UNI)LATERAL$")
 _OBLIQUE = re.compile(r"^(LPO|RPO|LAO|RAO|LLO|RLO|OBL|OBLI[QC]\w*|SCHRAEG)$")
-_FRONTAL = frozenset(["PA", "AP", "FRONTAL", "FRONT", "ANTERO", "POSTERO", "ANTEROPOSTERIOR", "POSTEROANTERIOR"])
+_FRONTAL = frozenset((
+    "PA", "AP", "FRONTAL", "FRONT", "ANTERO", "POSTERO", "ANTEROPOSTERIOR", "POSTEROANTERIOR",
+))  # fmt: skip
 #: Words of views that may be either, and of a patient who lies on the side.
 _UNSURE = re.compile(r"^(LLD|RLD|DECUB\w*|LORDOTIC|APICAL|SWIMMERS?)$")
 #: Short words that mean a view in View Position alone, where a description may mean a side or a limb by them.
@@ -42,54 +29,14 @@ _SHORT = frozenset(("LL", "RL", "L", "R", "LA", "RA", "PROFILE"))
 
 #: View Code Sequence (PS3.16 CID 4010): codes of SNOMED CT and of its former identifiers.
 _FRONTAL_CODES = frozenset(["399348003", "272479007", "399033003", "R-10206", "R-10214", "R-40888", "R-10202"])
-_SIDE_CODES = frozenset(
-    [
-        "399067008",
-        "399173006",
-        "399198007",
-        "399135007",
-        "399356000",
-        "399006002",
-        "399038007",
-        "399184004",
-        "399236003",
-        "399182000",
-        "399312000",
-        "399059000",
-        "399160007",
-        "260427002",
-        "260426006",
-        "399352003",
-        "399260004",
-        "399368009",
-        "399099002",
-        "30730003",
-        "399132005",
-        "399004004",
-        "R-102CD",
-        "R-10236",
-        "R-10232",
-        "R-10220",
-        "R-40985",
-        "R-10212",
-        "R-10210",
-        "R-10238",
-        "R-10234",
-        "R-102C1",
-        "R-10208",
-        "R-10216",
-        "R-10204",
-        "R-40783",
-        "R-40782",
-        "R-10228",
-        "R-10224",
-        "R-10226",
-        "R-10230",
-        "G-A145",
-        "R-10252",
-        "R-10246",
-    ]
-)
+_SIDE_CODES = frozenset((
+    "399067008", "399173006", "399198007", "399135007", "399356000", "399006002", "399038007", "399184004",
+    "399236003", "399182000", "399312000", "399059000", "399160007", "260427002", "260426006", "399352003",
+    "399260004", "399368009", "399099002", "30730003", "399132005", "399004004", "R-102CD", "R-10236",
+    "R-10232", "R-10220", "R-40985", "R-10212", "R-10210", "R-10238", "R-10234", "R-102C1", "R-10208",
+    "R-10216", "R-10204", "R-40783", "R-40782", "R-10228", "R-10224", "R-10226", "R-10230", "G-A145",
+    "R-10252", "R-10246",
+))  # fmt: skip
 _DESCRIPTIONS = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription")
 
 FRONTAL, SIDE, UNSURE, BOTH = "frontal", "side", "unsure", "both"
