@@ -18,6 +18,7 @@ from scripts.datalist.schema import compute_content_hash, compute_labelled_hash
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.preparation import images as reading
+from scripts.preparation import listing
 from scripts.synthetic import write_image
 
 from tests.images import draw_noise, read_images_here
@@ -59,6 +60,7 @@ class Images:
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Images:
     """Eight labelled studies, two of each class, and one without a label."""
     monkeypatch.setattr(reading, "read_radiographs", read_images_here)
+    monkeypatch.setattr(listing, "name_image", lambda path: (path.stem, ""))  # ids that a test can tell
     images = Images(tmp_path / "own")
     for number in range(8):
         images.add(f"i{number}", f"s{number}", draw_noise(number), STUDY_CLASSES[number % 4])

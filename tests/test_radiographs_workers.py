@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scripts.errors import RejectedImage
+from scripts.errors import InputError, RejectedImage
 from scripts.radiographs import IsolatedReader, Radiograph, read_radiograph, read_radiographs, worker, workers
 
 from tests import images
@@ -103,7 +103,7 @@ def test_a_child_that_cannot_start_is_an_error_and_rejects_no_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "WORKER", "tests.no_such_worker")
-    with pytest.raises(RuntimeError, match="the decoding process does not start"):
+    with pytest.raises(InputError, match="a decoding process that starts"):
         list(read_radiographs(write_images(tmp_path, "a")))
     with pytest.raises(ValueError, match="expected at least 1 worker, got 0"):
         list(read_radiographs([], workers=0))

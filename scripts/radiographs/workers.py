@@ -26,7 +26,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from scripts.errors import RejectedImage
+from scripts.errors import InputError, RejectedImage
 from scripts.radiographs.gates import MAX_SIDE
 from scripts.radiographs.image_metadata import ImageMetadata, Radiograph
 from scripts.radiographs.worker import READY
@@ -66,7 +66,7 @@ class IsolatedReader:
 
         Raises:
             RejectedImage: also where the child died or took too long: decode_error.
-            RuntimeError: where no child can be started, whatever the image.
+            InputError: where no child can be started, whatever the image.
         """
         child = self._find_child()
         request = {"path": os.fspath(path), "options": options, "seconds": self.seconds_per_image}
@@ -116,7 +116,8 @@ class _Child:
             if child.connection.recv_bytes(len(READY)) == READY:
                 return child
         child.end()
-        raise RuntimeError(f"the decoding process does not start: see what `python -c 'import {WORKER}'` says")
+        advice = f"free memory and processes, and see what `python -c 'import {WORKER}'` says"
+        raise InputError("a decoding process that starts", "one that does not", advice)
 
     def read(self, request: bytes, path: str | Path) -> Radiograph:
         """Read the image of a request; the child may have been taken over, so whatever is no image raises."""
