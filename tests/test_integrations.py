@@ -13,7 +13,7 @@ from PIL import Image
 from scripts.errors import InputError
 from scripts.radiographs import read_radiograph
 
-from apps.images import IMAGES, write_images
+from apps.images import IMAGES, INVERSE, PLAIN, write_images
 from apps.integrations import REFERENCE, compare_results, report, write_cost
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,7 +73,7 @@ def test_the_twins_are_one_picture_stored_twice(tmp_path: Path):
     images = write_images(tmp_path)
     assert images.keys() == IMAGES.keys()
     pixels = {name: read_radiograph(path).pixels for name, path in images.items()}
-    np.testing.assert_allclose(pixels["cr-monochrome1"], pixels["cr-monochrome2"], atol=1e-6)
+    np.testing.assert_allclose(pixels[INVERSE], pixels[PLAIN], atol=1e-6)
     assert len({image.shape for image in pixels.values()}) >= 3
 
 

@@ -30,7 +30,7 @@ from PIL import Image
 from pydicom import dcmread, uid
 from scripts.synthetic import ImageStyle, draw_chest, store_picture, write_broken_image
 
-from apps.images import IMAGES, write_images
+from apps.images import IMAGES, INVERSE, PLAIN, write_images
 from apps.integrations import compare_results, overlap_masks, read_images, run_bundle, write_cost
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ KINDS = {
 }
 #: So often the images are repeated where they are timed.
 COPIES = 4
-#: What the images of the archive's broken study must be rejected for, by image id.
+#: What the images of the archive's broken study must be rejected for, by the file's name.
 REJECTED = {"cut": "truncated", "lateral": "out_of_scope", "note": "not_dicom"}
 
 
@@ -111,8 +111,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same images among all else that an archive sends: CT, in a study of an image and in its own, bad images."""
     folder = tmp_path_factory.mktemp("archive")
-    first = dcmread(next(iter(write_images(folder).values())), stop_before_pixels=True)
-    beside = folder / f"study-{next(iter(IMAGES))}" / "ct" / "slice.dcm"
+    path = next(iter(write_images(folder).values()))
+    first, beside = dcmread(path, stop_before_pixels=True), path.parents[1] / "ct" / "slice.dcm"
     write_slice(beside, 21, str(first.StudyInstanceUID), str(first.PatientID))
     write_slice(folder / "study-ct" / "ct" / "alone.dcm", 22)
     drawing = draw_chest(256, 256, "typical", (23, 23, 23))
@@ -165,22 +165,23 @@ def test_two_integrations_give_one_answer(deployed: Run, bundled: Path) -> None:
 
 def test_inverse_stored_twins_get_one_answer(deployed: Run) -> None:
     images = deployed.read_images()
-    first, second = images["cr-monochrome1"], images["cr-monochrome2"]
+    first, second = images[INVERSE], images[PLAIN]
     assert first["probabilities"] == pytest.approx(second["probabilities"], abs=1e-4)
     np.testing.assert_allclose(first["boxes"], second["boxes"], atol=0.5)
-    masks = (deployed.folder / "masks" / f"{name}.png" for name in ("cr-monochrome1", "cr-monochrome2"))
+    masks = (deployed.folder / "masks" / f"{name}.png" for name in (INVERSE, PLAIN))
     assert overlap_masks(*masks) >= 0.999
 
 
 def test_other_modalities_are_left_out_and_reported(deployed: Run) -> None:
     assert "left out, neither CR nor DX: 2 series of modality CT" in deployed.reported
     assert "1 of the studies without a CR or DX series" in deployed.reported
-    assert not {"slice", "alone"} & {row["image_id"] for row in read_rejected(deployed)}
+    assert not {"slice", "alone"} & {Path(row["path"]).stem for row in read_rejected(deployed)}
 
 
 def test_rejected_images_are_reported_and_never_answered(deployed: Run) -> None:
-    assert {row["image_id"]: row["reason"] for row in read_rejected(deployed)} == REJECTED
-    assert not REJECTED.keys() & deployed.read_images().keys()
+    rows = read_rejected(deployed)
+    assert {Path(row["path"]).stem: row["reason"] for row in rows} == REJECTED
+    assert not {row["image_id"] for row in rows} & deployed.read_images().keys()
     assert "3 of 8 images rejected" in deployed.reported
 
 

@@ -22,11 +22,12 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from apps.images import INVERSE
 from apps.integrations import compare_results, write_cost
 from apps.label.conftest import BUNDLE, INTEGRATIONS, ROOT, Server, serve
 
 #: The image that is corrected in the browser; it has a mask.
-REVIEWED = "cr-monochrome1"
+REVIEWED = INVERSE
 
 
 def read_result(server: Server, image: str, folder: Path) -> dict[str, Any]:
