@@ -52,11 +52,10 @@ def claim_folder(
     if found and read_switch(replace, "replace"):
         remove_results(found)
     elif found and not read_switch(resume, "resume"):
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         raise InputError(
             "an output folder without results of an earlier run",
-            f"{found[0].name} and {len(found) - 1} more in {folder}"
-            if len(found) > 1
-            else f"{found[0].name} in {folder}",
+            f"{found[0].name}{more} in {folder}",
             "name another --output_dir, go on with --resume true, or remove those results with --replace true",
         )
     return folder
