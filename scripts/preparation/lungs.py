@@ -80,11 +80,11 @@ def find_lungs(
 def _choose_worst(images: Sequence[dict[str, Any]], tree: Path, number: int = NUM_WORST) -> list[LungCase]:
     """The images whose detected box overlaps the annotated one least; one without a box comes first."""
     annotated = [image for image in images if image["annotated_lung_box"] is not None]
-    overlaps = {
+    overlaps = dict.fromkeys((image["image_id"] for image in annotated), 0.0)
+    overlaps |= {
         image["image_id"]: compute_paired_iou([image["lung_box"]], [image["annotated_lung_box"]])[0]
-        if image["lung_box"]
-        else 0
         for image in annotated
+        if image["lung_box"]
     }
     return [
         LungCase(
