@@ -137,7 +137,7 @@ def list_verbs() -> dict[str, Callable[..., str]]:
 def keep_texts(verb: Callable[..., str]) -> Callable[..., str]:
     """The verb, whose options of type str arrive as typed: fire would take a folder named 20200315 for a number."""
     texts = [name for name, each in signature(verb).parameters.items() if each.annotation in ("str", "str | None")]
-    return SetParseFns(**dict.fromkeys(texts, str))(verb)  # type: ignore[no-any-return]
+    return SetParseFns(**dict.fromkeys(texts, str))(verb)
 
 
 def reject_unknown_verb(arguments: Sequence[str], verbs: Mapping[str, Callable[..., str]]) -> None:

@@ -45,13 +45,17 @@ class Relations:
             pixels_key: key of the pixels.
         """
         pixels = np.ascontiguousarray(item[pixels_key])
-        uids = {name: str(item.get(f"{name}_instance_uid", "")) for name in ("sop", "study", "series")}
+        image_uid, study_uid, series_uid = (
+            str(item.get(f"{name}_instance_uid", "")) for name in ("sop", "study", "series")
+        )
         entry = replace(
             entry,
             pixels=hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest(),
-            **{f"{name}_uid": uid for name, uid in uids.items()},
+            sop_uid=image_uid,
+            study_uid=study_uid,
+            series_uid=series_uid,
             # with the study's UID in it nobody can try all numbers of patients
-            patient=hash_words(uids["study"], item["patient"]) if item.get("patient") else "",
+            patient=hash_words(study_uid, item["patient"]) if item.get("patient") else "",
         )
         return self._relate(self._part_studies(entry, str(item.get("patient", ""))))
 
