@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from scripts.errors import InputError
 
@@ -60,8 +60,8 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text as a whole; bytes of a file's name that are no UTF-8 are escaped."""
-    with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="", errors="backslashreplace")
+    with replace_file(path) as temporary, _open_text(temporary) as file:
+        file.write(text)
 
 
 def write_png(path: str | Path, picture: Image.Image, **options: Any) -> None:
@@ -108,7 +108,7 @@ def read_csv(
 
 
 def write_csv(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table as a whole, with text cells that no spreadsheet takes for a formula."""
+    """Write a table as a whole, its text as `write_text`, with no cell that a spreadsheet takes for a formula."""
     _write_table(path, header, ([escape_cell(cell) for cell in row] for row in rows))
 
 
@@ -160,10 +160,14 @@ def _check_header(header: Sequence[str], columns: Sequence[str], exact: bool, pa
 
 
 def _write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replace_file(path) as temporary, _open_text(temporary) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def _open_text(path: Path) -> IO[str]:
+    return path.open("w", encoding="utf-8", newline="", errors="backslashreplace")
 
 
 def _synchronise(path: Path) -> None:

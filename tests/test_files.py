@@ -143,3 +143,13 @@ def test_a_row_that_fails_to_be_added_leaves_the_table_as_it_was(tmp_path: Path)
 def test_a_hash_is_that_of_the_content(tmp_path: Path):
     (tmp_path / "a").write_bytes(b"chest" * 100_000)
     assert files.compute_sha256(tmp_path / "a") == hashlib.sha256(b"chest" * 100_000).hexdigest()
+
+
+def test_names_that_are_no_utf8_are_escaped_in_texts_and_tables(tmp_path: Path):
+    """One file with a Latin-1 name costs itself, and no table."""
+    name = os.fsdecode(b"M\xfcller")
+    files.write_text(tmp_path / "a.txt", name)
+    files.write_csv(tmp_path / "a.csv", ["path"], [[name]])
+    assert (tmp_path / "a.txt").read_text() == r"M\udcfcller"
+    files.add_rows(tmp_path / "a.csv", ["path"], [[name]])
+    assert (tmp_path / "a.csv").read_text().splitlines() == ["path", r"M\udcfcller", r"M\udcfcller"]
