@@ -22,21 +22,24 @@ import torch
 from ignite.engine import Engine, Events
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
-from scripts.output_folders import claim_folder, read_switch
+from scripts.output_folders import claim_folder, find_results, read_switch
 from scripts.processes import take_inner_network
 from torch import nn
 
 HASH_SUFFIX = ".sha256"
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 #: What a training writes into its output folder, as patterns.
-TRAINING_RESULTS = (f"{LAST}*", f"{PREVIOUS}*", f"{BEST}*", "history.json", "record.json", "events.out.tfevents.*")
+TRAINING_RESULTS = (f"{LAST}*", f"{PREVIOUS}*", f"{BEST}*", "history.json", "record.json")
+#: Where these stand alone, a training was built and never ran, as MONAI does that checks a workflow's properties.
+EVENT_FILES = "events.out.tfevents.*"
 #: Where a state dictionary's metadata name what the weights belong to.
 ORIGIN = "chest_xray_covid19"
 
 
 def claim_training_folder(output_dir: str | Path, resume: bool | str = False, replace: bool | str = False) -> Path:
     """Take the output folder of a training, as `claim_folder` does; to be called before anything is written there."""
-    return claim_folder(output_dir, TRAINING_RESULTS, resume, replace)
+    has_results = bool(find_results(Path(output_dir), TRAINING_RESULTS))
+    return claim_folder(output_dir, (*TRAINING_RESULTS, EVENT_FILES) if has_results else (), resume, replace)
 
 
 def save_weights(state: Mapping[str, Any], path: str | Path) -> None:

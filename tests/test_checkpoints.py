@@ -17,6 +17,7 @@ import torch
 from ignite.engine import Engine
 from scripts.checkpoints import (
     SafeCheckpointSaver,
+    claim_training_folder,
     load_members,
     load_weights,
     name_origin,
@@ -390,3 +391,15 @@ def test_a_checkpoint_of_another_training_is_rejected(tmp_path: Path):
     save_weights({"network": build_network().state_dict(), "epoch": 1, "best": 0.0}, tmp_path / "last.pt")
     with pytest.raises(InputError, match=r"expected network, optimizer and history of this training, found others"):
         resume(tmp_path, 3)
+
+
+def test_a_training_that_was_built_and_never_ran_leaves_no_results(tmp_path: Path):
+    """MONAI builds a trainer, and TensorBoard's writer with it, where it checks a workflow's properties."""
+    events = tmp_path / "events.out.tfevents.1.host"
+    events.touch()
+    claim_training_folder(tmp_path)
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(InputError, match="found events.out.tfevents.1.host and 1 more"):
+        claim_training_folder(tmp_path)
+    claim_training_folder(tmp_path, replace=True)
+    assert not events.exists() and not (tmp_path / "last.pt").exists()
