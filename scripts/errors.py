@@ -147,7 +147,9 @@ _DEAD_WORKER = re.compile(
 
 
 def _list_causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))  # an error that was raised again out of its own chain closes a circle
         yield error
         error = error.__cause__ or error.__context__
 

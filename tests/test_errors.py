@@ -12,6 +12,7 @@ from scripts.errors import (
     InputError,
     RejectedImage,
     Stopped,
+    explain_error,
     find_input_error,
     report_input_errors,
     reveal_input_errors,
@@ -159,3 +160,22 @@ def test_a_fault_of_the_code_keeps_its_traceback(error: Exception, hook, capsys:
 
 def test_a_stopped_run_has_the_signals_status():
     assert (Stopped("SIGTERM", 143).code, str(Stopped("SIGTERM", 143))) == (143, "stopped by SIGTERM")
+
+
+def test_a_circle_of_causes_has_an_end():
+    """An error that is raised again out of its own chain is the context of what it caused."""
+    found = InputError("an image", "half of one", "copy it again")
+    with pytest.raises(InputError) as caught, reveal_input_errors():
+        try:
+            raise found
+        except InputError as error:
+            raise RuntimeError("wrapped") from error
+    assert caught.value.__context__ is not None
+    assert explain_error(RuntimeError("another")) is None
+    assert explain_error(caught.value) is found and explain_error(caught.value.__context__) is found
+
+
+def test_a_circle_without_an_explanation_has_an_end_too():
+    first, second = RuntimeError("first"), RuntimeError("second")
+    first.__context__, second.__context__ = second, first
+    assert explain_error(first) is None
