@@ -29,5 +29,5 @@ def write_images(folder: str | Path) -> dict[str, Path]:
         # whole steps, so that a negative is stored without rounding
         pixels = np.round(drawing.pixels * (top := 2**style.bits_stored - 1)) / top
         values, style = store_picture(pixels, replace(style, patient_id=f"SYNTHETIC-{name}"), "full")
-        written[name] = write_image(Path(folder) / f"a{name[1:]}" / f"b{name[1:]}" / f"{name}.dcm", values, style)
+        written[name] = write_image(Path(folder) / name[::-1] / name[::-1] / f"{name}.dcm", values, style)
     return written

@@ -182,7 +182,7 @@ def test_rejected_images_are_reported_and_never_answered(deployed: Run) -> None:
     rows = read_rejected(deployed)
     assert {Path(row["path"]).stem: row["reason"] for row in rows} == REJECTED
     assert not {row["image_id"] for row in rows} & deployed.read_images().keys()
-    assert "3 of 8 images rejected" in deployed.reported
+    assert "8 images found; 5 scored in 5 studies; 3 rejected" in deployed.reported
 
 
 def test_a_study_without_radiographs_ends_with_one_line(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_files_that_are_no_images_end_with_one_line(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "note.txt").write_text("no image\n")
     run = run_app(tmp_path / "in", tmp_path / "out")
-    check_error(run, "expected at least one readable image, found 1 rejected, not_dicom 1; see")
+    check_error(run, "expected at least one image that can be scored, found 1 rejected, not_dicom 1; see")
     assert [row["reason"] for row in read_rejected(run)] == ["not_dicom"]
 
 
