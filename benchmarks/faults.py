@@ -295,11 +295,11 @@ def use_again(bench: Bench) -> Iterator[Row]:
     ):
         row, before = Row(f"{name}: the folder of an earlier run"), list_times(finished)
         status, printed = run(build(finished))
-        row.add(status, printed, list_times(finished) == before and status == 1)
+        row.add(status, printed, before.items() <= list_times(finished).items() and status == 1)
         yield row
     row, before = Row("training: --resume with another learning rate"), list_times(bench.training)
     status, printed = run(bench.train(bench.training, resume=True, learning_rate=0.1))
-    row.add(status, printed, list_times(bench.training) == before and status == 1)
+    row.add(status, printed, before.items() <= list_times(bench.training).items() and status == 1)
     yield row
 
 
