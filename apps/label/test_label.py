@@ -25,7 +25,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from apps.integrations import compare_results, write_cost
 from apps.label.conftest import BUNDLE, INTEGRATIONS, ROOT, Server, serve
 
-#: The image that is corrected in the browser; it has a mask. `apps.images`, which names it INVERSE, needs a newer pydicom.
+#: The image that is corrected in the browser; it has a mask. `apps.images` needs a newer pydicom than MONAI Label.
 REVIEWED = "c00000000001"
 
 
