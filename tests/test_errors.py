@@ -165,11 +165,15 @@ def test_a_stopped_run_has_the_signals_status():
 def test_a_circle_of_causes_has_an_end():
     """An error that is raised again out of its own chain is the context of what it caused."""
     found = InputError("an image", "half of one", "copy it again")
-    with pytest.raises(InputError) as caught, reveal_input_errors():
+
+    def wrap() -> None:
         try:
             raise found
         except InputError as error:
             raise RuntimeError("wrapped") from error
+
+    with pytest.raises(InputError) as caught, reveal_input_errors():
+        wrap()
     assert caught.value.__context__ is not None
     assert explain_error(RuntimeError("another")) is None
     assert explain_error(caught.value) is found and explain_error(caught.value.__context__) is found
