@@ -48,7 +48,7 @@ $(IMAGES): | $(MADE)
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
 
-faults: $(MADE) ## kills, full disks, damaged files: a table of what was lost, under runs/faults (20 minutes)
+faults: $(MADE) ## kills, full disks, damaged files: a table of what was lost, under runs/faults (about an hour on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults measure
 
 # Of an environment of its own: what it needs is no part of the project.
