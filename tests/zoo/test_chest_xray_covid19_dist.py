@@ -25,7 +25,7 @@ WORKFLOWS = [
     (
         "evaluating",
         ["train.json", "evaluate.json", "multi_gpu_evaluate.json"],
-        {"weights": os.path.join("{folder}", "training", "last.pt")},
+        {"weights": os.path.join("{folder}", "training_train", "last.pt")},
         "submission.csv",
     ),
     ("training", ["train_detector.json", "multi_gpu_train.json"], {"epochs": 1, "val_interval": 1}, "record.json"),
@@ -50,7 +50,8 @@ class TestChestXrayCovid19Dist(unittest.TestCase):
 
     @parameterized.expand(WORKFLOWS)  # in this order: the second takes the weights of the first
     def test_workflow(self, name, files, changes, expected):
-        output_dir = os.path.join(self.folder, name)
+        # a folder of its own for each: a training rejects another one's results
+        output_dir = os.path.join(self.folder, f"{name}_{os.path.splitext(files[0])[0]}")
         places = {"dataset_dir": self.images, "datalist_file": self.datalist, "output_dir": output_dir}
         options = {**TINY, **places, **{key: str(value).format(folder=self.folder) for key, value in changes.items()}}
         processes = max(2, torch.cuda.device_count()) if torch.cuda.device_count() != 1 else 1
