@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STACKS = {
     "inference": [INFERENCE],
     "inference_lite0": [INFERENCE, CONFIGS / "inference_lite0.json"],
-    "inference_b0_student": [INFERENCE, CONFIGS / "inference_b0_student.json"],
+    "inference_fold0": [INFERENCE, CONFIGS / "inference_fold0.json"],
     "inference_ensemble": [INFERENCE, CONFIGS / "inference_ensemble.json"],
 }
 
