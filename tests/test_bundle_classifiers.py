@@ -39,10 +39,18 @@ def test_shipped_weights_fit_the_network_of_their_config(name: str):
     assert torch.isfinite(logits["study"]).all() and (logits["study"][0] != logits["study"][1]).any()
 
 
-def test_the_pretrained_classifier_is_asked_as_its_recipe_trained_it():
-    family = json.loads((ROOT / "scripts" / "recipe" / "shipped.json").read_text())["families"]["lite0_student"]
-    trained = {**merge([CONFIGS / file for file in family["stack"]]), **family["options"]}
-    asked = {**read_json(INFERENCE), **read_json(CONFIGS / "inference_lite0.json")}
+@pytest.mark.parametrize(
+    ("config", "family", "held_out"),
+    [
+        ("inference.json", "b0_student", "all"),
+        ("inference_fold0.json", "b0_student", "fold0"),
+        ("inference_lite0.json", "lite0_student", "all"),
+    ],
+)
+def test_a_shipped_classifier_is_asked_as_its_recipe_trained_it(config: str, family: str, held_out: str):
+    recipe = json.loads((ROOT / "scripts" / "recipe" / "shipped.json").read_text())["families"][family]
+    trained = {**merge([CONFIGS / file for file in recipe["stack"]]), **recipe["options"]}
+    asked = {**read_json(INFERENCE), **read_json(CONFIGS / config)}
     names = ("encoder", "image_size", "pixel_mean", "pixel_std", "mask_widths", "lung_margin", "network_def", "crop")
     assert {name: asked[name] for name in names} == {name: trained[name] for name in names}
-    assert Path(family["ship"]).name == Path(asked["weights"].split("'")[1]).name
+    assert recipe["ship"][held_out] == Path(asked["weights"].split("'")[1]).name

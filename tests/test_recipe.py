@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
             "options": {"epochs": 1},
             "held_out": ["all", "folds"],
             "soft_labels": ["teacher", "pairs"],
-            "ship": "student.pt",
+            "ship": {"all": "student.pt", "fold0": "student_fold0.pt"},
         },
         "boxes": {
             "stack": ["train.json", "train_detector.json", "stacked.json"],
@@ -74,9 +74,15 @@ def test_a_teacher_saw_neither_the_students_folds_nor_what_it_labels(tmp_path: P
     assert parts["boxes/fold2"].needs == ("teacher/fold2",)
 
 
-def test_only_what_is_trained_on_all_is_shipped(tmp_path: Path):
+def test_what_the_recipe_names_is_shipped(tmp_path: Path):
     shipped = {part.name: part.ship for part in read_recipe(write_recipe(tmp_path), 3).parts if part.ship}
-    assert shipped == {"student/all": "student.pt"}
+    assert shipped == {"student/all": "student.pt", "student/fold0": "student_fold0.pt"}
+
+
+def test_weights_of_a_part_that_is_not_made_cannot_be_shipped(tmp_path: Path):
+    boxes = {**SMALL["families"]["boxes"], "ship": {"all": "boxes.pt"}}
+    with pytest.raises(InputError, match="weights of fold0, fold1, fold2 to ship, found all in boxes"):
+        read_recipe(write_recipe(tmp_path, boxes=boxes), 3)
 
 
 def test_selected_parts_come_with_what_they_need(tmp_path: Path):

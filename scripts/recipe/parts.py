@@ -11,7 +11,7 @@ A recipe is a JSON file:
                      held out); several of them in a list
         soft_labels  families whose predictions the family learns from; optional
         encoder_from family whose encoder, with the same folds held out, this one begins with; optional
-        ship         file name of the weights of "all" in half precision; optional
+        ship         file names of weights in half precision, by what is held out ("all", "fold0"); optional
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Part:
         held_out: the folds that it never sees, sorted; empty: it sees all.
         stack: config files, one over the other.
         options: top-level names of the configs.
-        soft_labels, encoder_from, ship: of the family.
+        soft_labels, encoder_from: of the family.
+        ship: file name of its weights in half precision; None: they are not shipped.
         needs: names of the parts that come first.
     """
 
@@ -116,6 +117,9 @@ def read_recipe(path: str | Path, num_folds: int) -> Recipe:
             raise InputError(f"a family with {', '.join(sorted(_KEYS))}", f"{', '.join(odd)} in {family}", "correct it")
         for held_out in _list_held_out(entry["held_out"], num_folds):
             parts.append(_build_part(family, entry, held_out, configs, parts))
+        made = {part.name.partition("/")[2] for part in parts if part.family == family}
+        if absent := set(entry.get("ship", {})) - made:
+            raise InputError(f"weights of {', '.join(sorted(made))} to ship", f"{', '.join(absent)} in {family}", "correct it")
     caches = [(_locate(entry["stack"], configs), dict(entry["options"])) for entry in content.get("caches", ())]
     return Recipe(tuple(parts), tuple(caches))
 
@@ -148,7 +152,7 @@ def _build_part(
         options=dict(entry.get("options", {})),
         soft_labels=teachers,
         encoder_from=encoder_from,
-        ship=entry.get("ship") if not held_out else None,
+        ship=entry.get("ship", {}).get(name_part(family, held_out).partition("/")[2]),
         needs=tuple(needs),
     )
 
