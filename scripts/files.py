@@ -65,9 +65,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_png(path: str | Path, picture: Image.Image, **options: Any) -> None:
-    """Write a picture as a PNG as a whole, with further options of Pillow's writer."""
+    """Write a picture as a PNG as a whole, with further options of Pillow's writer.
+
+    It is compressed lightly: four times as fast as Pillow's default, for a file that is some tenths larger.
+    """
     with replace_file(path) as temporary:
-        picture.save(temporary, format="PNG", **options)
+        picture.save(temporary, format="PNG", **{"compress_level": 1, **options})
 
 
 def read_csv(

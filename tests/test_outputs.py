@@ -18,7 +18,7 @@ from scripts.files import compute_sha256, write_csv
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
 from scripts.metrics import GroundTruth, score_predictions
 from scripts.outputs import FindingsWriter, LungCase, draw_lung_sheet, draw_overlay, write_mask, write_tables
-from scripts.outputs.pictures import CAPTION_HEIGHT, CROP_COLOUR, OPACITY_COLOUR, SMALLEST_WIDTH
+from scripts.outputs.pictures import CAPTION_HEIGHT, CROP_COLOUR, LARGEST_WIDTH, OPACITY_COLOUR, SMALLEST_WIDTH
 from scripts.outputs.sheets import ANNOTATED_COLOUR, DETECTED_COLOUR
 from scripts.predictions import ImageFindings, average_studies
 from scripts.radiographs import read_radiograph
@@ -206,10 +206,11 @@ def test_an_overlays_boxes_lie_where_they_were_found(tmp_path: Path):
     np.testing.assert_allclose(found, box, atol=1)
 
 
-def test_a_large_image_keeps_its_size(tmp_path: Path):
-    pixels = np.zeros((300, SMALLEST_WIDTH + 88), np.float32)
+@pytest.mark.parametrize(("width", "shown"), [(600, 600), (LARGEST_WIDTH, LARGEST_WIDTH), (3000, LARGEST_WIDTH)])
+def test_an_overlay_is_as_wide_as_its_image_up_to_a_bound(tmp_path: Path, width: int, shown: int):
+    pixels = np.zeros((width // 2, width), np.float32)
     picture = open_overlay(tmp_path, pixels, np.zeros(pixels.shape, np.uint8), make_image())
-    assert picture.shape == (300 + CAPTION_HEIGHT, SMALLEST_WIDTH + 88, 3)
+    assert picture.shape == (shown // 2 + CAPTION_HEIGHT, shown, 3)
 
 
 @pytest.fixture

@@ -18,10 +18,8 @@ RESEARCH_USE = "Research use only. Not a medical device."
 OPACITY_COLOUR, CROP_COLOUR = (255, 176, 0), (100, 143, 255)
 TEXT_COLOUR, REMARK_COLOUR = (255, 255, 255), (170, 170, 170)
 
-#: Images are shown at least this wide, so that the caption can be read.
-SMALLEST_WIDTH = 512
-#: From this width on, letters and lines grow with the image.
-LARGE_WIDTH = 1024
+#: Overlays are at least this wide, so that the caption can be read, and at most so wide: a quick look at the findings.
+SMALLEST_WIDTH, LARGEST_WIDTH = 512, 1024
 CAPTION_HEIGHT = 62
 
 
@@ -49,21 +47,19 @@ def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: I
         image: its findings; boxes in image pixels.
     """
     height, width = pixels.shape
-    scale = max(1.0, SMALLEST_WIDTH / width)
+    scale = min(max(width, SMALLEST_WIDTH), LARGEST_WIDTH) / width
     size = (round(width * scale), round(height * scale))
-    # letters and lines of a large image are as large, for who sees it as a whole, as those of one of this width
-    letter = max(1.0, size[0] / LARGE_WIDTH)
-    picture = _tint(_resize(pixels, size), _resize(mask.astype(np.float32), size) >= 0.5, round(2 * letter))
-    canvas = Image.new("RGB", (size[0], size[1] + round(CAPTION_HEIGHT * letter)))
+    picture = _tint(_resize(pixels, size), _resize(mask.astype(np.float32), size) >= 0.5)
+    canvas = Image.new("RGB", (size[0], size[1] + CAPTION_HEIGHT))
     canvas.paste(Image.fromarray(picture), (0, 0))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=round(13 * letter))
-    draw.rectangle([edge * scale for edge in image.crop_box], outline=CROP_COLOUR, width=round(letter))
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=13)
+    draw.rectangle([edge * scale for edge in image.crop_box], outline=CROP_COLOUR)
     for box, score in zip(image.boxes, image.scores, strict=True):
         xmin, ymin, xmax, ymax = (edge * scale for edge in box)
-        draw.rectangle([xmin, ymin, xmax, ymax], outline=OPACITY_COLOUR, width=round(2 * letter))
-        draw.text((xmin + 4 * letter, ymin + 3 * letter), f"{score:.2f}", fill=OPACITY_COLOUR, font=font)
+        draw.rectangle([xmin, ymin, xmax, ymax], outline=OPACITY_COLOUR, width=2)
+        draw.text((xmin + 4, ymin + 3), f"{score:.2f}", fill=OPACITY_COLOUR, font=font)
     for number, (line, colour) in enumerate(_list_captions(image)):
-        draw.text((8 * letter, size[1] + (4 + 18 * number) * letter), line, fill=colour, font=font)
+        draw.text((8, size[1] + 4 + 18 * number), line, fill=colour, font=font)
     return np.asarray(canvas)
 
 
@@ -84,10 +80,10 @@ def _resize(pixels: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     return np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
 
 
-def _tint(pixels: NDArray[np.float32], mask: NDArray[np.bool_], line: int) -> NDArray[np.uint8]:
-    """Grey image -> RGB with the mask's outline, `line` pixels wide, and a faint wash: the image stays readable."""
+def _tint(pixels: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Grey image -> RGB with the mask's outline and a faint wash: the image stays readable."""
     picture = np.repeat(np.clip(pixels, 0, 1)[..., None] * 255, 3, axis=2)
-    outline = ndimage.binary_dilation(mask, iterations=line) & ~mask
+    outline = ndimage.binary_dilation(mask, iterations=2) & ~mask
     picture[mask] = 0.82 * picture[mask] + 0.18 * np.array(OPACITY_COLOUR)
     picture[outline] = OPACITY_COLOUR
     return picture.astype(np.uint8)

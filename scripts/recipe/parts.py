@@ -119,7 +119,9 @@ def read_recipe(path: str | Path, num_folds: int) -> Recipe:
             parts.append(_build_part(family, entry, held_out, configs, parts))
         made = {part.name.partition("/")[2] for part in parts if part.family == family}
         if absent := set(entry.get("ship", {})) - made:
-            raise InputError(f"weights of {', '.join(sorted(made))} to ship", f"{', '.join(absent)} in {family}", "correct it")
+            raise InputError(
+                f"weights of {', '.join(sorted(made))} to ship", f"{', '.join(absent)} in {family}", "correct it"
+            )
     caches = [(_locate(entry["stack"], configs), dict(entry["options"])) for entry in content.get("caches", ())]
     return Recipe(tuple(parts), tuple(caches))
 

@@ -18,12 +18,14 @@ from scripts.transforms.findings import LogitsToFindingsd, explain_out_of_scope,
 from scripts.transforms.intensity import RandBrightnessContrastd, RandCLAHEd, RandKernelBlurd
 from scripts.transforms.inversion import RandInvertd
 from scripts.transforms.loading import LoadRadiographd, find_image
+from scripts.transforms.resizing import AntialiasedResized
 from scripts.transforms.seventeenth_place import SeventeenthPlaceAugmentation
 from scripts.transforms.soft_targets import AttachSoftLabels, AttachTargets, WeighByStudy, WeighMistakes
 from scripts.transforms.stacking import StackedDataset, fill_cache, take_batch_as_it_is
 from scripts.transforms.targets import BoxesToCropd, BoxesToMaskd
 
 __all__ = [
+    "AntialiasedResized",
     "SeventeenthPlaceAugmentation",
     "AttachSoftLabels",
     "AttachTargets",
