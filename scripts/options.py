@@ -1,0 +1,67 @@
+"""Options of `python -m monai.bundle run`: a name that no config has is an error; MONAI itself is silent about it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ConfigParser, run
+from scripts.errors import InputError
+
+#: What MONAI's own command takes, beside the names of the configs.
+RUN_OPTIONS = frozenset(signature(run).parameters) - {"override"}
+
+
+def reject_unknown_options(arguments: Sequence[str] | None = None) -> None:
+    """Compare the options of a run with the top-level names of its config files.
+
+    Args:
+        arguments: of the command, by default this process's; another command than MONAI's `run` is left alone.
+
+    Raises:
+        InputError: where an option, or a key of its `args_file`, is no name of a config; it names the nearest one.
+    """
+    command, *given = sys.argv if arguments is None else arguments
+    if not _is_bundle(command) or given[:1] != ["run"]:
+        return
+    options = dict(_list_options(given[1:]))
+    if args_file := options.get("args_file"):
+        options = {**json.loads(Path(args_file).read_text(encoding="utf-8")), **options}
+    if (files := _read_files(options.get("config_file"))) is None:
+        return
+    known = RUN_OPTIONS | set(ConfigParser.load_config_files(files))
+    for name in options:
+        # "train#trainer#max_epochs" and "train::trainer::max_epochs" reach into a name; "+name" merges into it
+        if (top := name.lstrip("+").replace("::", "#").split("#")[0]) not in known:
+            nearest = get_close_matches(top, sorted(known), 1)
+            advice = f"did you mean --{nearest[0]}?" if nearest else "see the top-level names of the config files"
+            raise InputError("an option that the config files have", f"--{top}", advice)
+
+
+def _is_bundle(command: str) -> bool:
+    return command == "monai.bundle" or Path(command).parts[-3:] == ("monai", "bundle", "__main__.py")
+
+
+def _list_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names and values of `--name value` and `--name=value`; fire takes a hyphen for an underscore."""
+    for position, argument in enumerate(arguments):
+        if argument.startswith("--") and len(argument) > 2:
+            name, equals, value = argument[2:].partition("=")
+            following = arguments[position + 1] if position + 1 < len(arguments) else ""
+            yield name.replace("-", "_"), value if equals else following
+
+
+def _read_files(value: Any) -> list[str] | None:
+    if not value:
+        return None
+    try:
+        value = ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return [str(value)]
+    return [value] if isinstance(value, str) else [str(file) for file in value]
