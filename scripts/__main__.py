@@ -120,8 +120,27 @@ def export_networks(out: str, config: str = "bundle/configs/inference.json", **c
     return f"wrote {', '.join(measured)} as .ts and .onnx, and how far they differ as exports.json: {out}"
 
 
+def doctor(bundle: str | None = None) -> str:
+    """Examine this machine: versions, GPU, decoders, weights, disk, threads; exit status 1 where one is wrong."""
+    from scripts.doctor import describe, examine
+
+    checks = examine(bundle or ("bundle" if Path("bundle/configs").is_dir() else "."))
+    if any(check.state == "error" for check in checks):
+        sys.stdout.write(f"{describe(checks)}\n")
+        raise InputError("a machine without errors", "those above", "do what they say")
+    return describe(checks)
+
+
 #: In the order of the work.
-VERBS: tuple[Callable[..., str], ...] = (prepare, check, export_corrections, score, export_weights, export_networks)
+VERBS: tuple[Callable[..., str], ...] = (
+    doctor,
+    prepare,
+    check,
+    export_corrections,
+    score,
+    export_weights,
+    export_networks,
+)
 
 
 def list_verbs() -> dict[str, Callable[..., str]]:

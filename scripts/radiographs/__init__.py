@@ -5,6 +5,7 @@ and time limits. Importing this package loads numpy and pydicom only: the childr
 from it. `scripts.transforms.LoadRadiographd` stands at the head of every transform chain.
 """
 
+from scripts.radiographs.codestreams import list_undecodable
 from scripts.radiographs.digests import PIXELS_SHA256, hash_pixels
 from scripts.radiographs.grayscale import Display, LookupTable, Window
 from scripts.radiographs.identity import hash_words, name_image, name_study, number_id
@@ -24,6 +25,7 @@ __all__ = [
     "Window",
     "hash_pixels",
     "hash_words",
+    "list_undecodable",
     "name_image",
     "name_study",
     "number_id",

@@ -7,6 +7,7 @@ import struct
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+from pydicom.uid import UID
 from scripts.radiographs.rejection import Rejection
 from scripts.radiographs.structure import NATIVE_SYNTAXES
 
@@ -61,6 +62,11 @@ def is_supported(transfer_syntax: str) -> bool:
     return transfer_syntax in NATIVE_SYNTAXES or (
         transfer_syntax in PLUGINS and _is_installed(PLUGINS[transfer_syntax][1])
     )
+
+
+def list_undecodable() -> list[str]:
+    """Names of the compressed transfer syntaxes that this program reads, but whose decoder is not installed."""
+    return [UID(syntax).name for syntax in PLUGINS if not is_supported(syntax)]
 
 
 def check_codestream(transfer_syntax: str, codestream: bytes, rows: int, columns: int, bits_allocated: int) -> None:
