@@ -33,6 +33,9 @@ STACKS = {
 }
 EPOCHS = 4
 
+#: Torchrun keeps one store over its restarts, where new processes find the addresses of dead ones, unless this is set.
+NEW_STORE = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
@@ -234,7 +237,7 @@ def run_two(out: Path, data: dict[str, Path]) -> subprocess.Popen[bytes]:
     del options["device"]
     words = [text for name, value in options.items() for text in (f"--{name}", str(value))]
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max_restarts=1"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **NEW_STORE}
     with (out.parent / f"{out.name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, *command, "-m", "monai.bundle", "run", "training", *words],
