@@ -45,7 +45,7 @@ INTEGRATIONS = ("apps/deploy/app.py", "apps/deploy/operators.py", "apps/label/ma
 MODEL_CARD = "docs/README.md"
 
 #: The largest `scripts/` that is packed: a new import that drags much in is found out.
-MAX_CODE_LINES = 14_000
+MAX_CODE_LINES = 14_500
 
 #: Overrides that are packed as whole configs, and what they lie over: whoever unpacks a bundle opens one file.
 MERGED: dict[str, tuple[str, ...]] = {
