@@ -241,7 +241,7 @@ def test_no_module_is_named_by_what_is_left_over():
 
 def test_every_test_file_is_named_after_a_package_or_a_module():
     packages = {name_package(path) for path in SOURCES} | {path.stem for path in SOURCES} | {"scripts"}
-    whole = {"architecture", "config", "versions", "bundle", "commands", "documents", "integrations"}
+    whole = {"architecture", "benchmarks", "config", "versions", "bundle", "commands", "documents", "integrations"}
     names = [path.stem.removeprefix("test_") for path in (ROOT / "tests").glob("test_*.py")]
     known = packages | whole
     assert [

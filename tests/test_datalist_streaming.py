@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,36 @@ def test_large_images_come_in_smaller_batches(tmp_path: Path):
     write_images(tmp_path, *"abcde")  # 80 x 72 pixels each
     batches = list(make_loader(tmp_path, isolated=False, batch_size=4, max_batch_pixels=2 * 80 * 72))
     assert [name(batch) for batch in batches] == [["a", "b"], ["c", "d"], ["e"]]
+
+
+class Large(Dataset):
+    """Images of the size of flat panels, which take no memory here; how many lived when the next one was made."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__([{"image_id": str(each), "study_id": "s"} for each in range(number)])
+        self.images: list[weakref.ref[torch.Tensor]] = []
+        self.most = 0
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        self.most = max(self.most, sum(image() is not None for image in self.images))
+        image = torch.zeros(1, 1, 1).expand(1, 4280, 3520)
+        self.images.append(weakref.ref(image))
+        return {**self.data[index], "image": image}
+
+
+def test_few_large_images_are_held_at_a_time():
+    """A batch and what waits are five images each; the batch before is let go."""
+    dataset = Large(40)
+    batches = iter(StreamingDataLoader(dataset, batch_size=16))
+    assert [len(next(batches)) for _ in range(8)] == [5] * 8
+    assert dataset.most <= 5 + 5 + 1
+
+
+def test_a_batch_is_let_go_before_the_next_one_is_built():
+    dataset = Large(16)
+    batches = iter(StreamingDataLoader(dataset, batch_size=4, max_waiting_pixels=1))
+    assert [len(next(batches)) for _ in range(4)] == [4] * 4
+    assert dataset.most <= 4 + 1 + 1
 
 
 class Counted(Dataset):

@@ -26,10 +26,9 @@ from scripts.output_folders import report_output_errors
 from scripts.radiographs import number_id
 from tqdm import tqdm
 
-#: Pixels of a batch: 16 images of 4096 x 4096, larger than those of usual detectors. A batch of larger ones ends early.
-MAX_BATCH_PIXELS = 2**28
-#: Pixels of images that wait for the networks: 256 MiB as float32, 16 images of 2048 x 2048.
-MAX_WAITING_PIXELS = 2**26
+#: Pixels of a batch, and of the images that wait for the networks meanwhile: 256 MiB each as float32, 16 images of
+#: 2048 x 2048. A batch of larger images ends early: the networks see them small, and gain nothing from more of them.
+MAX_BATCH_PIXELS = MAX_WAITING_PIXELS = 2**26
 
 
 def list_images(
@@ -133,6 +132,7 @@ class StreamingDataLoader:
                     num_read += len(batch)
                     with signals.busy():
                         yield batch
+                    del batch  # its images are gone before the next batch is built
                 elif self.journal is not None:
                     self.journal.commit([])
                 bar.update(behind - bar.n)
