@@ -12,6 +12,7 @@ integration leaves `<out>/<integration>/predictions.json` and `masks/` as a bund
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ import fire
 import numpy as np
 from PIL import Image
 from scripts.errors import InputError, report_input_errors
+from scripts.predictions import DONE_FILE, read_done
 
 #: Largest differences that results may have: probabilities and networks' tensors, edges of boxes in image pixels,
 #: masks.
@@ -118,13 +120,29 @@ def ask(out: str = "runs/integrations", release: str = "dist/chest_xray_covid19"
     folder = Path(out)
     if not (folder / "images").is_dir():
         write_images(folder / "images")
+    before = _read_weights(folder / REFERENCE)
     start = time.monotonic()
     run_bundle(folder / "images", folder / REFERENCE, release)
+    if before != _read_weights(folder / REFERENCE):
+        _forget_results(folder)
     write_cost(folder, REFERENCE, seconds_in_all=round(time.monotonic() - start, 1))
     measured = export_networks(Path(release, "configs", "inference.json"), folder / "exports", bundle_root=release)
     for export in EXPORTS:
         write_cost(folder, export, **{name: found[export] for name, found in measured.items()})
     return report(out)
+
+
+def _read_weights(folder: Path) -> object:
+    return read_done(folder)["weights_sha256"] if (folder / DONE_FILE).is_file() else None
+
+
+def _forget_results(folder: Path) -> None:
+    """Remove what the integrations found by other weights; images and the bundle's own results stay."""
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in ("images", REFERENCE):
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
 
 
 def report(out: str = "runs/integrations") -> str:

@@ -14,7 +14,8 @@ from scripts.errors import InputError
 from scripts.radiographs import read_radiograph
 
 from apps.images import IMAGES, INVERSE, PLAIN, write_images
-from apps.integrations import REFERENCE, compare_results, report, write_cost
+from apps import integrations
+from apps.integrations import REFERENCE, ask, compare_results, report, write_cost
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +51,25 @@ def test_each_figure_alone_is_enough_to_disagree(change: dict[str, Any], tmp_pat
 def test_answers_about_other_things_are_reported(change: dict[str, Any], message: str, tmp_path: Path):
     with pytest.raises(InputError, match=message):
         compare_results(write_result(tmp_path / "one"), write_result(tmp_path / "other", **change))
+
+
+@pytest.mark.parametrize(("weights", "stays"), [("one", True), ("other", False)])
+def test_results_by_other_weights_are_forgotten(
+    weights: str, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "images").mkdir()
+    (write_result(tmp_path / REFERENCE) / "done.json").write_text(json.dumps({"weights_sha256": "one"}))
+    write_result(tmp_path / "label")
+    write_cost(tmp_path, "label", seconds_for_an_image=0.4)
+
+    def run_bundle(images: Path, out: Path, release: str) -> None:
+        (out / "done.json").write_text(json.dumps({"weights_sha256": weights}))
+
+    monkeypatch.setattr(integrations, "run_bundle", run_bundle)
+    monkeypatch.setattr("scripts.exports.export_networks", lambda *arguments, **options: {})
+    ask(str(tmp_path), "release")
+    assert (tmp_path / "label").is_dir() == (tmp_path / "label.json").is_file() == stays
+    assert (tmp_path / "images").is_dir() and (tmp_path / REFERENCE / "predictions.json").is_file()
 
 
 def test_the_table_reports_every_entry_point_that_answered(tmp_path: Path):
