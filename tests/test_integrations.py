@@ -13,8 +13,8 @@ from PIL import Image
 from scripts.errors import InputError
 from scripts.radiographs import read_radiograph
 
-from apps.images import IMAGES, INVERSE, PLAIN, write_images
 from apps import integrations
+from apps.images import IMAGES, INVERSE, PLAIN, write_images
 from apps.integrations import REFERENCE, ask, compare_results, report, write_cost
 
 ROOT = Path(__file__).resolve().parents[1]
