@@ -225,13 +225,14 @@ def name_parts(config: dict[str, Any], **renamed: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("path", "prefix", "parts"),
     [
-        (DETECTOR, "opacity", ["opacity_encoder", "opacity_image_size", "opacity_resize", "crop", "lung_margin"]),
+        (DETECTOR, "opacity", [*(f"opacity_{part}" for part in ("encoder", "image_size", "resize", "crop", "margin"))]),
         (LUNGS, "lung", ["lung_encoder", "lung_image_size", "lung_resize", "lung_pixel_mean"]),
     ],
 )
 def test_a_detector_is_asked_as_it_was_trained(path: Path, prefix: str, parts: list[str]):
     trained = merge(stack(path))
-    names = {name: f"{prefix}_{name}" for name in ("encoder", "image_size", "resize", "pixel_mean", "pixel_std")}
+    names = {name: f"{prefix}_{name}" for name in ("encoder", "image_size", "resize", "crop", "pixel_mean", "pixel_std")}
+    names["lung_margin"] = f"{prefix}_margin"
     trained, inference = name_parts(trained, **names), read_json(INFERENCE)
     assert {part: inference[part] for part in parts} == {part: trained[part] for part in parts}
     asked, taught = inference[f"{prefix}_detector_def"], trained["network_def"]
