@@ -231,7 +231,9 @@ def name_parts(config: dict[str, Any], **renamed: str) -> dict[str, Any]:
 )
 def test_a_detector_is_asked_as_it_was_trained(path: Path, prefix: str, parts: list[str]):
     trained = merge(stack(path))
-    names = {name: f"{prefix}_{name}" for name in ("encoder", "image_size", "resize", "crop", "pixel_mean", "pixel_std")}
+    names = {
+        name: f"{prefix}_{name}" for name in ("encoder", "image_size", "resize", "crop", "pixel_mean", "pixel_std")
+    }
     names["lung_margin"] = f"{prefix}_margin"
     trained, inference = name_parts(trained, **names), read_json(INFERENCE)
     assert {part: inference[part] for part in parts} == {part: trained[part] for part in parts}
