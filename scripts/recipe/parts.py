@@ -93,8 +93,12 @@ class Recipe:
 
 def name_part(family: str, held_out: Sequence[int]) -> str:
     """Name a part: lite0/fold3, lite0/folds0-3, lite0/all."""
+    return f"{family}/{_name_held_out(held_out)}"
+
+
+def _name_held_out(held_out: Sequence[int]) -> str:
     kind = "all" if not held_out else "fold" if len(held_out) == 1 else "folds"
-    return f"{family}/{kind}{'-'.join(map(str, held_out))}"
+    return f"{kind}{'-'.join(map(str, held_out))}"
 
 
 def read_recipe(path: str | Path, num_folds: int) -> Recipe:
@@ -117,7 +121,7 @@ def read_recipe(path: str | Path, num_folds: int) -> Recipe:
             raise InputError(f"a family with {', '.join(sorted(_KEYS))}", f"{', '.join(odd)} in {family}", "correct it")
         for held_out in _list_held_out(entry["held_out"], num_folds):
             parts.append(_build_part(family, entry, held_out, configs, parts))
-        made = {part.name.partition("/")[2] for part in parts if part.family == family}
+        made = {_name_held_out(part.held_out) for part in parts if part.family == family}
         if absent := set(entry.get("ship", {})) - made:
             raise InputError(
                 f"weights of {', '.join(sorted(made))} to ship", f"{', '.join(absent)} in {family}", "correct it"
@@ -154,7 +158,7 @@ def _build_part(
         options=dict(entry.get("options", {})),
         soft_labels=teachers,
         encoder_from=encoder_from,
-        ship=entry.get("ship", {}).get(name_part(family, held_out).partition("/")[2]),
+        ship=entry.get("ship", {}).get(_name_held_out(held_out)),
         needs=tuple(needs),
     )
 
