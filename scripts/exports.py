@@ -7,7 +7,6 @@ which is all of it that scripts; anchors and suppression of boxes stay in Python
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from monai.bundle import ConfigParser
 from monai.utils import optional_import
 from scripts.errors import InputError, find_input_error
 from scripts.files import replace_file, write_text
+from scripts.networks import export_onnx_bytes, flatten_outputs, start_onnx
 from torch import nn
 
 #: Networks of inference.json, by component, each with the name of the side of its input.
@@ -31,9 +31,6 @@ NETWORKS: dict[str, tuple[str, str]] = {
 
 #: The largest difference between an export and the eager network that is accepted to be rounding.
 TOLERANCE = 1e-4
-
-#: The highest opset that onnxruntime and TensorRT of the last years know alike.
-OPSET = 17
 
 
 class StudyProbabilities(nn.Module):
@@ -50,28 +47,6 @@ class StudyProbabilities(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         logits: dict[str, torch.Tensor] = self.network(image)
         return logits["study"].softmax(dim=1)
-
-
-class OutputsInOrder(nn.Module):
-    """A network's dictionary of tensors, or of lists of them, as a tuple: ONNX has names, but no dictionaries."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(flatten_outputs(self.network(image)).values())
-
-
-def flatten_outputs(outputs: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Tensors by name; those of a list as name_0, name_1, ..."""
-    flat: dict[str, torch.Tensor] = {}
-    for name, value in outputs.items():
-        if isinstance(value, torch.Tensor):
-            flat[name] = value
-        else:
-            flat.update({f"{name}_{number}": each for number, each in enumerate(value)})
-    return flat
 
 
 def read_networks(config_file: str | Path, changes: Mapping[str, Any]) -> dict[str, tuple[nn.Module, int]]:
@@ -141,29 +116,13 @@ def export_torchscript(network: nn.Module, path: Path, pictures: torch.Tensor) -
 
 @torch.no_grad()
 def export_onnx(network: nn.Module, path: Path, pictures: torch.Tensor) -> float | None:
-    """Write a network as ONNX, for batches of any number, and return how far it differs on `pictures`.
-
-    By the exporter that traces: the newer one would need onnxscript.
-    """
-    names = list(flatten_outputs(network(pictures[:1])))
-    with replace_file(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the size check becomes a constant, which is right: sizes are fixed
-        torch.onnx.export(
-            OutputsInOrder(network).eval(),
-            (pictures[:1],),
-            str(temporary),
-            input_names=["image"],
-            output_names=names,
-            dynamic_axes={name: {0: "batch"} for name in ("image", *names)},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else its import leaves an identifier at home, and calls there
-    runtime, has_runtime = optional_import("onnxruntime")
-    if not has_runtime:
+    """Write a network as ONNX, for batches of any number, and return how far it differs on `pictures`."""
+    model = export_onnx_bytes(network, pictures[:1])
+    with replace_file(path) as temporary:
+        temporary.write_bytes(model)
+    if not optional_import("onnxruntime")[1]:
         return None
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return _compare_outputs(path, network, pictures, session.run(names, {"image": pictures.numpy()}))
+    return _compare_outputs(path, network, pictures, start_onnx(model, torch.get_num_threads())(pictures.numpy()))
 
 
 def _compare_outputs(path: Path, network: nn.Module, pictures: torch.Tensor, found: Sequence[Any]) -> float:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from scripts.errors import InputError
-from scripts.exports import StudyProbabilities, export_onnx, export_torchscript, flatten_outputs, read_networks
-from scripts.networks import LungDetector, OpacityDetector, StudyClassifier
+from scripts.exports import StudyProbabilities, export_onnx, export_torchscript, read_networks
+from scripts.networks import LungDetector, OpacityDetector, StudyClassifier, flatten_outputs
 from torch import nn
 
 TINY = "test_efficientnet"

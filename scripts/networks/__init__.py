@@ -5,8 +5,10 @@ from scripts.networks.coarse import CoarseMaskClassifier
 from scripts.networks.ensemble import StudyEnsemble
 from scripts.networks.lungs import LungDetector
 from scripts.networks.opacities import OpacityDetector
+from scripts.networks.runtimes import RUNTIMES, export_onnx_bytes, flatten_outputs, start_onnx, use_runtime
 
 __all__ = [
+    "RUNTIMES",
     "SEVENTEENTH_PLACE_MASK_WIDTHS",
     "SLIM_MASK_WIDTHS",
     "CoarseMaskClassifier",
@@ -15,4 +17,8 @@ __all__ = [
     "OpacityDetector",
     "StudyClassifier",
     "StudyEnsemble",
+    "export_onnx_bytes",
+    "flatten_outputs",
+    "start_onnx",
+    "use_runtime",
 ]
