@@ -1,0 +1,1 @@
+"""Speed against what a user would otherwise do, both sides in one run: `python -m benchmarks.speed measure`."""
