@@ -84,16 +84,20 @@ def measure(images: str, out: str, root: str = ".", shm: str = "/dev/shm") -> st
         root: checkout of the version that runs.
         shm: where shared memory is mounted.
     """
-    folder, results = Path(images).resolve(), Path(out).resolve()
-    shutil.rmtree(results, ignore_errors=True)
-    results.parent.mkdir(parents=True, exist_ok=True)
-    command = [*("-m", "monai.bundle", "run", "inferring", "--config_file", "bundle/configs/inference.json")]
-    command += ["--dataset_dir", str(folder), "--output_dir", str(results)]
-    usage = watch([sys.executable, *command], Path(root), results.with_suffix(".log"), shm)
+    usage = run(Path(images).resolve(), Path(out).resolve(), Path(root), shm=shm)
     return (
         f"| {usage.status} | {usage.cpu_seconds:.0f} s | {usage.seconds:.0f} s "
         f"| {usage.peak_bytes / 1e9:.2f} GB | {usage.shm_bytes / 1e6:.2f} MB |"
     )
+
+
+def run(images: Path, results: Path, root: Path, *options: str, shm: str = "/dev/shm") -> Usage:
+    """Infer on a folder by the bundle's own command; its results are made anew, and beside them a log."""
+    shutil.rmtree(results, ignore_errors=True)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    command = [*("-m", "monai.bundle", "run", "inferring", "--config_file", "bundle/configs/inference.json")]
+    command += ["--dataset_dir", str(images), "--output_dir", str(results), *options]
+    return watch([sys.executable, *command], root, results.with_suffix(".log"), shm)
 
 
 def watch(command: list[str], root: Path, log: Path, shm: str = "/dev/shm") -> Usage:

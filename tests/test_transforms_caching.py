@@ -13,6 +13,7 @@ from monai.data import DataLoader
 from monai.transforms import Compose, Lambdad, RandGaussianNoised
 from scripts.errors import InputError, RejectedImage
 from scripts.transforms import PreparedDataset, SeededCacheDataset
+from scripts.transforms.caching import pack_item, unpack_item
 
 
 def read_number(path: str) -> torch.Tensor:
@@ -64,17 +65,17 @@ def test_a_digest_names_the_content(tmp_path: Path):
 
 @pytest.mark.parametrize("harm", ["empty", "cut", "flipped bit", "text"])
 def test_a_damaged_entry_is_made_anew_and_told(tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture):
-    data = write_images(tmp_path)
+    data = write_images(tmp_path)[2:]  # its pixels are 2: outside of 0 to 1 they are kept as they are
     read_first(data, tmp_path / "cache")
     (entry,) = (tmp_path / "cache").iterdir()
     content = bytearray(entry.read_bytes())
     if harm == "flipped bit":
-        content[content.index(np.zeros(16, np.float32).tobytes())] ^= 64
+        content[content.index(np.full(16, 2, np.float32).tobytes())] ^= 64
     entry.write_bytes({"empty": b"", "cut": content[:-200], "text": b"no archive"}.get(harm, content))
-    assert read_first(data, tmp_path / "cache") == 0
+    assert read_first(data, tmp_path / "cache") == 2
     assert "was damaged: its image is prepared again" in caplog.text
     caplog.clear()
-    assert read_first(data, tmp_path / "cache") == 0 and not caplog.text
+    assert read_first(data, tmp_path / "cache") == 2 and not caplog.text
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -131,3 +132,35 @@ def test_numbers_of_an_epoch_do_not_need_the_epochs_before_it():
     dataset = SeededCacheDataset(data, Compose([RandGaussianNoised("image", prob=1.0)]), progress=False)
     dataset.set_epoch(3)
     assert torch.stack([item["image"] for item in dataset]).equal(draw(3))
+
+
+PICTURE = torch.rand(1, 40, 30, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("value", "tolerance", "num_bytes"),
+    [
+        (PICTURE, 8e-6, 2 * 1200),
+        ((PICTURE > 0.5).float(), 0, 150),
+        (torch.zeros(1, 5, 3), 0, 2),
+        (2 * PICTURE, 0, 4 * 1200),
+        (torch.full((1, 2, 2), float("nan")), 0, 16),
+        (torch.tensor([[0.5, 1.5, 3.0, 4.0]]), 0, 16),
+    ],
+    ids=["picture", "mask", "black", "outside of 0 to 1", "not a number", "boxes"],
+)
+def test_pictures_are_kept_small_and_come_back(value: torch.Tensor, tolerance: float, num_bytes: int):
+    packed = pack_item({"image": value, "label": 3})
+    kept = packed["image"]["bits"] if isinstance(packed["image"], dict) else packed["image"]
+    assert kept.numel() * kept.element_size() == num_bytes
+    item = unpack_item(packed)
+    assert item["image"].dtype == torch.float32 and item["label"] == 3
+    torch.testing.assert_close(item["image"], value, atol=tolerance, rtol=0, equal_nan=True)
+
+
+def test_an_item_is_the_same_whether_it_was_just_prepared_or_kept(tmp_path: Path):
+    def read() -> torch.Tensor:
+        return PreparedDataset([{"image": PICTURE, "label": 1}], [], tmp_path / "cache")[0]["image"]
+
+    prepared = read()
+    assert torch.equal(prepared, read())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from dataclasses import asdict
 from importlib import import_module
@@ -63,7 +64,7 @@ def measure(out: str = "runs/bench", only: str = "", page: str = str(PAGE)) -> s
         }
         write_text(results, json.dumps(known, indent=1) + "\n")
         write_text(page, format_page(known))
-        print(f"{name}, {known[name]['seconds']:.0f} s\n{tabulate_comparisons(comparisons)}\n", flush=True)
+        sys.stdout.write(f"{name}\n{tabulate_comparisons(comparisons)}\n")
     return page
 
 

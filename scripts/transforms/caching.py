@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
@@ -15,13 +17,17 @@ from scripts.errors import InputError, RejectedImage, reveal_input_errors
 from scripts.processes import derive_seed
 from scripts.radiographs import PIXELS_SHA256
 
+#: Steps from black to white of a picture that is kept on disk.
+_LEVELS = 2**16 - 1
+
 
 class PreparedDataset(PersistentDataset):
     """MONAI's `PersistentDataset` whose cache follows the images, and mends itself.
 
     An entry of the cache is found by the item and by its image's content: the digest that the datalist holds, else
     size and time of the file. An entry that is cut or damaged is made anew: a file of torch holds checksums, which
-    torch itself does not look at.
+    torch itself does not look at. Pictures in [0, 1] lie there in 16 bits and masks in one bit a pixel: of 256 px they
+    take 142 kB together, and come back within 8e-6.
 
     Args:
         data, transform, cache_dir, options: as for `PersistentDataset`.
@@ -74,7 +80,11 @@ class PreparedDataset(PersistentDataset):
         if self.cache_dir is not None:
             name = self.hash_func(item_transformed).decode("utf-8") + self.transform_hash
             _remove_damaged(self.cache_dir / f"{name}.pt")
-        return super()._cachecheck(item_transformed)
+        return unpack_item(super()._cachecheck(item_transformed))
+
+    def _pre_transform(self, item_transformed: Any) -> Any:
+        prepared = super()._pre_transform(item_transformed)
+        return prepared if self.cache_dir is None else pack_item(prepared)
 
 
 class SeededCacheDataset(CacheDataset):
@@ -110,6 +120,38 @@ def hash_item(item: Any) -> bytes:
     path = Path(item["image"])
     stat = path.stat() if path.is_file() else None
     return pickle_hashing({**item, "file": stat and (stat.st_size, stat.st_mtime_ns)})
+
+
+def pack_item(item: Any) -> Any:
+    """An item with each float32 picture in [0, 1] as whole numbers of 16 bits, or of one bit where all are 0 or 1."""
+    return {name: _pack_picture(value) for name, value in item.items()} if isinstance(item, Mapping) else item
+
+
+def unpack_item(item: Any) -> Any:
+    """What `pack_item` was given; pictures of 16 bits are rounded."""
+    if not isinstance(item, Mapping):
+        return item
+    return {name: _unpack_picture(value) for name, value in item.items()}
+
+
+def _pack_picture(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.float32 or value.ndim != 3 or not value.numel():
+        return value
+    if bool(((value == 0) | (value == 1)).all()):
+        return {"bits": torch.from_numpy(np.packbits(value.numpy().astype(bool))), "shape": list(value.shape)}
+    if not (value.min() >= 0 and value.max() <= 1):  # also where one is not a number
+        return value
+    return (value * _LEVELS).round().to(torch.uint16)
+
+
+def _unpack_picture(value: Any) -> Any:
+    if isinstance(value, Mapping) and value.keys() == {"bits", "shape"}:
+        shape = [int(side) for side in value["shape"]]
+        bits = np.unpackbits(value["bits"].numpy(), count=math.prod(shape)).reshape(shape)
+        return torch.from_numpy(bits.astype(np.float32))
+    if isinstance(value, torch.Tensor) and value.dtype == torch.uint16:
+        return value.to(torch.float32) / _LEVELS
+    return value
 
 
 def _remove_damaged(path: Path) -> None:
