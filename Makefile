@@ -3,7 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test faults audit fuzz lint types format release environment clean integrations label test-label deploy-demo test-deploy
+# Where tcmalloc is installed, trainings and the benchmark use it: a third of a training step was glibc's page faults.
+TCMALLOC := $(firstword $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4))
+demo weights bench: export LD_PRELOAD := $(TCMALLOC)
+
+.PHONY: help demo weights test bench faults audit fuzz lint types format release environment clean integrations label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -47,6 +51,10 @@ $(IMAGES): | $(MADE)
 
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
+
+bench: $(MADE) ## speed beside what a user would otherwise do: benchmarks/results.md; an idle machine, an hour [PARTS=names]
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'
+	$(BIN)/python -m benchmarks.speed measure $(if $(PARTS),--only $(PARTS))
 
 faults: $(MADE) ## kills, full disks, damaged files: a table of what was lost, under runs/faults (about an hour on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults measure
