@@ -30,6 +30,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bundle/models": ("models", (".pt", ".sha256", ".json")),
     "bundle/docs": ("docs", (".md", ".txt", ".png", ".csv")),
     "LICENSE": ("LICENSE", ("",)),
+    "scripts/tables/mappings": ("scripts/tables/mappings", (".json",)),
 }
 
 #: What stays in the repository: experiments, the configs that only their runs use, and their report.

@@ -141,7 +141,8 @@ def parse_edges(row: Row, columns: Sequence[str], where: str) -> Box | None:
 
     Args:
         row: of the table.
-        columns: xmin, ymin, xmax, ymax by their names; a last one named `height` says that the last two are the size.
+        columns: xmin, ymin, xmax, ymax by their names; a last one whose name begins with h says that the last two are
+            the size.
         where: file, line and id of the row, for the message.
 
     Raises:
@@ -150,7 +151,7 @@ def parse_edges(row: Row, columns: Sequence[str], where: str) -> Box | None:
     texts = [take_optional(row, column) for column in columns]
     if not any(texts):
         return None
-    if columns[-1] != "height":
+    if not columns[-1].startswith("h"):
         return parse_box(" ".join(text or "-" for text in texts), where)
     try:
         x, y, width, height = (float(text or "-") for text in texts)
