@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,10 @@ def find(images: Path, datalist_file: Path, tmp_path: Path, read_here: None) -> 
     return run
 
 
-def list_images(datalist: dict[str, Any], fold: int | None = FOLD) -> list[dict[str, Any]]:
-    """Those whose lungs are looked for: of a fold, and without label."""
-    return [image for image in datalist["training"] if fold is not None and image["fold"] == fold] + datalist["test"]
+def list_images(datalist: dict[str, Any], fold: int | list[int] | None = FOLD) -> list[dict[str, Any]]:
+    """Those whose lungs are looked for: of a fold or several, and without label."""
+    folds = fold if isinstance(fold, list) else [fold]
+    return [image for image in datalist["training"] if image["fold"] in folds] + datalist["test"]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -85,9 +87,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("fold", [FOLD, 0, None])
+@pytest.mark.parametrize("fold", [FOLD, 0, [0, 2], None])
 def test_only_the_fold_and_the_images_without_label_change(
-    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, fold: int | None
+    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, fold: int | list[int] | None
 ):
     found = find(InsetInferer(), fold=fold)
     before, after = read_datalist(datalist_file), read_datalist(tmp_path / "out" / "datalist.json")
@@ -214,11 +216,11 @@ def test_nor_is_it_through_a_link_of_another_name(images: Path, datalist_file: P
         find_lungs(InsetInferer(), link, images, tmp_path)
 
 
-@pytest.mark.parametrize("fold", [-1, 3, 99])
+@pytest.mark.parametrize("fold", [-1, 3, 99, [0, 3]])
 def test_a_fold_that_is_not_there_is_rejected_and_nothing_is_written(
-    find: Callable[..., Any], tmp_path: Path, fold: int
+    find: Callable[..., Any], tmp_path: Path, fold: int | list[int]
 ):
-    with pytest.raises(InputError, match=f"expected a fold from 0 to 2, found fold {fold}; choose another fold"):
+    with pytest.raises(InputError, match=re.escape(f"expected a fold from 0 to 2, found fold {fold}; choose another")):
         find(InsetInferer(), fold=fold)
     assert list(tmp_path.iterdir()) == []
 
