@@ -37,6 +37,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 RESEARCH = {
     "configs/experiments", "configs/recipes", "configs/cache.json", "configs/explain.json", "configs/predict.json",
     "configs/predict_unlabelled.json", "configs/stacked.json", "docs/experiments.csv", "docs/experiments.md",
+    "docs/own_data.md",
 }  # fmt: skip
 
 #: The code is what these need: all verbs of the packed command line, the integrations that run a packed bundle, and

@@ -1,6 +1,14 @@
 """Formats of tables: each is found by its file or its columns, or named, and read by a module of its own.
 
-Those of other data sets, and of annotation tools, have labels of their own, which are mapped (`mapping`).
+Other data sets and annotation tools have labels of their own, which a label map translates (`mapping`):
+
+    challenge    a folder with train_study_level.csv
+    own          a CSV of one's own images
+    rsna         RSNA Pneumonia: stage_2_train_labels.csv, or its folder
+    vindr        VinDr-CXR: a CSV of boxes by one or several readers
+    nih          NIH ChestX-ray14: BBox_List_2017.csv, Data_Entry_2017*.csv, or their folder
+    coco         JSON of an annotation tool
+    label        a folder of MONAI Label, which `scripts.monai_label` reads
 """
 
 from __future__ import annotations
