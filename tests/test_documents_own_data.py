@@ -111,7 +111,7 @@ def test_the_guide_lists_every_format_and_its_map_can_be_read(tmp_path: Path):
 def hospital(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders of wards with synthetic images, and a table of them as a German Excel saves it, a row for each box."""
     folder = tmp_path_factory.mktemp("hospital")
-    generate_tree(folder / "synthetic", num_studies=40, num_test_studies=0, size=96, workers=1)
+    generate_tree(folder / "synthetic", num_studies=40, num_test_studies=1, size=96, workers=1)
     tables = read_tables(folder / "synthetic")
     rows = []
     for number, (image_id, row) in enumerate(sorted(tables.images.items())):
