@@ -56,7 +56,8 @@ def find_lungs(
     """Find the lungs of a fold, and of the images without label; write a datalist with their boxes, and lungs.csv.
 
     --fold "[0,1,2,3,4]": of all folds, by a detector that was trained on other data, as the shipped one. --sheet draws
-    the images on which found and annotated boxes differ most; it shows images, so keep it where they are.
+    the images on which found and annotated boxes differ most, or the least sure ones where none is annotated; it
+    shows images, so keep it where they are.
     """
     from scripts.inferers import read_lung_inferer
     from scripts.preparation.lungs import find_lungs

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from scripts.boxes import compute_iou
 from scripts.checkpoints import save_weights
-from scripts.datalist import read_datalist, test_images, training_images, validation_images
+from scripts.datalist import read_datalist, test_images, training_images, validation_images, write_datalist
 from scripts.errors import InputError, RejectedImage
 from scripts.inferers import LungInferer, Lungs, read_lung_inferer
 from scripts.labels import LUNG_TABLE_COLUMNS
@@ -250,6 +250,21 @@ def test_a_sheet_shows_the_images_that_differ_most_from_what_was_drawn(
     assert shown[0].path.stem == changed[2]["image_id"] and shown[0].found is None
     assert shown[0].caption == f"{changed[2]['image_id'][:12]} IoU 0.00 no_lungs"
     assert all(case.path.is_file() for case in shown)
+
+
+def test_a_sheet_without_annotated_boxes_shows_the_least_sure_images(
+    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    datalist = read_datalist(datalist_file)
+    images = [image | {"lung_box": None} for image in datalist["training"]]
+    write_datalist(tmp_path / "bare.json", images, [], datalist["num_folds"], datalist["seed"])
+    shown: list[datalists.LungCase] = []
+    monkeypatch.setattr(datalists, "draw_lung_sheet", lambda cases, path: shown.extend(cases))
+    found = find(InsetInferer(2), tmp_path / "bare.json", sheet=tmp_path / "sheet.png")
+    by_image = {image["image"]: found[image["image_id"]].edge_std for image in images if image["image_id"] in found}
+    stds = [next(value for name, value in by_image.items() if case.path.as_posix().endswith(name)) for case in shown]
+    assert len(shown) == min(len(found), datalists.NUM_WORST) and stds == sorted(stds, reverse=True)
+    assert all(case.annotated is None for case in shown)
 
 
 def test_a_sheet_is_a_picture_where_it_was_asked_for(find: Callable[..., Any], tmp_path: Path):

@@ -187,6 +187,7 @@ def test_an_image_of_coco_without_any_category_of_opacities_is_unknown(tmp_path:
 
 
 COCO_WRONG = {
+    "no image": ({"images": [], "annotations": [], "categories": []}, "at least one image, found none in the table"),
     "no JSON": ("{", "JSON with images with id, file_name; annotations"),
     "another JSON": ({"images": []}, "another content in export.json"),
     "an image twice": ({**COCO, "images": COCO["images"][:1] * 2}, "one twice among the images of export.json"),
@@ -391,5 +392,10 @@ def test_two_files_of_one_name_and_no_file_at_all_are_named(tree: Path, tmp_path
     table = write(tmp_path / "boxes.csv", f"{RSNA.splitlines()[0]}\na,,,,,0\n")
     with pytest.raises(InputError, match="one file of each name, found a.dcm and b/a.png"):
         prepare(tmp_path / "images", tmp_path / "out", table)
+    both = [{"id": number, "file_name": f"{folder}/c.png"} for number, folder in enumerate("xy")]
+    write(tmp_path / "images" / "c.png", "")
+    coco = write(tmp_path / "a.json", {"images": both, "annotations": [], "categories": []})
+    with pytest.raises(InputError, match=r"one image of a file, found a.json \(y/c.png\) and a.json \(x/c.png\)"):
+        prepare(tmp_path / "images", tmp_path / "out", coco)
     with pytest.raises(InputError, match="images below .*, found none of the 1 that the tables name"):
         prepare(tree, tmp_path / "out", table)

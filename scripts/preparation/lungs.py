@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +74,26 @@ def find_lungs(
     write_csv(out / TABLE, LUNG_TABLE_COLUMNS, [_list_lungs(image_id, lungs) for image_id, lungs in found.items()])
     write_datalist(out / DATALIST_FILE, datalist["training"], datalist["test"], datalist["num_folds"], datalist["seed"])
     if sheet is not None:
-        draw_lung_sheet(_choose_worst(images, Path(dataset_dir)), sheet)
+        draw_lung_sheet(_choose_worst(images, found, Path(dataset_dir)), sheet)
     return found
 
 
-def _choose_worst(images: Sequence[dict[str, Any]], tree: Path, number: int = NUM_WORST) -> list[LungCase]:
-    """The images whose detected box overlaps the annotated one least; one without a box comes first."""
+def _choose_worst(
+    images: Sequence[dict[str, Any]], found: Mapping[str, Lungs], tree: Path, number: int = NUM_WORST
+) -> list[LungCase]:
+    """The images whose detected box overlaps the annotated one least, one without a box first; or the least sure ones.
+
+    The latter where no image has an annotated box.
+    """
     annotated = [image for image in images if image["annotated_lung_box"] is not None]
+    if not annotated:
+        unsure = sorted(images, key=lambda image: found[image["image_id"]].edge_std, reverse=True)
+        return [
+            LungCase(
+                tree / image["image"], None, image["lung_box"], " ".join([image["image_id"][:12], *image["lung_flags"]])
+            )
+            for image in unsure[:number]
+        ]
     overlaps = dict.fromkeys((image["image_id"] for image in annotated), 0.0)
     overlaps |= {
         image["image_id"]: compute_paired_iou([image["lung_box"]], [image["annotated_lung_box"]])[0]

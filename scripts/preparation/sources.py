@@ -74,18 +74,25 @@ def _find_by_name(tree: Path, tables: Tables, decisions: Decisions) -> Tables:
     for path in sorted(path for path in tree.rglob("*") if path.is_file()):
         for name in {path.name, path.stem}:
             files[name].append(path.relative_to(tree).as_posix())
-    images = {}
+    images: dict[str, ImageRow] = {}
+    taken: dict[str, ImageRow] = {}
     for image_id, row in tables.images.items():
         found = [row.image] if row.image in files[_take_name(row)] else files[_take_name(row)]
         if len(found) > 1:
             raise InputError("one file of each name", f"{found[0]} and {found[1]} for {row.where}", _RENAME)
+        if found and found[0] in taken:
+            raise InputError(
+                "one image of a file", f"{row.where} and {taken[found[0]].where}", "name them by their paths"
+            )
         if found:
-            images[image_id] = replace(row, image=found[0])
+            images[image_id] = taken[found[0]] = replace(row, image=found[0])
         else:
             decisions.add("dropped", row, f"no file of its name below the tree, for {row.where}")
     if not images:
-        found_none = f"none of the {len(tables.images)} that the tables name, first {next(iter(decisions.rows))[-1]}"
-        raise InputError(f"images below {tree}", found_none, "check that tables and tree belong together")
+        lost = (
+            f"none of the {len(tables.images)} that the tables name, first {next(iter(tables.images.values())).where}"
+        )
+        raise InputError(f"images below {tree}", lost, "check that tables and tree belong together")
     return replace(tables, images=images)
 
 

@@ -127,9 +127,11 @@ def build_tables(images: Iterable[LabelledImage]) -> Tables:
     """Records of images and their labels.
 
     Raises:
-        InputError: where an image's labels mean several study classes.
+        InputError: where there is no image, or an image's labels mean several study classes.
     """
     by_path = {image.image: image for image in images}
+    if not by_path:
+        raise InputError("at least one image", "none in the table", "check the table")
     ids = name_images(by_path)
     rows = {ids[path]: _build_row(ids[path], image) for path, image in by_path.items()}
     classes = {rows[ids[path]].study_id: _find_class(image) for path, image in by_path.items()}
