@@ -44,12 +44,19 @@ def prepare(
     accept_secondary_capture: bool = False,
     accept_renderings: bool = False,
     contradictions: str = "reject",
+    format: str | None = None,
+    label_map: str | None = None,
 ) -> str:
-    """Read and check a tree of images and its tables; write datalist.json and decisions.csv."""
+    """Read and check a tree of images and its tables; write datalist.json and decisions.csv.
+
+    --format challenge, own, rsna, vindr, nih, coco or label: where the tables do not show it. --label_map FILE: a JSON
+    with the meaning of each label of another data set.
+    """
     from scripts.preparation import prepare as prepare_datalist
 
     prepared = prepare_datalist(
-        tree, out, tables, num_folds, seed, workers, accept_secondary_capture, accept_renderings, contradictions
+        *(tree, out, tables, num_folds, seed, workers, accept_secondary_capture, accept_renderings),
+        *(contradictions, format, label_map),
     )
     warning = "\nwarning: the headers of {} images contradict the tables' studies; see that table"
     decisions = ", ".join(f"{name} {count}" for name, count in prepared.num_decisions.items()) or "none"
@@ -57,6 +64,7 @@ def prepare(
         f"{prepared.num_training} images with label of {prepared.num_patients} patients, {prepared.num_test} without: "
         f"{prepared.datalist}\ndecisions ({decisions}): {prepared.decisions}"
         + (warning.format(prepared.num_contradictions) if prepared.num_contradictions else "")
+        + ("" if prepared.num_training else "\nwarning: no image has a study class, so that none is trained on")
     )
 
 

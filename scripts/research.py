@@ -48,14 +48,16 @@ def find_lungs(
     datalist: str,
     tree: str,
     out: str,
-    fold: int | None = None,
+    fold: int | list[int] | None = None,
     weights: str | None = None,
     config: str = "bundle/configs/inference.json",
     sheet: str | None = None,
 ) -> str:
     """Find the lungs of a fold, and of the images without label; write a datalist with their boxes, and lungs.csv.
 
-    --sheet draws the images on which found and annotated boxes differ most; it shows images, so keep it where they are.
+    --fold "[0,1,2,3,4]": of all folds, by a detector that was trained on other data, as the shipped one. --sheet draws
+    the images on which found and annotated boxes differ most, or the least sure ones where none is annotated; it
+    shows images, so keep it where they are.
     """
     from scripts.inferers import read_lung_inferer
     from scripts.preparation.lungs import find_lungs

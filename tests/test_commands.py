@@ -76,13 +76,13 @@ class Outcome:
 
 
 class Commands:
-    """Runs commands in forks of one warm interpreter, and keeps what each of them said."""
+    """Runs commands in forks of one warm interpreter, in a repository's root, and keeps what each of them said."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, root: Path = ROOT) -> None:
         self.folder, self.numbers = folder, count()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.warm_interpreter"],
-            cwd=ROOT,
+            cwd=root,
             env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -64,6 +64,8 @@ def test_corrections_become_images_to_train_on_with_their_origin(tmp_path: Path)
     image = images["f0"]
     mask = store / "labels" / "final" / "f0.nrrd"
     assert image["label"] == 1 and image["boxes"].tolist() == [list(BOX)] and Path(image["mask"]) == mask.resolve()
+    again = prepare(store, tmp_path / "again", store, num_folds=2, workers=1)
+    assert again.content_hash == prepared.content_hash, "the folder itself is read as its table"
     assert image["origin"] == f"MONAI Label, saved 2023-11-14T22:13:20+00:00, mask sha256 {compute_sha256(mask)}"
 
 

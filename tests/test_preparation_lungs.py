@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from scripts.boxes import compute_iou
 from scripts.checkpoints import save_weights
-from scripts.datalist import read_datalist, test_images, training_images, validation_images
+from scripts.datalist import read_datalist, test_images, training_images, validation_images, write_datalist
 from scripts.errors import InputError, RejectedImage
 from scripts.inferers import LungInferer, Lungs, read_lung_inferer
 from scripts.labels import LUNG_TABLE_COLUMNS
@@ -75,9 +76,10 @@ def find(images: Path, datalist_file: Path, tmp_path: Path, read_here: None) -> 
     return run
 
 
-def list_images(datalist: dict[str, Any], fold: int | None = FOLD) -> list[dict[str, Any]]:
-    """Those whose lungs are looked for: of a fold, and without label."""
-    return [image for image in datalist["training"] if fold is not None and image["fold"] == fold] + datalist["test"]
+def list_images(datalist: dict[str, Any], fold: int | list[int] | None = FOLD) -> list[dict[str, Any]]:
+    """Those whose lungs are looked for: of a fold or several, and without label."""
+    folds = fold if isinstance(fold, list) else [fold]
+    return [image for image in datalist["training"] if image["fold"] in folds] + datalist["test"]
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -85,9 +87,9 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("fold", [FOLD, 0, None])
+@pytest.mark.parametrize("fold", [FOLD, 0, [0, 2], None])
 def test_only_the_fold_and_the_images_without_label_change(
-    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, fold: int | None
+    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, fold: int | list[int] | None
 ):
     found = find(InsetInferer(), fold=fold)
     before, after = read_datalist(datalist_file), read_datalist(tmp_path / "out" / "datalist.json")
@@ -214,11 +216,11 @@ def test_nor_is_it_through_a_link_of_another_name(images: Path, datalist_file: P
         find_lungs(InsetInferer(), link, images, tmp_path)
 
 
-@pytest.mark.parametrize("fold", [-1, 3, 99])
+@pytest.mark.parametrize("fold", [-1, 3, 99, [0, 3]])
 def test_a_fold_that_is_not_there_is_rejected_and_nothing_is_written(
-    find: Callable[..., Any], tmp_path: Path, fold: int
+    find: Callable[..., Any], tmp_path: Path, fold: int | list[int]
 ):
-    with pytest.raises(InputError, match=f"expected a fold from 0 to 2, found fold {fold}; choose another fold"):
+    with pytest.raises(InputError, match=re.escape(f"expected a fold from 0 to 2, found fold {fold}; choose another")):
         find(InsetInferer(), fold=fold)
     assert list(tmp_path.iterdir()) == []
 
@@ -248,6 +250,21 @@ def test_a_sheet_shows_the_images_that_differ_most_from_what_was_drawn(
     assert shown[0].path.stem == changed[2]["image_id"] and shown[0].found is None
     assert shown[0].caption == f"{changed[2]['image_id'][:12]} IoU 0.00 no_lungs"
     assert all(case.path.is_file() for case in shown)
+
+
+def test_a_sheet_without_annotated_boxes_shows_the_least_sure_images(
+    find: Callable[..., Any], datalist_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    datalist = read_datalist(datalist_file)
+    images = [image | {"lung_box": None} for image in datalist["training"]]
+    write_datalist(tmp_path / "bare.json", images, [], datalist["num_folds"], datalist["seed"])
+    shown: list[datalists.LungCase] = []
+    monkeypatch.setattr(datalists, "draw_lung_sheet", lambda cases, path: shown.extend(cases))
+    found = find(InsetInferer(2), tmp_path / "bare.json", sheet=tmp_path / "sheet.png")
+    by_image = {image["image"]: found[image["image_id"]].edge_std for image in images if image["image_id"] in found}
+    stds = [next(value for name, value in by_image.items() if case.path.as_posix().endswith(name)) for case in shown]
+    assert len(shown) == min(len(found), datalists.NUM_WORST) and stds == sorted(stds, reverse=True)
+    assert all(case.annotated is None for case in shown)
 
 
 def test_a_sheet_is_a_picture_where_it_was_asked_for(find: Callable[..., Any], tmp_path: Path):

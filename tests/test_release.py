@@ -100,6 +100,7 @@ def test_a_release_holds_configs_models_docs_licence_and_code(packed: Release):
     names = {path.relative_to(packed.folder).as_posix() for path in packed.folder.rglob("*") if path.is_file()}
     assert {name.partition("/")[0] for name in names} == PARTS
     assert {"models/model.pt", "models/model.pt.sha256", "docs/README.md", "docs/data_license.txt"} <= names
+    assert "scripts/tables/mappings/rsna.json" in names, "data that packed code reads"
     assert packed.folder.name == BUNDLE_NAME and packed.archive.name == f"{BUNDLE_NAME}_v{read_version()}.zip"
     assert not [path for path in packed.folder.rglob("*") if path.name == "__pycache__" or path.is_symlink()]
     assert not packed.large_files and "large_files.yml" not in names

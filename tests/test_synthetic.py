@@ -38,6 +38,7 @@ from scripts.synthetic import (
 from scripts.synthetic.body import draw_body
 from scripts.synthetic.cohort import PlannedImage, plan_cohort
 from scripts.synthetic.findings import Opacity, plan_opacities
+from scripts.tables import read_tables
 
 Row = dict[str, str]
 
@@ -185,6 +186,11 @@ def test_the_same_seed_gives_the_same_bytes_with_any_number_of_workers(tmp_path:
     first, again, other = (collect_files(tmp_path / name) for name in "abc")
     assert first == again
     assert not set(first.values()) & set(other.values())
+
+
+def test_a_tree_without_unlabelled_studies_can_be_read(tmp_path: Path) -> None:
+    generate_tree(tmp_path / "tree", num_studies=4, num_test_studies=0, size=64, workers=1)
+    assert len(read_tables(tmp_path / "tree").study_labels) == 4
 
 
 def test_the_tree_has_the_challenge_layout(tree: Path) -> None:

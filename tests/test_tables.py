@@ -301,13 +301,28 @@ def test_columns_of_the_classes_stand_for_the_label_or_agree_with_it(tmp_path: P
             read_tables(write_own(tmp_path, both + cells + "\n"))
 
 
+DATES = ("02-Jan", "2. Mrz", "Mar-20", "01.02.2020", "3/1/20", "2020-03-01 00:00:00")
 MANGLED = ("2.02E+15", "9.9E+15", "1,23457E+15", "2E+15", "2.02e+15", "20200301.0", "5.1E-05", "#NAME?", "########")
-WHOLE = ("2020030112345678", "12e45678", "1.2.840.10008.1", "00123", "E+15", "s.0", "1-1", "v1.0", "A#1", "3E")
+WHOLE = (
+    "2020030112345678",
+    "12e45678",
+    "1.2.840.10008.1",
+    "00123",
+    "E+15",
+    "s.0",
+    "1-1",
+    "v1.0",
+    "2020-03-01",
+    "MAR-20",
+    "1.2.840",
+    "A#1",
+    "3E",
+)
 
 
 @pytest.mark.parametrize("column", ["study", "image", "patient"])
-@pytest.mark.parametrize("text", MANGLED)
-def test_an_id_that_a_spreadsheet_took_for_a_number_is_named(tmp_path: Path, text: str, column: str) -> None:
+@pytest.mark.parametrize("text", [*MANGLED, *DATES])
+def test_an_id_that_a_spreadsheet_took_for_a_number_or_a_date_is_named(tmp_path: Path, text: str, column: str) -> None:
     row = {"study": "s1", "image": "a.dcm", "patient": "p1"} | {column: f'"{text}"'}
     table = f"study,image,label,boxes,patient\n{row['study']},{row['image']},typical,,{row['patient']}\n"
     with pytest.raises(InputError, match=rf"own.csv line 2 \(column {column}\); format the column as text") as caught:

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 from scripts.boxes import find_regions
 from scripts.errors import InputError
-from scripts.files import compute_sha256, write_csv
+from scripts.files import Row, compute_sha256, write_csv
 from scripts.labels import STUDY_CLASSES, UNKNOWN_CLASS
 from scripts.masks import read_mask
 from scripts.radiographs import name_image
+from scripts.tables import Spreadsheet, Tables, build_own_tables
 
 STORE, TAG = "datastore_v2.json", "final"
 
@@ -72,7 +73,7 @@ class Listed:
 
 
 def list_corrections(store: str | Path, table: str | Path) -> Listed:
-    """Write what was saved in a folder of MONAI Label as a CSV of one's own images; `prepare --tables` takes it.
+    """Write what was saved in a folder of MONAI Label as a CSV of one's own images, to be looked through and completed.
 
     An image without a class is listed without a label: it is not trained on before somebody adds it.
 
@@ -83,11 +84,21 @@ def list_corrections(store: str | Path, table: str | Path) -> Listed:
     Raises:
         InputError: where nothing was saved there, or a mask cannot be read.
     """
-    store = Path(store)
     corrections = read_corrections(store)
-    rows = [_describe_row(correction, store) for correction in corrections]
+    rows = [_describe_row(correction, Path(store)) for correction in corrections]
     write_csv(table, COLUMNS, rows)
     return Listed(Path(table), len(rows), sum(correction.study_class is None for correction in corrections))
+
+
+def read_correction_tables(store: str | Path) -> Tables:
+    """Records of what was saved in a folder of MONAI Label, as those of the table that `list_corrections` writes.
+
+    Raises:
+        InputError: as `list_corrections`, or where images of one study have different classes.
+    """
+    rows = (map(str, _describe_row(correction, Path(store))) for correction in read_corrections(store))
+    cells = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+    return build_own_tables(Spreadsheet(STORE, COLUMNS, tuple(Row(STORE, n, row) for n, row in enumerate(cells, 1))))
 
 
 def read_corrections(store: str | Path) -> list[Correction]:

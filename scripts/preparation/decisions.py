@@ -13,7 +13,7 @@ COLUMNS = ("decision", "image_id", "study_id", "other_image_id", "why")
 #: Every decision there is.
 DECISIONS: dict[str, str] = {
     "rejected": "the image cannot be read; why begins with its reason code",
-    "dropped": "the image has no row in the tables, or does not lie where images lie",
+    "dropped": "the image has no row in the tables, its row no image, or it does not lie where images lie",
     "boxes clipped": "boxes left the image by a pixel at most",
     "boxes unknown": "the image has no boxes, but another one of its positive study has",
     "label kept": "label and boxes of the study contradict each other: the boxes were left out, or are unknown",

@@ -84,6 +84,9 @@ def infer_images(
 def _infer_image(source: Source, image: Radiograph, tables: Tables, decisions: Decisions) -> Image:
     height, width = image.pixels.shape[-2:]
     row, lungs = source.row, tables.lung_boxes.get(source.row.image_id)
+    if row.size and row.size != (width, height):
+        found = f"those of one of {row.size[0]} x {row.size[1]} at {row.where}"
+        raise InputError(f"boxes in pixels of the image, {width} x {height}", found, "take the images of the boxes")
     boxes = fit_boxes(row.boxes, height, width, row.where)
     lung_boxes = fit_boxes([lungs.box], height, width, lungs.where) if lungs else ()
     if boxes != row.boxes or (lungs and lung_boxes != (lungs.box,)):

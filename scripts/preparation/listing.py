@@ -24,7 +24,7 @@ from scripts.preparation.duplicates import DuplicatePair, find_duplicates
 from scripts.preparation.images import Image, infer_images
 from scripts.preparation.sources import list_challenge_images, list_own_images
 from scripts.radiographs import PIXELS_SHA256, name_image, number_id
-from scripts.tables import read_tables
+from scripts.tables import LABEL, Tables, detect_format, read_tables
 
 DECISIONS = "decisions.csv"
 
@@ -66,6 +66,8 @@ def prepare(
     accept_secondary_capture: bool = False,
     accept_renderings: bool = False,
     contradictions: str = "reject",
+    format: str | None = None,
+    label_map: str | Path | None = None,
 ) -> Prepared:
     """Read a tree of images and its tables; write `datalist.json` and `decisions.csv` into `out`.
 
@@ -74,13 +76,16 @@ def prepare(
     Args:
         tree: folder of train/<study>/<series>/<image>.dcm and test/..., or of one's own images.
         out: folder of the two files, made where absent.
-        tables: folder of the challenge's tables, or a CSV of one's own images (`scripts.tables`); the tree by default.
+        tables: folder of the challenge's tables, a CSV of one's own images, or what else `scripts.tables` reads; the
+            tree by default.
         num_folds: cross-validation folds.
         seed: of the folds.
         workers: processes that decode and compare.
         accept_secondary_capture, accept_renderings: also images stored as Secondary Capture, or as PNG or JPEG;
             the datalist holds it, so that whatever reads its images does so too.
         contradictions: of a study's label and boxes; one of `contradictions.RESOLUTIONS`.
+        format: of the tables, one of `scripts.tables.FORMATS`; by default it is found.
+        label_map: JSON with the meaning of each label of another data set; by default the map of its format.
 
     Raises:
         InputError: where tree, tables and images contradict each other. An image that cannot be read is no such error:
@@ -88,10 +93,10 @@ def prepare(
     """
     tree, out = Path(tree), Path(out)
     _reject_bad_places(tree, out)
-    records = read_tables(tree if tables is None else tables)
+    records = _read_records(tree if tables is None else Path(tables), format, label_map)
     decisions = Decisions()
     records = resolve_boxes(records, contradictions, decisions)
-    sources = list_own_images(tree, records) if records.own else list_challenge_images(tree, records, decisions)
+    sources = (list_own_images if records.own else list_challenge_images)(tree, records, decisions)
     options = {"accept_secondary_capture": accept_secondary_capture, "accept_renderings": accept_renderings}
     images = infer_images(tree, sources, records, decisions, workers, **options)
     note_header_contradictions(images, decisions)
@@ -123,6 +128,14 @@ def prepare(
         num_proposed=found.num_proposed,
         num_decisions=decisions.count(),
     )
+
+
+def _read_records(path: Path, format: str | None, label_map: str | Path | None) -> Tables:
+    if label_map is None and (format or detect_format(path)) == LABEL:
+        from scripts.monai_label import read_correction_tables  # it imports torch, and all other tables need none
+
+        return read_correction_tables(path if path.is_dir() else path.parent)
+    return read_tables(path, format, label_map)
 
 
 def _reject_bad_places(tree: Path, out: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from scripts.boxes import compute_paired_iou
-from scripts.datalist import DATALIST_FILE, collect_reader_options, read_datalist, write_datalist
+from scripts.datalist import DATALIST_FILE, collect_reader_options, list_folds, read_datalist, write_datalist
 from scripts.errors import InputError, RejectedImage
 from scripts.files import write_csv
 from scripts.inferers import LungInferer, Lungs
@@ -28,12 +28,12 @@ def find_lungs(
     datalist_file: str | Path,
     dataset_dir: str | Path,
     out: str | Path,
-    fold: int | None = None,
+    fold: int | Sequence[int] | None = None,
     sheet: str | Path | None = None,
     batch_size: int = 16,
     workers: int = 2,
 ) -> dict[str, Lungs]:
-    """Find the lungs of one fold and of the images without label; write `datalist.json` and `lungs.csv` into `out`.
+    """Find the lungs of a fold or several, and of images without label; write `datalist.json` and `lungs.csv` to `out`.
 
     An image's `lung_box` becomes the detected one, or null where none is accepted; the annotated one stays under
     `annotated_lung_box`. Images of other folds keep their annotated boxes: a detector that was trained on them knows
@@ -43,7 +43,7 @@ def find_lungs(
         lung_inferer: with a network that was trained without the fold.
         datalist_file, dataset_dir: images and the tree that they lie in.
         out: folder; another one than that of the datalist.
-        fold: the fold that the network has not seen; None: only the images without label.
+        fold: the fold that the network has not seen, or several; None: only the images without label.
         sheet: a PNG to draw, of the images on which found and annotated boxes differ most.
         batch_size: images that go through the network together.
         workers: child processes that read images.
@@ -60,9 +60,10 @@ def find_lungs(
             "another folder than the datalist's", f"{out}", "choose another --out; the annotated boxes stay"
         )
     datalist = read_datalist(source)
-    if fold is not None and fold not in range(datalist["num_folds"]):
+    unseen = list_folds(fold)
+    if not set(unseen) <= set(range(datalist["num_folds"])):
         raise InputError(f"a fold from 0 to {datalist['num_folds'] - 1}", f"fold {fold}", "choose another fold")
-    images = [image for image in datalist["training"] if fold is not None and image["fold"] == fold] + datalist["test"]
+    images = [image for image in datalist["training"] if image["fold"] in unseen] + datalist["test"]
     found = dict(_find_in_batches(lung_inferer, images, Path(dataset_dir), batch_size, workers))
     for image in images:
         lungs = found[image["image_id"]]
@@ -73,13 +74,26 @@ def find_lungs(
     write_csv(out / TABLE, LUNG_TABLE_COLUMNS, [_list_lungs(image_id, lungs) for image_id, lungs in found.items()])
     write_datalist(out / DATALIST_FILE, datalist["training"], datalist["test"], datalist["num_folds"], datalist["seed"])
     if sheet is not None:
-        draw_lung_sheet(_choose_worst(images, Path(dataset_dir)), sheet)
+        draw_lung_sheet(_choose_worst(images, found, Path(dataset_dir)), sheet)
     return found
 
 
-def _choose_worst(images: Sequence[dict[str, Any]], tree: Path, number: int = NUM_WORST) -> list[LungCase]:
-    """The images whose detected box overlaps the annotated one least; one without a box comes first."""
+def _choose_worst(
+    images: Sequence[dict[str, Any]], found: Mapping[str, Lungs], tree: Path, number: int = NUM_WORST
+) -> list[LungCase]:
+    """The images whose detected box overlaps the annotated one least, one without a box first; or the least sure ones.
+
+    The latter where no image has an annotated box.
+    """
     annotated = [image for image in images if image["annotated_lung_box"] is not None]
+    if not annotated:
+        unsure = sorted(images, key=lambda image: found[image["image_id"]].edge_std, reverse=True)
+        return [
+            LungCase(
+                tree / image["image"], None, image["lung_box"], " ".join([image["image_id"][:12], *image["lung_flags"]])
+            )
+            for image in unsure[:number]
+        ]
     overlaps = dict.fromkeys((image["image_id"] for image in annotated), 0.0)
     overlaps |= {
         image["image_id"]: compute_paired_iou([image["lung_box"]], [image["annotated_lung_box"]])[0]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from scripts.errors import InputError
@@ -49,13 +50,14 @@ def list_challenge_images(tree: Path, tables: Tables, decisions: Decisions) -> l
     return sorted(sources, key=lambda source: source.row.image_id)
 
 
-def list_own_images(tree: Path, tables: Tables) -> list[Source]:
-    """Images that a CSV of one's own names, sorted by image id.
+def list_own_images(tree: Path, tables: Tables, decisions: Decisions) -> list[Source]:
+    """Images that a table of one's own names, sorted by image id.
 
     Raises:
         InputError: where a path leads to no image, or out of the tree.
     """
     sources = []
+    tables = _find_by_name(tree, tables, decisions) if tables.by_name else tables
     for row in tables.images.values():
         image = PurePosixPath(row.image or "")
         for what, path in (("an image", image), ("a mask", PurePosixPath(row.mask or image))):
@@ -64,6 +66,38 @@ def list_own_images(tree: Path, tables: Tables) -> list[Source]:
                 raise InputError(expected, f"none for {row.where}", _advise_path(tree, path))
         sources.append(Source(image.as_posix(), row, _number_label(tables, row.study_id)))
     return sorted(sources, key=lambda source: source.row.image_id)
+
+
+def _find_by_name(tree: Path, tables: Tables, decisions: Decisions) -> Tables:
+    """Tables whose images are named by paths below the tree; rows without a file are dropped, as it may be a part."""
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(path for path in tree.rglob("*") if path.is_file()):
+        for name in {path.name, path.stem}:
+            files[name].append(path.relative_to(tree).as_posix())
+    images: dict[str, ImageRow] = {}
+    taken: dict[str, ImageRow] = {}
+    for image_id, row in tables.images.items():
+        found = [row.image] if row.image in files[_take_name(row)] else files[_take_name(row)]
+        if len(found) > 1:
+            raise InputError("one file of each name", f"{found[0]} and {found[1]} for {row.where}", _RENAME)
+        if found and found[0] in taken:
+            raise InputError(
+                "one image of a file", f"{row.where} and {taken[found[0]].where}", "name them by their paths"
+            )
+        if found:
+            images[image_id] = taken[found[0]] = replace(row, image=found[0])
+        else:
+            decisions.add("dropped", row, f"no file of its name below the tree, for {row.where}")
+    if not images:
+        lost = (
+            f"none of the {len(tables.images)} that the tables name, first {next(iter(tables.images.values())).where}"
+        )
+        raise InputError(f"images below {tree}", lost, "check that tables and tree belong together")
+    return replace(tables, images=images)
+
+
+def _take_name(row: ImageRow) -> str:
+    return PurePosixPath(row.image or "").name
 
 
 def _advise_path(tree: Path, path: PurePosixPath) -> str:

@@ -124,8 +124,8 @@ def _write_tables(folder: Path, written: Sequence[WrittenImage]) -> None:
     header = ["id", "boxes", "label", "StudyInstanceUID"]
     write_csv(folder / "train_image_level.csv", header, map(_format_image, parts["train"]))
     for part, images in parts.items():
-        rows = [[image.plan.image_id, *_round(image.lung_box)] for image in images]
-        write_csv(folder / f"{part}_lung_boxes.csv", _BOX_COLUMNS, rows)
+        if rows := [[image.plan.image_id, *_round(image.lung_box)] for image in images]:
+            write_csv(folder / f"{part}_lung_boxes.csv", _BOX_COLUMNS, rows)
     write_csv(folder / "sample_submission.csv", ["id", "PredictionString"], _list_sample(parts["test"]))
     breakages = [_format_breakage(image.plan) for image in written if image.plan.breakage]
     if breakages:

@@ -1,4 +1,6 @@
-"""Typed records of the challenge's tables, or of a CSV of one's own images; a bad row is named by file, line and id.
+"""Typed records of the challenge's tables, of a CSV of one's own images, or of another data set's tables (`formats`).
+
+A bad row is named by file, line and id.
 
 The challenge's folder holds
     train_study_level.csv    id, one 0/1 column for each study class
@@ -28,16 +30,17 @@ separators and encodings are read. Ids that a spreadsheet took for numbers (2.02
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from scripts.tables.challenge import IMAGE_TABLE, LUNG_TABLES, STUDY_TABLE, read_challenge_tables
-from scripts.tables.own import read_own_table
+from scripts.tables.challenge import IMAGE_TABLE, LUNG_TABLES, STUDY_TABLE
+from scripts.tables.formats import FORMATS, LABEL, detect_format, read_tables
+from scripts.tables.own import build_own_tables
 from scripts.tables.records import BOX_TOLERANCE, Box, ImageRow, LungRow, Tables, fit_boxes
 from scripts.tables.spreadsheets import Spreadsheet, read_spreadsheet
 
 __all__ = [
     "BOX_TOLERANCE",
+    "FORMATS",
     "IMAGE_TABLE",
+    "LABEL",
     "LUNG_TABLES",
     "STUDY_TABLE",
     "Box",
@@ -45,17 +48,9 @@ __all__ = [
     "LungRow",
     "Spreadsheet",
     "Tables",
+    "build_own_tables",
+    "detect_format",
     "fit_boxes",
     "read_spreadsheet",
     "read_tables",
 ]
-
-
-def read_tables(path: str | Path) -> Tables:
-    """The challenge's tables of a folder, or a CSV of one's own images.
-
-    Raises:
-        InputError: where a table, column or id is missing or a cell is wrong.
-    """
-    path = Path(path)
-    return read_challenge_tables(path) if path.is_dir() else read_own_table(path)

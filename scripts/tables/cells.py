@@ -19,6 +19,13 @@ _MANGLED = re.compile(
     r"[+-]?\d(?:[.,]\d+)?e\+\d{2,3}|[+-]?\d[.,]\d+e-\d{2,3}|\d+[.,]0+|#(?:n/a|name\?|value!|ref!|num!|null!|div/0!|#+)",
     re.IGNORECASE,
 )
+#: Ids as a spreadsheet shows those that it took for a day (2-1 is 02-Jan, in German 2. Jan) or a month (Mar-20), and
+#: days with a time of 0, which libraries write. A day in ISO order alone may be the name of a study.
+_MONTH = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec|Mrz|Mär|Mai|Okt|Dez)"
+_DATE = re.compile(
+    rf"\d{{1,2}}(?:-|\. ?){_MONTH}(?:[-. ]\d{{2,4}})?|{_MONTH}[-. ]\d{{2}}"
+    r"|\d{1,2}([./])\d{1,2}\1(?:\d{2}|\d{4})|\d{4}-\d{2}-\d{2} 00:00(?::00)?"
+)
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
@@ -43,15 +50,16 @@ def take_optional(row: Row, column: str) -> str | None:
 
 
 def reject_mangled(row: Row, column: str) -> None:
-    """Reject an id that a spreadsheet took for a number: its last digits are lost, and different ids become one.
+    """Reject an id that a spreadsheet took for a number or a day: a part of it is lost, and different ids become one.
 
     Raises:
         InputError: naming the cell, but not its content, which may be a patient's number.
     """
-    if _MANGLED.fullmatch(row.cells.get(column, "")):
+    text = row.cells.get(column, "")
+    if _MANGLED.fullmatch(text) or _DATE.fullmatch(text):
         raise InputError(
             "an id as it was given",
-            f"one that a spreadsheet has made a number of at {row.locate(f'column {column}')}",
+            f"one that a spreadsheet has made a number or a date of at {row.locate(f'column {column}')}",
             "format the column as text where the ids are whole, and export the table again",
         )
 
@@ -141,7 +149,8 @@ def parse_edges(row: Row, columns: Sequence[str], where: str) -> Box | None:
 
     Args:
         row: of the table.
-        columns: xmin, ymin, xmax, ymax by their names; a last one named `height` says that the last two are the size.
+        columns: xmin, ymin, xmax, ymax by their names; a last one whose name begins with h says that the last two are
+            the size.
         where: file, line and id of the row, for the message.
 
     Raises:
@@ -150,7 +159,7 @@ def parse_edges(row: Row, columns: Sequence[str], where: str) -> Box | None:
     texts = [take_optional(row, column) for column in columns]
     if not any(texts):
         return None
-    if columns[-1] != "height":
+    if not columns[-1].startswith("h"):
         return parse_box(" ".join(text or "-" for text in texts), where)
     try:
         x, y, width, height = (float(text or "-") for text in texts)

@@ -44,10 +44,19 @@ def read_own_table(path: Path) -> Tables:
     Raises:
         InputError: where a column or an id is missing, a cell is wrong, or rows contradict each other.
     """
-    table = read_spreadsheet(path, (*_REQUIRED, *_OPTIONAL, *_CLASSES, *_EDGES), ("boxes", "lung_box", *_EDGES))
+    known = (*_REQUIRED, *_OPTIONAL, *_CLASSES, *_EDGES)
+    return build_own_tables(read_spreadsheet(path, known, ("boxes", "lung_box", *_EDGES)))
+
+
+def build_own_tables(table: Spreadsheet) -> Tables:
+    """Records of the rows of such a CSV, wherever they were read from.
+
+    Raises:
+        InputError: as `read_own_table`.
+    """
     edges = _find_columns(table)
     if not table.rows:
-        raise InputError("at least one row", f"none in {path.name}", "check the table")
+        raise InputError("at least one row", f"none in {table.file}", "check the table")
     images: dict[str, list[Row]] = {}
     for row in table.rows:
         images.setdefault(PurePosixPath(take_id(row, "image")).as_posix(), []).append(row)

@@ -27,6 +27,7 @@ class ImageRow:
         mask: path of a mask relative to the tree, or None.
         origin: where the row comes from, in words, or None.
         boxes_known: whether the boxes, or their absence, are known; None where the table does not say.
+        size: width and height in pixels of the image that the boxes were made on, or None.
     """
 
     image_id: str
@@ -38,6 +39,7 @@ class ImageRow:
     mask: str | None = None
     origin: str | None = None
     boxes_known: bool | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,15 @@ class Tables:
         study_labels: class name of each labelled study.
         images: row of each image by image id; without a label in `study_labels` for the images to predict.
         lung_boxes: lung box by image id, of labelled and unlabelled images.
-        own: whether this is a CSV of one's own images, which then names every image there is.
+        own: whether this is a table of one's own images, which then names every image there is.
+        by_name: whether an image may be named by its file alone, wherever it lies below the tree.
     """
 
     study_labels: Mapping[str, str]
     images: Mapping[str, ImageRow]
     lung_boxes: Mapping[str, LungRow]
     own: bool = False
+    by_name: bool = False
 
 
 def fit_boxes(boxes: Sequence[Box], height: int, width: int, where: str) -> tuple[Box, ...]:

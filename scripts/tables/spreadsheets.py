@@ -77,10 +77,7 @@ def read_spreadsheet(path: str | Path, known: Sequence[str], numbers: Sequence[s
     path = Path(path)
     if not path.is_file():
         raise InputError(f"a table with the columns {', '.join(known)}", f"no file {path}", "check the path")
-    text = _read_text(path)
-    announced = _SEPARATOR_LINE.match(text)
-    body, skipped = (text[announced.end() :], len(announced[0].splitlines())) if announced else (text, 0)
-    separator = _choose_separator(body, known, announced[1] if announced else SEPARATORS[0])
+    skipped, body, separator = _take_apart(_read_text(path), known)
     try:
         lines = _split_rows(body, separator)
         header = next(lines, (0, []))[1]
@@ -92,6 +89,26 @@ def read_spreadsheet(path: str | Path, known: Sequence[str], numbers: Sequence[s
     if separator != ",":
         rows = [_replace_decimal_commas(row, numbers) for row in rows]
     return Spreadsheet(path.name, tuple(filter(None, columns)), tuple(rows))
+
+
+def read_columns(path: str | Path, known: Sequence[str]) -> tuple[str, ...]:
+    """Names of a table's columns as `read_spreadsheet` finds them, whatever its rows; none where they cannot be found.
+
+    Raises:
+        InputError: where the file is no text.
+    """
+    _, body, separator = _take_apart(_read_text(Path(path)), known)
+    try:
+        return tuple(filter(None, _name_columns(next(_split_rows(body, separator), (0, []))[1], known, "")))
+    except (csv.Error, InputError):
+        return ()
+
+
+def _take_apart(text: str, known: Sequence[str]) -> tuple[int, str, str]:
+    """Number of lines that only name the separator, the text below them, and the separator."""
+    announced = _SEPARATOR_LINE.match(text)
+    body, skipped = (text[announced.end() :], len(announced[0].splitlines())) if announced else (text, 0)
+    return skipped, body, _choose_separator(body, known, announced[1] if announced else SEPARATORS[0])
 
 
 def _read_text(path: Path) -> str:
