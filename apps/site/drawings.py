@@ -104,7 +104,7 @@ def draw_flow() -> str:
     opacity = Box(700, 345, 220, "Opacity detector", ("boxes in the lung crop",), "network")
     tta = Box(440, 450, 220, "TTA flips", ("probabilities averaged",))
     findings = Box(440, 545, 220, "Findings", ("in the image's own pixels",), "result")
-    training = Box(700, 450, 220, "Training", ("on four folds; weights",))
+    training = Box(700, 450, 220, "Training", ("on four folds of five",))
     outputs = Box(440, 640, 640, "Results", (NAMES,), "result")
     parts = [
         link_down(tree, reader),
@@ -119,7 +119,7 @@ def draw_flow() -> str:
         link_down(tta, findings),
         draw_arrow([(590, 345), (570, 345), (570, 545), (552, 545)]),
         draw_arrow([(770, 235), (830, 235), (830, 450), (812, 450)]),
-        draw_arrow([(700, 428), (700, 369)], "of all networks", dashed=True),
+        draw_arrow([(700, 428), (700, 369)], "trains all three", dashed=True),
         link_down(findings, outputs),
     ]
     boxes = [tree, tables, prepare, datalist, reader, rejected, lungs, study, opacity, tta, findings, training, outputs]

@@ -15,6 +15,9 @@ DOCS = "bundle/docs/"
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 CARD = "model_card.md"
 
+#: Names in the first column of a table stay whole.
+STYLE = ".md-typeset td:first-child code { white-space: nowrap; word-break: normal; }\n"
+
 LINK = re.compile(r"(\]\()(?!https?:|#)([^)#\s]+)")
 CARD_LINK = re.compile(r"(\]\()README\.md")
 
@@ -28,6 +31,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name, page in PAGES.items():
         text = (ROOT / name).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=rewrite_links(text)))
+    files.append(File.generated(config, "tables.css", content=STYLE))
     return files
 
 
