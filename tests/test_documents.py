@@ -57,7 +57,8 @@ def list_commands(document: Path) -> list[list[str]]:
     """Commands of a document's indented lines, a line that ends in a backslash joined with the next one."""
     text = document.read_text(encoding="utf-8").replace("\\\n", " ")
     lines = re.findall(r"^ {4,}((?:\S*python -m|make |torchrun ).*)$", text, flags=re.MULTILINE)
-    return [shlex.split(line, comments=True) for line in lines]
+    # behind a target of make there may be words that say what it does
+    return [line.split()[:2] if line.startswith("make") else shlex.split(line, comments=True) for line in lines]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
