@@ -7,7 +7,7 @@ SHELL := /bin/bash
 TCMALLOC := $(firstword $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4))
 demo weights bench: export LD_PRELOAD := $(TCMALLOC)
 
-.PHONY: help demo weights test bench faults audit fuzz lint types format release environment clean integrations label test-label deploy-demo test-deploy
+.PHONY: help demo weights test bench faults audit fuzz lint types format release environment clean integrations docs label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -132,6 +132,12 @@ test-deploy: .venv-deploy/made integrations ## MONAI Deploy: predictions, result
 	.venv-$*/bin/python -m pip install --disable-pip-version-check --no-compile --progress-bar off \
 		--constraint apps/$*/constraints.txt --requirement apps/$*/requirements.txt
 	@touch $@
+
+docs: $(MADE) ## the documents as a site, runs/site/index.html
+	@$(BIN)/python -c 'import material' 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --no-compile \
+		--progress-bar off --constraint constraints.txt '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file apps/site/mkdocs.yml
+	@echo "runs/site/index.html; its search works where it is served: $(BIN)/python -m http.server -d runs/site -b 127.0.0.1"
 
 environment: $(MADE) ## .venv as pyproject.toml and constraints.txt say
 

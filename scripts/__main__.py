@@ -1,4 +1,4 @@
-"""Command line: `python -m scripts <verb>`. Arguments only, no logic; `--help` after a verb lists its arguments.
+"""Command line: `python -m scripts <verb>`. Arguments only, no logic; without a verb it lists all of them.
 
 The verbs of this module work in a packed bundle; those of `research` in the repository only.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 import fire
 from fire.decorators import SetParseFns
 from scripts.errors import InputError, report_input_errors
+from scripts.verbs import PROGRAM, describe_verb, describe_verbs, reject_unknown_option
 
 #: Verbs before version 0.4.0, with the names that they have now.
 RENAMED_VERBS = {
@@ -51,6 +52,8 @@ def prepare(
 
     --format challenge, own, rsna, vindr, nih, coco or label: where the tables do not show it. --label_map FILE: a JSON
     with the meaning of each label of another data set.
+
+    Example: python -m scripts prepare --tree runs/images --out runs/prepared
     """
     from scripts.preparation import prepare as prepare_datalist
 
@@ -77,7 +80,10 @@ def check(
     accept_secondary_capture: bool = False,
     accept_renderings: bool = False,
 ) -> str:
-    """Read every image of a datalist before a long run: each must be there, whole, and the one that was prepared."""
+    """Read every image of a datalist before a long run: each must be there, whole, and the one that was prepared.
+
+    Example: python -m scripts check --datalist runs/prepared/datalist.json --tree runs/images
+    """
     from scripts.preparation import check_datalist
 
     checked = check_datalist(datalist, tree, external_tree, out, workers, accept_secondary_capture, accept_renderings)
@@ -86,7 +92,10 @@ def check(
 
 
 def export_corrections(studies: str, out: str) -> str:
-    """Write what was saved in MONAI Label's folder of images as a CSV, which `prepare --tables` takes."""
+    """Write what was saved in MONAI Label's folder of images as a CSV, which `prepare --tables` takes.
+
+    Example: python -m scripts export-corrections --studies FOLDER --out corrections.csv
+    """
     from scripts.monai_label import list_corrections
 
     listed = list_corrections(studies, out)
@@ -103,14 +112,21 @@ def score(
     num_resamples: int = 1000,
     threshold: float | None = None,
 ) -> str:
-    """Score a submission against a datalist or a folder of tables; --against another one for paired differences."""
+    """Score a submission against a datalist or a folder of tables; --against another one for paired differences.
+
+    Example: python -m scripts score runs/evaluation/submission.csv --ground_truth runs/prepared/datalist.json
+        --fold 0
+    """
     from scripts.metrics import report_score
 
     return report_score(submission, ground_truth, fold, against, num_resamples, threshold)
 
 
 def export_weights(checkpoint: str, out: str = "bundle/models/model.pt") -> str:
-    """Write the network of a training's checkpoint in half precision, with its SHA-256 beside it."""
+    """Write the network of a training's checkpoint in half precision, with its SHA-256 beside it.
+
+    Example: python -m scripts export-weights runs/training/last.pt --out runs/model.pt
+    """
     from scripts.checkpoints import ship_weights
 
     ship_weights(checkpoint, out)
@@ -121,6 +137,8 @@ def export_networks(out: str, config: str = "bundle/configs/inference.json", **c
     """Write the three networks as TorchScript and ONNX, each compared with the eager one; --weights FILE and the like.
 
     ONNX is compared where onnxruntime is installed.
+
+    Example: python -m scripts export-networks --out runs/exports
     """
     from scripts.exports import export_networks
 
@@ -129,7 +147,10 @@ def export_networks(out: str, config: str = "bundle/configs/inference.json", **c
 
 
 def doctor(bundle: str | None = None) -> str:
-    """Examine this machine: versions, GPU, decoders, weights, disk, threads; exit status 1 where one is wrong."""
+    """Examine this machine: versions, GPU, decoders, weights, disk, threads; exit status 1 where one is wrong.
+
+    Example: python -m scripts doctor
+    """
     from scripts.doctor import describe, examine
 
     checks = examine(bundle or ("bundle" if Path("bundle/configs").is_dir() else "."))
@@ -139,7 +160,23 @@ def doctor(bundle: str | None = None) -> str:
     return describe(checks)
 
 
-#: In the order of the work.
+HELP = frozenset({"--help", "-h", "help"})
+
+#: Verbs in the order of the work; a packed bundle lists those that it has.
+STAGES: dict[str, tuple[str, ...]] = {
+    "Begin": ("doctor", "generate_synthetic"),
+    "Prepare images": (
+        *("prepare", "check", "find_lungs", "evaluate_lungs", "extract_metadata"),
+        *("add_external", "label_external", "export_corrections"),
+    ),
+    "Train (one training: python -m monai.bundle run training --config_file bundle/configs/train.json)": (
+        *("cross_validate", "run_ablation", "make_weights"),
+        *("list_experiments", "plot_losses"),
+    ),
+    "Evaluate": ("score", "evaluate_reliability", "evaluate_ensemble", "fit_none"),
+    "Release": ("export_weights", "export_networks", "release"),
+}
+
 VERBS: tuple[Callable[..., str], ...] = (
     doctor,
     prepare,
@@ -173,19 +210,32 @@ def reject_unknown_verb(arguments: Sequence[str], verbs: Mapping[str, Callable[.
     Raises:
         InputError: where the first argument is a name from before version 0.4.0, or no verb's.
     """
-    first = arguments[0] if arguments else "--help"
+    first = arguments[0] if arguments else "help"
     name = first.replace("-", "_")
     if name in RENAMED_VERBS:
         new = RENAMED_VERBS[name]
         raise InputError(f"the verb {new}", f"{first}, its former name", f"run python -m scripts {new}")
-    if not first.startswith("-") and name not in verbs:
+    if first not in HELP and name not in verbs:
         packed = len(verbs) == len(VERBS)
-        advice = "research verbs are not packed: use the bundle's repository" if packed else "see --help"
+        advice = "research verbs are not packed: use the bundle's repository" if packed else f"see {PROGRAM}"
         raise InputError(f"a verb: {', '.join(verbs).replace('_', '-')}", first, advice)
+
+
+def describe_help(arguments: Sequence[str], verbs: Mapping[str, Callable[..., str]]) -> str:
+    """The overview, or the help of a verb, where it is asked for; "" elsewhere."""
+    asked = HELP.intersection(arguments[:2])
+    if not arguments or arguments[0] in asked:
+        return describe_verbs(verbs, STAGES)
+    return describe_verb(verbs[arguments[0].replace("-", "_")]) if asked else ""
 
 
 if __name__ == "__main__":
     report_input_errors()
     verbs = list_verbs()
-    reject_unknown_verb(sys.argv[1:], verbs)
-    fire.Fire({name: keep_texts(verb) for name, verb in verbs.items()}, name="python -m scripts")
+    arguments = sys.argv[1:]
+    reject_unknown_verb(arguments, verbs)
+    if text := describe_help(arguments, verbs):
+        sys.stdout.write(f"{text}\n")
+    else:
+        reject_unknown_option(verbs[arguments[0].replace("-", "_")], arguments[1:])
+        fire.Fire({name: keep_texts(verb) for name, verb in verbs.items()}, name=PROGRAM)

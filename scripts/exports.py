@@ -21,6 +21,7 @@ from scripts.errors import InputError, find_input_error
 from scripts.files import replace_file, write_text
 from scripts.networks import export_onnx_bytes, flatten_outputs, start_onnx
 from torch import nn
+from tqdm import tqdm
 
 #: Networks of inference.json, by component, each with the name of the side of its input.
 NETWORKS: dict[str, tuple[str, str]] = {
@@ -94,7 +95,8 @@ def export_networks(config_file: str | Path, out: str | Path, **changes: Any) ->
         InputError: as `read_networks`, and where an export differs by more than `TOLERANCE`.
     """
     out, measured = Path(out), {}
-    for name, (network, side) in read_networks(config_file, changes).items():
+    networks = read_networks(config_file, changes).items()
+    for name, (network, side) in tqdm(networks, "exporting", unit="network", disable=None):
         pictures = torch.rand(2, 1, side, side, generator=torch.Generator().manual_seed(0))
         measured[name] = {
             "torchscript": export_torchscript(network, out / f"{name}.ts", pictures),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser, run
+from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from scripts.errors import InputError
 
 #: What MONAI's own command takes, beside the names of the configs.
@@ -35,7 +36,7 @@ def reject_unknown_options(arguments: Sequence[str] | None = None) -> None:
         options = {**json.loads(Path(args_file).read_text(encoding="utf-8")), **options}
     if (files := _read_files(options.get("config_file"))) is None:
         return
-    known = RUN_OPTIONS | set(ConfigParser.load_config_files(files))
+    known = RUN_OPTIONS | set(ConfigParser.load_config_files(files)) | _list_tracking_names(options.get("tracking"))
     for name in options:
         # "train#trainer#max_epochs" and "train::trainer::max_epochs" reach into a name; "+name" merges into it
         if (top := name.lstrip("+").replace("::", "#").split("#")[0]) not in known:
@@ -55,6 +56,14 @@ def _list_options(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
             name, equals, value = argument[2:].partition("=")
             following = arguments[position + 1] if position + 1 < len(arguments) else ""
             yield name.replace("-", "_"), value if equals else following
+
+
+def _list_tracking_names(tracking: str | None) -> set[str]:
+    """Names that `--tracking` adds to a config where it has none of them, such as tracking_uri and experiment_name."""
+    if not tracking:
+        return set()
+    settings: Any = DEFAULT_EXP_MGMT_SETTINGS.get(tracking) or ConfigParser.load_config_files(tracking)
+    return set(settings["configs"])
 
 
 def _read_files(value: Any) -> list[str] | None:

@@ -17,7 +17,10 @@ def generate_synthetic(
     broken: bool = False,
     sheet: str | None = None,
 ) -> str:
-    """Draw a tree of synthetic chest radiographs with the challenge's tables, and a contact sheet of it by option."""
+    """Draw a tree of synthetic chest radiographs with the challenge's tables, and a contact sheet of it by option.
+
+    Example: python -m scripts generate-synthetic --out runs/images
+    """
     from scripts.synthetic import draw_contact_sheet, generate_tree
 
     generate_tree(out, num_studies, num_test_studies, size, seed, workers, broken)
@@ -27,7 +30,11 @@ def generate_synthetic(
 
 
 def add_external(datalist: str, tree: str, external: str, external_tree: str, out: str, workers: int = 2) -> str:
-    """Write a datalist with the images of an external one; duplicates, and known studies and patients, are left out."""
+    """Write a datalist with the images of an external one; duplicates, and known studies and patients, are left out.
+
+    Example: python -m scripts add-external runs/prepared/datalist.json --tree runs/images --external
+        B/datalist.json --external_tree B --out runs/both
+    """
     from scripts.preparation import add_external as add_images
 
     added = add_images(datalist, tree, external, external_tree, out, workers)
@@ -36,7 +43,11 @@ def add_external(datalist: str, tree: str, external: str, external_tree: str, ou
 
 
 def label_external(datalist: str, predictions: str | list[str], runs: str | list[str], out: str) -> str:
-    """Label external images, each fold by the runs that held it out; several are written "['a','b']"."""
+    """Label external images, each fold by the runs that held it out; several are written "['a','b']".
+
+    Example: python -m scripts label-external runs/both/datalist.json --predictions "['a','b']" --runs "['c','d']"
+        --out runs/labels
+    """
     from scripts.pseudo_labels import label_external as label_images
 
     labelled = label_images(datalist, _list(predictions), _list(runs), out)
@@ -58,6 +69,9 @@ def find_lungs(
     --fold "[0,1,2,3,4]": of all folds, by a detector that was trained on other data, as the shipped one. --sheet draws
     the images on which found and annotated boxes differ most, or the least sure ones where none is annotated; it
     shows images, so keep it where they are.
+
+    Example: python -m scripts find-lungs --datalist runs/prepared/datalist.json --tree runs/images --out
+        runs/detected_lungs --fold 0
     """
     from scripts.inferers import read_lung_inferer
     from scripts.preparation.lungs import find_lungs
@@ -68,14 +82,22 @@ def find_lungs(
 
 
 def evaluate_lungs(lungs: str, ground_truth: str, fold: int | None = None) -> str:
-    """Compare the boxes of lungs.csv with the annotated ones of a datalist."""
+    """Compare the boxes of lungs.csv with the annotated ones of a datalist.
+
+    Example: python -m scripts evaluate-lungs runs/detected_lungs/lungs.csv --ground_truth
+        runs/prepared/datalist.json --fold 0
+    """
     from scripts.metrics import report_lungs
 
     return report_lungs(lungs, ground_truth, fold)
 
 
 def fit_none(predictions: str, ground_truth: str, fold: int | None = None) -> str:
-    """Fit the weight of p(negative) in the class none on the predictions.json of images that were not trained on."""
+    """Fit the weight of p(negative) in the class none on the predictions.json of images that were not trained on.
+
+    Example: python -m scripts fit-none runs/evaluation/predictions.json --ground_truth runs/prepared/datalist.json
+        --fold 0
+    """
     from scripts.ensembles import report_none_blend
 
     return report_none_blend(predictions, ground_truth, fold)
@@ -89,10 +111,13 @@ def evaluate_reliability(
     metadata: str | None = None,
     num_resamples: int = 1000,
 ) -> str:
-    """Calibration, uncertainty, selective prediction and subgroups of predictions.json, one of each fold; two PNGs.
+    """Measure calibration, uncertainty, selective prediction and subgroups of predictions.json, one a fold; two PNGs.
 
     --members A,B: predictions of the same images by other seeds or networks, for what they disagree about. --metadata
     FILE: a CSV with the column image_id and any others, for more subgroups.
+
+    Example: python -m scripts evaluate-reliability runs/evaluation/predictions.json --ground_truth
+        runs/prepared/datalist.json --out runs/reliability
     """
     from scripts.metrics.reliability import report_reliability
 
@@ -100,7 +125,11 @@ def evaluate_reliability(
 
 
 def extract_metadata(datalist: str, tree: str, out: str) -> str:
-    """Write the images' metadata as a CSV for `evaluate-reliability`; nothing that identifies a person."""
+    """Write the images' metadata as a CSV for `evaluate-reliability`; nothing that identifies a person.
+
+    Example: python -m scripts extract-metadata runs/prepared/datalist.json --tree runs/images --out
+        runs/metadata.csv
+    """
     from scripts.preparation import write_metadata_table
 
     written, rejected = write_metadata_table(datalist, tree, out)
@@ -119,6 +148,8 @@ def cross_validate(
     """Train each fold of a configuration, and score all images by networks that did not see them; resumes.
 
     Further options go to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
+
+    Example: python -m scripts cross-validate --image_size 128 --epochs 4
     """
     from scripts.experiments import Plan, crossvalidate
 
@@ -139,6 +170,8 @@ def run_ablation(
 
     --experiments baseline,whole_image,whole_image+no_auxiliary: combinations of overrides in experiments/, joined by
     "+". Further options go to every run.
+
+    Example: python -m scripts run-ablation --experiments baseline,whole_image --seeds 0
     """
     from scripts.experiments import COMBINATIONS, Plan, ablate
 
@@ -163,6 +196,8 @@ def make_weights(
 
     --external_tree FOLDER: unlabelled images that students learn from too. --slots 5: trainings at a time, on one GPU.
     --minutes 8: no part is begun after that. --plan_only: print parts and cost. Further options go to every run.
+
+    Example: python -m scripts make-weights --plan_only
     """
     from scripts.experiments import Plan
     from scripts.recipe import add_unlabelled, describe_plan, start_forked
@@ -180,6 +215,8 @@ def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | 
     """List all runs below the folders as experiments.csv, a figure of the gains, and TensorBoard's files.
 
     --leaderboard FILE: a CSV with the columns name and score.
+
+    Example: python -m scripts list-experiments runs
     """
     from scripts.experiments import draw_gains, find_records, group_runs, read_leaderboard, write_registry
 
@@ -190,7 +227,10 @@ def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | 
 
 
 def plot_losses(out: str, **groups: object) -> str:
-    """Draw training and validation loss of runs: --with_mask "[runs/a,runs/b]" --without "[runs/c,runs/d]"."""
+    """Draw training and validation loss of runs: --with_mask "[runs/a,runs/b]" --without "[runs/c,runs/d]".
+
+    Example: python -m scripts plot-losses --out runs/losses.png --with_mask "[runs/a]" --without "[runs/b]"
+    """
     from scripts.experiments import draw_losses
     from scripts.run_records import read_history
 
@@ -202,7 +242,11 @@ def plot_losses(out: str, **groups: object) -> str:
 def evaluate_ensemble(
     ground_truth: str, fold: int | list[int] | None = None, out: str | None = None, **members: object
 ) -> str:
-    """Measure the gain of an ensemble: --NAME predictions.json for each member, a list of files for several folds."""
+    """Measure the gain of an ensemble: --NAME predictions.json for each member, a list of files for several folds.
+
+    Example: python -m scripts evaluate-ensemble --ground_truth runs/prepared/datalist.json --b0 a.json --lite0
+        b.json
+    """
     from scripts.ensembles import report_ensemble
 
     named = {name: [str(path) for path in _list(paths)] for name, paths in members.items()}
@@ -210,7 +254,10 @@ def evaluate_ensemble(
 
 
 def release(out: str = "dist", large_files_url: str | None = None, checks: bool = True) -> str:
-    """Pack the bundle for the model zoo, and check it unpacked in another folder; each check stands in release.log."""
+    """Pack the bundle for the model zoo, and check it unpacked in another folder; each check stands in release.log.
+
+    Example: python -m scripts release
+    """
     from scripts.release import assemble_release, run_checks
 
     packed = assemble_release(".", out, large_files_url)

@@ -1,13 +1,20 @@
-"""Documents name what is there: paths, and the works that the bundle re-creates."""
+"""Documents name what is there: paths, commands with their options, and the works that the bundle re-creates."""
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from scripts.__main__ import list_verbs
+from scripts.options import reject_unknown_options
+from scripts.verbs import reject_unknown_option
 
-from tests.configs import METADATA, read_json
+from tests.configs import METADATA, read_json, stack
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "bundle/docs").glob("*.md"))]
@@ -44,6 +51,56 @@ def test_every_path_that_a_document_names_is_there(document: Path):
 def test_paths_are_found():
     assert {"scripts/tables/__init__.py", "bundle/docs/results.md"} <= find_paths(ROOT / "README.md")
     assert not is_there("scripts/transforms.py")
+
+
+def list_commands(document: Path) -> list[list[str]]:
+    """Commands of a document's indented lines, a line that ends in a backslash joined with the next one."""
+    text = document.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = re.findall(r"^ {4,}((?:\S*python -m|make |torchrun ).*)$", text, flags=re.MULTILINE)
+    # behind a target of make there may be words that say what it does
+    return [line.split()[:2] if line.startswith("make") else shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_that_a_document_shows_has_its_verb_and_options(document: Path, monkeypatch: pytest.MonkeyPatch):
+    verbs = list_verbs()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    monkeypatch.chdir(ROOT)
+    for command in list_commands(document):
+        if command[0] == "make":
+            assert command[1] in targets, command
+        elif command[2:3] == ["scripts"] and len(command) > 3:
+            assert command[3].replace("-", "_") in verbs, command
+            reject_unknown_option(verbs[command[3].replace("-", "_")], command[4:])
+        elif "monai.bundle" in command and "..." not in command:
+            words = [_name_configs(word) for word in command]
+            reject_unknown_options(words[words.index("monai.bundle") :])
+
+
+def _name_configs(word: str) -> str:
+    """Configs of a packed bundle by their names here; an override that is packed whole with all that it lies over."""
+    word = re.sub(r"(?<![\w/])configs/", "bundle/configs/", word)
+    whole = word.startswith("bundle/configs/") and word != "bundle/configs/metadata.json"
+    return str([str(path) for path in stack(ROOT / word)]) if whole else word
+
+
+def test_commands_are_found():
+    assert ["make", "demo"] in list_commands(ROOT / "README.md")
+    assert len(list_commands(ROOT / "bundle/docs/researcher.md")) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["researcher.md"])
+def test_the_commands_of_a_page_run_as_they_stand(page: str, tmp_path: Path):
+    """In a folder of their own that has the bundle and the code, so that `runs/` is none of the repository's."""
+    for name in ("bundle", "scripts"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for command in list_commands(ROOT / "bundle/docs" / page):
+        words = [sys.executable if word == "python" else word for word in command]
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (command, done.stderr[-2000:])
+    assert (tmp_path / "runs/evaluation/submission.csv").is_file()
 
 
 def test_the_works_that_are_re_created_are_cited():

@@ -26,6 +26,7 @@ from scripts.engines import (
     TensorBoardImages,
     count_images,
     infer_images,
+    name_tag,
     prepare_box_batch,
     prepare_detection_batch,
     prepare_study_batch,
@@ -241,7 +242,7 @@ def test_the_training_loss_of_an_epoch_is_the_mean_of_its_iterations(tmp_path: P
 
 def test_the_history_is_in_tensorboard_as_well(tmp_path: Path):
     rows, board = train_with_history(tmp_path, interval=1, epochs=2)
-    expected = [(name, value, row["epoch"]) for row in rows for name, value in row.items()]
+    expected = [(name_tag(name), value, row["epoch"]) for row in rows for name, value in row.items()]
     assert board.scalars == expected
 
 
@@ -260,7 +261,7 @@ def test_images_are_shown_beside_their_masks_once_a_validation_those_with_opacit
     pictures = show(output, num_images=2)
     assert len(pictures) == 1, "of the first batch only"
     name, rows, step = pictures[0]
-    assert (name, step) == ("image, mask, prediction", 1)
+    assert (name, step) == ("pictures/image, mask, prediction", 1)
     assert rows.shape == (2, 1, 4, 12)
     torch.testing.assert_close(rows[0, :, :, :4], output["image"][2])
     assert rows[0, :, :, 4:8].all() and not rows[1, :, :, 4:8].any()

@@ -58,6 +58,14 @@ def test_an_overlay_brings_its_names():
     give("--config_file", f"['{TRAIN}', '{overlay}']", "--soft_labels_file", "a.json")
 
 
+def test_tracking_brings_its_names():
+    give(
+        "--config_file", TRAIN, "--tracking", "mlflow", "--experiment_name", "tried", "--tracking_uri", "sqlite:///a.db"
+    )
+    with pytest.raises(InputError, match="--experiment_name"):
+        give("--config_file", TRAIN, "--experiment_name", "tried")
+
+
 def test_the_names_of_an_args_file_are_compared_too(tmp_path: Path):
     (tmp_path / "args.json").write_text(json.dumps({"config_file": [TRAIN], "epoch": 3}))
     with pytest.raises(InputError, match="--epochs"):

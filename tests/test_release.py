@@ -363,7 +363,7 @@ def test_the_samples_are_small_synthetic_images(packed: Release, tmp_path: Path)
 
 def test_the_packed_command_line_has_its_own_verbs_and_names_the_place_of_the_others(place: Workplace):
     listed = place.run_python("-m", "scripts", "--help")
-    assert "export_networks" in listed and "cross_validate" not in listed
+    assert "export-networks" in listed and "cross-validate" not in listed
     with pytest.raises(InputError, match="research verbs are not packed: use the bundle's repository"):
         place.run_python("-m", "scripts", "cross-validate")
 

@@ -8,7 +8,7 @@ from scripts.engines.batches import (
     prepare_detection_batch,
     prepare_study_batch,
 )
-from scripts.engines.handlers import BuffersFromFirstProcess, EnabledHandlers, HistoryRecorder, TensorBoardImages
+from scripts.engines.handlers import BuffersFromFirstProcess, EnabledHandlers, HistoryRecorder
 from scripts.engines.mixing import MixedBatch
 from scripts.engines.progress import RunProgress
 from scripts.engines.seeding import EpochSeeds
@@ -24,6 +24,13 @@ from scripts.engines.selections import (
     select_study_probabilities,
 )
 from scripts.engines.stopping import StopOnNonFiniteLoss, StopOnSignal
+from scripts.engines.tracking import (
+    TensorBoardCurves,
+    TensorBoardImages,
+    TensorBoardSettings,
+    complete_tracking,
+    name_tag,
+)
 
 __all__ = [
     "TARGET_KEYS",
@@ -33,12 +40,16 @@ __all__ = [
     "EpochSeeds",
     "HistoryRecorder",
     "MixedBatch",
-    "TensorBoardImages",
     "RunProgress",
     "StopOnNonFiniteLoss",
     "StopOnSignal",
+    "TensorBoardCurves",
+    "TensorBoardImages",
+    "TensorBoardSettings",
+    "complete_tracking",
     "count_images",
     "infer_images",
+    "name_tag",
     "prepare_box_batch",
     "prepare_detection_batch",
     "prepare_study_batch",

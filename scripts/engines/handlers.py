@@ -1,4 +1,4 @@
-"""Handlers that MONAI lacks: history, TensorBoard images, buffers of several processes."""
+"""Handlers that MONAI lacks: history, buffers of several processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from scripts.engines.selections import select_mask_probabilities
+from scripts.engines.tracking import name_tag
 from scripts.files import write_text
 from scripts.processes import broadcast_buffers
 from torch.utils.tensorboard import SummaryWriter
@@ -42,7 +42,7 @@ class HistoryRecorder:
         evaluator: the engine whose metrics stand in the row, after it has run for the epoch.
         optimizer: whose learning rate is recorded.
         output_dir: where the file goes; it is replaced as a whole, never written in place.
-        summary_writer: where the same numbers go as TensorBoard scalars, one tag each.
+        summary_writer: where the same numbers go as TensorBoard scalars, tagged by `name_tag`.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class HistoryRecorder:
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")
         if self.summary_writer is not None:
             for name, value in self.rows[-1].items():
-                self.summary_writer.add_scalar(name, value, engine.state.epoch)
+                self.summary_writer.add_scalar(name_tag(name), value, engine.state.epoch)
 
 
 class BuffersFromFirstProcess:
@@ -107,27 +107,3 @@ class BuffersFromFirstProcess:
 
     def __call__(self, engine: Engine) -> None:
         broadcast_buffers(self.network)
-
-
-class TensorBoardImages:
-    """Shows images in TensorBoard: a row each of input, mask and predicted mask, from the first batch of a validation.
-
-    Args:
-        summary_writer: where the pictures go.
-        num_images: rows; images with opacities come first.
-    """
-
-    def __init__(self, summary_writer: SummaryWriter, num_images: int = 6) -> None:
-        self.summary_writer, self.num_images = summary_writer, num_images
-
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), self)
-
-    def __call__(self, engine: Engine) -> None:
-        output = engine.state.output
-        if "mask" not in output["pred"]:  # type: ignore[index]
-            return
-        columns = [output["image"], output["label"]["mask"], select_mask_probabilities(output)]  # type: ignore[index,arg-type]
-        order = columns[1].flatten(1).any(dim=1).int().argsort(descending=True, stable=True)[: self.num_images]
-        rows = torch.cat([column[order].float().cpu() for column in columns], dim=3)
-        self.summary_writer.add_images("image, mask, prediction", rows, engine.state.epoch)

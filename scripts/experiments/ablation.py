@@ -23,6 +23,7 @@ from scripts.metrics import STUDY_MAP, GroundTruth, read_ground_truth, resample_
 from scripts.run_records import BASELINE, read_record
 from scripts.submission import Predictions, read_submission
 from scripts.tabulation import align_columns, format_interval, format_number
+from tqdm import tqdm
 
 
 def ablate(
@@ -49,7 +50,8 @@ def ablate(
         InputError: where a combination or an override is not known, or a run fails.
     """
     planned = [parse_combination(name, configs) for name in rows]
-    runs = {key: _predict(plan, out, configs, *key, folds) for key in product(seeds, planned)}
+    pairs = tqdm(list(product(seeds, planned)), "trainings", unit="training", disable=None)
+    runs = {(seed, each): _predict(plan, out, configs, seed, each, folds) for seed, each in pairs}
     ground_truth = read_ground_truth(plan.datalist_file, tuple(folds))
     measured = [
         _measure_row(

@@ -13,6 +13,7 @@ from scripts.outputs import write_tables
 from scripts.predictions import ImageFindings, read_predictions
 from scripts.submission import read_submission, write_submission
 from scripts.tabulation import align_columns, format_number
+from tqdm import tqdm
 
 
 def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[int], seed: int = 0) -> str:
@@ -31,7 +32,10 @@ def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[i
     Raises:
         InputError: where a run fails, or an image would count twice.
     """
-    predicted = {fold: _predict_fold(plan, files, out / f"fold{fold}", fold, seed) for fold in folds}
+    predicted = {
+        fold: _predict_fold(plan, files, out / f"fold{fold}", fold, seed)
+        for fold in tqdm(folds, "folds", unit="fold", disable=None)
+    }
     images = pool_images(read_predictions(path) for path in predicted.values())
     write_tables(images, out)
     write_submission(images, out / "submission.csv")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import stats
+from scripts.engines import name_tag
 from scripts.errors import InputError
 from scripts.experiments.differences import Difference, measure_difference, pool_deviations
 from scripts.files import read_csv, write_csv, write_text
@@ -227,7 +228,7 @@ def _write_board(record: Record, history: Sequence[Mapping[str, float]], folder:
     with SummaryWriter(str(folder)) as board:
         for row in history:
             for name, value in row.items():
-                board.add_scalar(name, value, int(row["epoch"]))
+                board.add_scalar(name_tag(name), value, int(row["epoch"]))
         settings: dict[str, bool | str | float | int] = {"name": record.name, "seed": record.seed, **record.settings}
         outcome = {f"outcome/{name}": value for name, value in record.metrics.items()}
         board.add_hparams(settings, outcome or {f"outcome/{METRIC}": math.nan}, run_name=".")

@@ -17,6 +17,7 @@ from scripts.files import read_csv
 from scripts.metrics.average_precision import Floats
 from scripts.metrics.scores import STUDY_MAP
 from scripts.metrics.studies import AUROC, NEGATIVE, EvaluatedStudies
+from tqdm import tqdm
 
 Image = Mapping[str, Any]
 
@@ -67,7 +68,7 @@ def measure_subgroups(
     """
     return [
         _measure_subgroup(studies, trait, name, np.array([each == name for each in names]), weights, level)
-        for trait, names in traits.items()
+        for trait, names in tqdm(traits.items(), "subgroups", unit="trait", disable=None, leave=False, delay=2)
         if len(set(names)) > 1
         for name in sort_names(set(names))
     ]

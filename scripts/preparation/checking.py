@@ -61,7 +61,8 @@ def check_datalist(
     paths = [folder / image["image"] for folder, image in images]
     bad: list[Sequence[str]] = []
     read = read_radiographs(paths, workers=workers, **options)
-    for (_, image), (path, found) in tqdm(zip(images, read, strict=True), "checking", len(images), unit="image"):
+    pairs = zip(images, read, strict=True)
+    for (_, image), (path, found) in tqdm(pairs, "checking", len(images), unit="image", disable=None):
         if fault := _find_fault(image, found):
             bad.append((image["image_id"], fault[0], str(path), fault[1]))
     if out is not None:

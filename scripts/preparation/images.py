@@ -67,7 +67,8 @@ def infer_images(
     """
     images = []
     read = read_radiographs([tree / source.image for source in sources], workers=workers, **options)
-    for source, (_, image) in tqdm(zip(sources, read, strict=True), "images", len(sources), unit="image"):
+    pairs = zip(sources, read, strict=True)
+    for source, (_, image) in tqdm(pairs, "images", len(sources), unit="image", disable=None):
         if isinstance(image, RejectedImage):
             decisions.add("rejected", source.row, f"{image.reason}: {image.detail}")
         else:

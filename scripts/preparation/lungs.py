@@ -117,7 +117,8 @@ def _find_in_batches(
     paths, options = [tree / image["image"] for image in images], collect_reader_options(images)
     readings = read_radiographs(paths, workers=workers, **options)
     batch: list[tuple[str, torch.Tensor]] = []
-    for image, (path, reading) in tqdm(zip(images, readings, strict=True), "finding lungs", len(images), unit="image"):
+    pairs = zip(images, readings, strict=True)
+    for image, (path, reading) in tqdm(pairs, "finding lungs", len(images), unit="image", disable=None):
         if isinstance(reading, RejectedImage):
             raise InputError("images that can be read", f"{reading.reason} at {path}", "prepare the datalist again")
         batch.append((image["image_id"], torch.from_numpy(reading.pixels)))

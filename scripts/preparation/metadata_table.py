@@ -9,6 +9,7 @@ from scripts.datalist import read_datalist
 from scripts.errors import RejectedImage
 from scripts.files import write_csv
 from scripts.radiographs import ImageMetadata, read_image_metadata
+from tqdm import tqdm
 
 #: Columns beside image_id: words of known lists and a band of ages. No UID, no date, and not the patient, not even
 #: as a hash: a table of metadata is made to be passed on.
@@ -46,7 +47,7 @@ def write_metadata_table(datalist_file: str | Path, tree: str | Path, out: str |
     datalist = read_datalist(datalist_file)
     rows = {}
     images = [*datalist["training"], *datalist["test"]]
-    for image in images:
+    for image in tqdm(images, "headers", unit="image", disable=None):
         try:
             # the datalist holds what its maker accepted, Secondary Captures too
             metadata = read_image_metadata(Path(tree) / image["image"], accept_secondary_capture=True)

@@ -28,7 +28,7 @@ BUNDLE_NAME = "chest_xray_covid19"
 PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "bundle/configs": ("configs", (".json", ".conf")),
     "bundle/models": ("models", (".pt", ".sha256", ".json")),
-    "bundle/docs": ("docs", (".md", ".txt", ".png", ".csv")),
+    "bundle/docs": ("docs", (".md", ".txt", ".png", ".svg", ".csv")),
     "LICENSE": ("LICENSE", ("",)),
     "scripts/tables/mappings": ("scripts/tables/mappings", (".json",)),
 }
@@ -37,7 +37,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
 RESEARCH = {
     "configs/experiments", "configs/recipes", "configs/cache.json", "configs/explain.json", "configs/predict.json",
     "configs/predict_unlabelled.json", "configs/stacked.json", "docs/experiments.csv", "docs/experiments.md",
-    "docs/own_data.md",
+    "docs/own_data.md", "docs/researcher.md",
 }  # fmt: skip
 
 #: The code is what these need: all verbs of the packed command line, the integrations that run a packed bundle, and

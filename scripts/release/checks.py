@@ -18,6 +18,7 @@ from scripts.files import compute_sha256
 from scripts.release.assembly import LARGE_FILES, Release
 from scripts.release.samples import SAMPLES
 from scripts.release.workplace import Options, Workplace, unpack_release
+from tqdm import tqdm
 
 #: Small enough for a minute in all: one epoch of timm's test network on the packed samples.
 TINY = {"encoder": "test_efficientnet", "encoder_options": "{}", "image_size": 64, "batch_size": 8}
@@ -51,7 +52,7 @@ def run_checks(release: Release, root: str | Path, log: str | Path, checks: Sequ
     start, lines = time.monotonic(), 0
     with unpack_release(release, root) as place, Path(log).open("w", encoding="utf-8", buffering=1) as file:
         file.write(f"{release.archive.name} {release.archive.stat().st_size} {compute_sha256(release.archive)}\n")
-        for check in checks or CHECKS:
+        for check in tqdm(checks or CHECKS, "checks", unit="check", disable=None):
             begin = time.monotonic()
             try:
                 note = check.run(place)
