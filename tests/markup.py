@@ -47,6 +47,8 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open and self._open[-1].tag == tag, f"{tag} is closed where {self._open[-1:]} is open"
+        if tag in ("td", "th"):
+            self.handle_data(" ")
         self._open.pop()
 
     def handle_data(self, data: str) -> None:

@@ -83,8 +83,9 @@ def _find_trainings(path: Path, name: str) -> list[TrainedRun]:
 def _name_apart(paths: Sequence[Path]) -> dict[Path, str]:
     """The last part of each path, or as many parts as tell them apart."""
     parts = {path: path.resolve().parts for path in paths}
-    for count in range(1, max(map(len, parts.values())) + 1):
-        names = {path: "/".join(each[-count:]) for path, each in parts.items()}
-        if len(set(names.values())) == len(names):
-            return names
-    raise InputError("each run once", "one twice", "name it once")
+    if len(set(parts.values())) < len(paths):
+        raise InputError("each run once", "one twice", "name it once")
+    count = 1
+    while len({each[-count:] for each in parts.values()}) < len(paths):
+        count += 1
+    return {path: "/".join(each[-count:]) for path, each in parts.items()}
