@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo weights test faults audit fuzz lint types format release environment clean integrations label test-label deploy-demo test-deploy
+.PHONY: help demo weights test test-pages faults audit fuzz lint types format release environment clean integrations label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -47,6 +47,12 @@ $(IMAGES): | $(MADE)
 
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
+
+# axe-core comes in a package whose own dependency, another driver of browsers, is not needed.
+test-pages: $(MADE) ## reports and study pages in Chromium, with axe; needs Chromium and chromedriver
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_pages_browser.py $(PYTEST_OPTIONS)
 
 faults: $(MADE) ## kills, full disks, damaged files: a table of what was lost, under runs/faults (about an hour on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults measure
