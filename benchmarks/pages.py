@@ -1,15 +1,17 @@
 """Study pages of many studies: time to write them, their sizes, and the time that Chromium needs to open them.
 
-    python -m benchmarks.pages --number 1000 --out runs/pages      needs selenium, and Chromium with its driver
+    python -m benchmarks.pages --number 1000 --written 40      needs selenium, and Chromium with its driver
 
 Each study has one synthetic image of 512 pixels, or two of them in one of four.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import draw_overlay, write_mask
 from scripts.outputs.study_pages import StudyPages
+from scripts.outputs.study_pages.content import gather_studies
 from scripts.predictions import ImageFindings
 from scripts.radiographs import read_radiograph
 from scripts.synthetic import generate_tree
@@ -38,28 +41,39 @@ def find_images(number: int, rng: np.random.Generator) -> Iterator[ImageFindings
             yield ImageFindings(name, f"{study:06d}", probabilities, boxes, scores, 0.5, crop, flags)
 
 
-def write(number: int, folder: Path) -> dict[str, float]:
-    """Write the pages; seconds by step."""
+def write(number: int, written: int, folder: Path) -> dict[str, float]:
+    """Write the layers and pages of some studies, and the index of all; milliseconds of processor time by step.
+
+    Every image has the same pixels: the layers of the others are links to those of the first.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     generate_tree(folder / "tree", num_studies=4, num_test_studies=1, size=SIZE, workers=1)
     pixels = read_radiograph(next((folder / "tree").rglob("*.dcm"))).pixels[0]
     mask = np.zeros(pixels.shape, dtype=np.uint8)
     mask[150:300, 100:200] = 1
     images, pages = list(find_images(number, np.random.default_rng(0))), StudyPages(folder, "benchmark")
-    seconds = {"masks": 0.0, "overlays": 0.0, "layers": 0.0}
-    for image in images:
-        steps = {
-            "masks": lambda: write_mask(mask, folder / "masks" / f"{image.image_id}.png"),  # noqa: B023
-            "overlays": lambda: draw_overlay(pixels, mask, image, folder / "overlay.png"),  # noqa: B023
-            "layers": lambda: pages.write_layers(image.image_id, pixels, mask),  # noqa: B023
+    some = [image for image in images if int(image.study_id) < written]
+    seconds = {"mask": 0.0, "overlay": 0.0, "layers of a page": 0.0}
+    for image in some:
+        steps: dict[str, Callable[[], None]] = {
+            "mask": partial(write_mask, mask, folder / "masks" / f"{image.image_id}.png"),
+            "overlay": partial(draw_overlay, pixels, mask, image, folder / "overlay.png"),
+            "layers of a page": partial(pages.write_layers, image.image_id, pixels, mask),
         }
         for name, step in steps.items():
             start = time.process_time()
             step()
-            seconds[name] += time.process_time() - start
+            seconds[name] += (time.process_time() - start) / len(some)
     start = time.process_time()
-    pages.write(images, [], {"network": "0" * 64})
-    return {**seconds, "pages": time.process_time() - start, "images": len(images)}
+    pages.write(some, [], {"network": "0" * 64})
+    seconds["page and picture of a study"] = (time.process_time() - start) / written
+    for place in ("masks", "studies/images", "studies/masks"):
+        for image in images[len(some) :]:
+            os.link(folder / place / f"{some[0].image_id}.png", folder / place / f"{image.image_id}.png")
+    start = time.process_time()
+    pages.write_index(gather_studies(images, [], folder / "masks", None), [], {"network": "0" * 64})
+    seconds[f"index of {number} studies"] = time.process_time() - start
+    return {name: 1000 * value for name, value in seconds.items()}
 
 
 def open_page(page: Path) -> dict[str, Any]:
@@ -87,22 +101,19 @@ def open_page(page: Path) -> dict[str, Any]:
     return {"usable_ms": round(usable), "loaded_ms": round(loaded), "elements": elements, "filter_ms": filtered}
 
 
-def measure(number: int = 1000, out: str = "runs/pages") -> str:
-    """Write the pages of many studies, open them, and report both."""
+def measure(number: int = 1000, written: int = 40, out: str = "runs/pages") -> str:
+    """Write the pages of some studies and the index of many, open them, and report both."""
     folder = Path(out)
-    seconds = write(number, folder)
-    images = seconds.pop("images")
-    lines = [f"{number} studies, {images:.0f} images"]
-    lines += [f"{name}: {1000 * value / images:.1f} ms of processor time an image" for name, value in seconds.items()]
+    lines = [f"{name}: {value:.0f} ms of processor time" for name, value in write(number, written, folder).items()]
     studies = sorted((folder / "studies").glob("*.html"))
     for title, files in (
         ("index.html", [folder / "index.html"]),
         ("a study's page", studies),
         ("a study's picture", list((folder / "studies").glob("*.png"))),
-        ("layers of an image", list((folder / "studies").glob("*/*.png"))),
+        ("an image's layer", list((folder / "studies").glob("images/*.png"))),
+        ("a mask's layer", list((folder / "studies").glob("masks/*.png"))),
     ):
-        total = sum(file.stat().st_size for file in files)
-        lines.append(f"{title}: {total / len(files) / 1e3:.0f} kB in the mean, {total / 1e6:.1f} MB in all")
+        lines.append(f"{title}: {sum(file.stat().st_size for file in files) / len(files) / 1e3:.0f} kB in the mean")
     lines += [f"index.html: {open_page(folder / 'index.html')}", f"a study: {open_page(studies[0])}"]
     return "\n".join(lines)
 

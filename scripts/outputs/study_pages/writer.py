@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs.operating_point import OperatingPoint
-from scripts.outputs.study_pages.content import IMAGES, MASKS, StudyContent, describe_rejected, gather_studies
+from scripts.outputs.study_pages.content import (
+    IMAGES,
+    MASKS,
+    RejectedContent,
+    StudyContent,
+    describe_rejected,
+    gather_studies,
+)
 from scripts.outputs.study_pages.pictures import write_layers, write_study_picture
 from scripts.pages import render_page
 from scripts.predictions import MIN_SHOWN_SCORE, ImageFindings
@@ -56,19 +63,28 @@ class StudyPages:
         folder, unread = self.output_dir / STUDIES, describe_rejected(rejected)
         studies = gather_studies(images, unread, self.output_dir / "masks", self.point)
         hashes = weights_sha256 if isinstance(weights_sha256, Mapping) else {"network": weights_sha256 or "not known"}
-        run = {
+        for position, study in enumerate(studies):
+            write_study_picture(study, folder, folder / f"{study.name}.png", self._describe_provenance(hashes))
+            content = {"study": study, "run": self._describe_run(hashes), **_name_neighbours(studies, position)}
+            write_text(folder / f"{study.name}.html", render_page(_TEMPLATES / "study.html", content))
+        self.write_index(studies, unread, hashes)
+
+    def write_index(
+        self, studies: Sequence[StudyContent], rejected: Sequence[RejectedContent], hashes: Mapping[str, str]
+    ) -> None:
+        """Write the list of all studies, in their order, and of what was rejected."""
+        run, classes = self._describe_run(hashes), STUDY_CLASSES
+        content = {"studies": studies, "rejected": rejected, "run": run, "classes": classes, "folder": STUDIES}
+        write_text(self.output_dir / INDEX_FILE, render_page(_TEMPLATES / "index.html", content))
+
+    def _describe_run(self, hashes: Mapping[str, str]) -> dict[str, Any]:
+        return {
             "version": self.version or "not known",
             "temperature": f"{self.temperature:g}",
             "point": self.point,
             "hashes": hashes,
             "shown_from": MIN_SHOWN_SCORE,
         }
-        for position, study in enumerate(studies):
-            write_study_picture(study, folder, folder / f"{study.name}.png", self._describe_provenance(hashes))
-            content = {"study": study, "run": run, **_name_neighbours(studies, position)}
-            write_text(folder / f"{study.name}.html", render_page(_TEMPLATES / "study.html", content))
-        content = {"studies": studies, "rejected": unread, "run": run, "classes": STUDY_CLASSES, "folder": STUDIES}
-        write_text(self.output_dir / INDEX_FILE, render_page(_TEMPLATES / "index.html", content))
 
     def _describe_provenance(self, hashes: Mapping[str, str]) -> str:
         weights = ", ".join(f"{name.replace('_', ' ')} {sha256[:12]}" for name, sha256 in hashes.items())
