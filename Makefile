@@ -7,7 +7,7 @@ SHELL := /bin/bash
 TCMALLOC := $(firstword $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4))
 demo weights bench: export LD_PRELOAD := $(TCMALLOC)
 
-.PHONY: help demo weights test bench faults audit fuzz lint types format release environment clean integrations docs label test-label deploy-demo test-deploy
+.PHONY: help demo weights test test-pages bench faults audit fuzz lint types format release environment clean integrations docs label test-label deploy-demo test-deploy
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -55,6 +55,12 @@ test: $(MADE) lint types ## style, types and the tests that are not slow
 bench: $(MADE) ## speed beside what a user would otherwise do: benchmarks/results.md; an idle machine, an hour [PARTS=names]
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'
 	$(BIN)/python -m benchmarks.speed measure $(if $(PARTS),--only $(PARTS))
+
+# axe-core comes in a package whose own dependency, another driver of browsers, is not needed.
+test-pages: $(MADE) ## reports and study pages in Chromium, with axe; needs Chromium and chromedriver
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[browser]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps axe-playwright-python==0.1.8
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/test_pages_browser.py $(PYTEST_OPTIONS)
 
 faults: $(MADE) ## kills, full disks, damaged files: a table of what was lost, under runs/faults (about an hour on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults measure

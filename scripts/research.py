@@ -253,6 +253,28 @@ def evaluate_ensemble(
     return report_ensemble(named, ground_truth, fold, out)
 
 
+def report(
+    *runs: str,
+    out: str = "runs/report.html",
+    ground_truth: str | None = None,
+    fold: int | list[int] | None = None,
+    tree: str | None = None,
+    pictures: bool = True,
+    threshold: float | None = None,
+    metadata: str | None = None,
+    num_cases: int = 4,
+    num_resamples: int = 1000,
+) -> str:
+    """Write one HTML file on evaluations, trainings and explanations: scores, curves, differences, best and worst.
+
+    --ground_truth datalist.json scores the runs, the first one is what others are compared with. --tree FOLDER shows
+    images, --pictures false leaves them out.
+    """
+    from scripts.reports import write_report
+
+    return write_report(runs, out, ground_truth, fold, tree, pictures, threshold, metadata, num_cases, num_resamples)
+
+
 def release(out: str = "dist", large_files_url: str | None = None, checks: bool = True) -> str:
     """Pack the bundle for the model zoo, and check it unpacked in another folder; each check stands in release.log.
 
@@ -295,5 +317,6 @@ VERBS: tuple[Callable[..., str], ...] = (
     list_experiments,
     plot_losses,
     evaluate_ensemble,
+    report,
     release,
 )

@@ -27,7 +27,7 @@ CONFIGS = sorted(path for path in (ROOT / "bundle" / "configs").rglob("*.json") 
 LAYERS: dict[str, tuple[str, ...]] = {
     "ground": (
         *("labels", "boxes", "masks", "errors", "files", "processes", "charts", "bootstrap", "tabulation"),
-        "output_folders", "options", "verbs",
+        "output_folders", "options", "verbs", "pages",
     ),
     "formats": ("radiographs", "tables", "predictions", "submission", "checkpoints"),
     "data": ("datalist", "transforms"),
@@ -36,7 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "results": ("metrics", "outputs", "explanations", "monai_label"),
     "research": (
         "preparation", "experiments", "ensembles", "pseudo_labels", "recipe", "synthetic", "exports", "release",
-        "doctor",
+        "doctor", "reports",
     ),
 }  # fmt: skip
 GROUND_LAYER = set(LAYERS["ground"])
@@ -47,6 +47,7 @@ ALLOWED_DEPENDENCIES: dict[tuple[str, str], str] = {
     ("submission", "predictions"): "a submission is written from predictions",
     ("explanations", "outputs"): "their pictures look like those of findings",
     ("pseudo_labels", "experiments"): "labels come from models whose record says which fold they never saw",
+    ("reports", "experiments"): "a report shows the experiment registry",
     ("recipe", "experiments"): "a recipe's trainings are runs of a plan ...",
     ("recipe", "preparation"): "... its unlabelled images are prepared ...",
     ("recipe", "ensembles"): "... and `none` of its predictions is blended as a fit blends it",

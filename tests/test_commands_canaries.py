@@ -7,14 +7,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scripts import __main__ as verbs
 from scripts import research
+from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
+from scripts.outputs.study_pages import StudyPages
+from scripts.predictions import read_predictions
+from scripts.radiographs import read_radiograph
 from scripts.synthetic import write_image
 
 from tests.images import draw_noise
+from tests.reports import write_predicted_run
 
 CANARY = "CANARY"
 
@@ -79,6 +85,23 @@ def add_external_twice(data: Path, out: Path) -> str:
     return research.add_external(*(str(data / place) for place in places), out=str(out), workers=1)
 
 
+def report(data: Path, out: Path) -> str:
+    """Study pages, and a report with pictures."""
+    datalist = data / "tree_prepared/datalist.json"
+    run = write_predicted_run(out / "run", datalist, 2)
+    pages, paths = (
+        StudyPages(run, "1"),
+        {each["image_id"]: each["image"] for each in read_datalist(datalist)["training"]},
+    )
+    images = read_predictions(run / "predictions.json")
+    for image in images:
+        pixels = read_radiograph(data / "tree" / paths[image.image_id]).pixels[0]
+        pages.write_layers(image.image_id, pixels, np.ones(pixels.shape, np.uint8))
+    pages.write(images, [], None)
+    options = {"ground_truth": str(datalist), "tree": str(data / "tree"), "num_resamples": 5}
+    return research.report(str(run), out=str(out / "report.html"), **options)
+
+
 @pytest.mark.filterwarnings("ignore:The least populated class")
 @pytest.mark.parametrize(
     ("verb", "fails"),
@@ -91,6 +114,7 @@ def add_external_twice(data: Path, out: Path) -> str:
         (extract_metadata, False),
         (add_external, False),
         (add_external_twice, True),
+        (report, False),
     ],
     ids=lambda each: getattr(each, "__name__", ""),
 )
@@ -105,7 +129,7 @@ def test_no_verb_names_a_patient(
         reported = verb(data, tmp_path)
     reported += "".join(capfd.readouterr())
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".dcm",)]
-    texts = {"what was printed": reported, **{path.name: path.read_text() for path in written}}
+    texts = {"what was printed": reported, **{path.name: path.read_bytes().decode("latin-1") for path in written}}
     assert [name for name, text in texts.items() if CANARY in text or CANARY.lower() in text.lower()] == []
     assert reported
 

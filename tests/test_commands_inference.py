@@ -180,7 +180,7 @@ def test_a_stop_by_signal_keeps_what_is_done(
 
 
 def test_a_full_disk_is_one_line(commands: Commands, good: Path, weights: Path, tmp_path: Path):
-    outcome = infer(commands, good, tmp_path, weights, (18, "ENOSPC"))
+    outcome = infer(commands, good, tmp_path, weights, (24, "ENOSPC"))
     check_line(outcome, 1, r"error: expected an output folder that can be written, .*found No space left on device")
     assert outcome.stderr.count("error:") == 1 and not (tmp_path / "done.json").exists()
     check_line(infer(commands, good, tmp_path, weights), 0, "going on behind 2 of 5 images")

@@ -35,6 +35,7 @@ from scripts.explanations import (
     paint_explanation,
     summarise_explanations,
 )
+from scripts.explanations.pictures import crop_map
 from scripts.labels import STUDY_CLASSES
 from scripts.networks import StudyClassifier
 from scripts.outputs.pictures import CROP_COLOUR, OPACITY_COLOUR
@@ -375,6 +376,13 @@ def test_a_picture_shows_the_image_beside_its_map():
     for left in (gap, right):
         assert look_at(30, 20 + 2 / scale, left) == list(CROP_COLOUR)
         assert look_at(30, 38 + 2 / scale, left) == list(OPACITY_COLOUR)
+
+
+def test_the_map_is_cut_out_of_its_picture():
+    picture = paint_explanation(make_image(0, "a", 0.5))
+    panel = np.asarray(crop_map(Image.fromarray(picture)))
+    assert panel.shape == (round(HEIGHT * 5.12), 512, 3)
+    np.testing.assert_array_equal(panel, picture[28 : 28 + len(panel), 12 + 512 + 12 : -12])
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Resized
 from scripts.inferers import LungInferer, Lungs
-from scripts.inferers.lungs import FLAGS, correlate_neighbours
+from scripts.inferers.lungs import LUNG_FLAGS, correlate_neighbours
 from scripts.networks import LungDetector
 from scripts.predictions import NonFinitePrediction
 from scripts.transforms.findings import explain_out_of_scope
@@ -164,7 +164,7 @@ def test_a_rotated_image_keeps_its_box_and_is_flagged(rotation: tuple[float, ...
 def test_flags_come_sorted_and_every_one_is_explained():
     found = find(response(edge_std=0.5, rotation=QUARTER), response(lungs=-9.0))
     assert [lungs.flags for lungs in found] == [("rotated", "unsure_lungs"), ("no_lungs",)]
-    assert {flag for lungs in found for flag in lungs.flags} == set(FLAGS) - {"noise", "inverted"}
+    assert {flag for lungs in found for flag in lungs.flags} == set(LUNG_FLAGS) - {"noise", "inverted"}
     assert found[0].box is None
 
 

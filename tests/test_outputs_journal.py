@@ -83,6 +83,7 @@ def infer(
     uid: Callable[[Path], str] | None = None,
     version: str = "1",
     replace: bool = False,
+    pages: bool = False,
 ) -> InferenceJournal:
     """A run over a folder, as inference.json wires it, with findings in place of networks."""
     load: list[Any] = [LoadRadiographd(), EnsureTyped("image", track_meta=False)]
@@ -111,7 +112,9 @@ def infer(
         ]
 
     engine = Engine(iterate)
-    FindingsWriter(out, weights={"model": weights}, pixels_key="image", journal=run, overlays=3).attach(engine)
+    FindingsWriter(
+        out, weights={"model": weights}, pixels_key="image", journal=run, overlays=3, study_pages=pages
+    ).attach(engine)
     run.claim()
     engine.run(loader, max_epochs=1)
     run.finish()
@@ -182,6 +185,20 @@ def test_a_run_that_was_killed_at_any_write_ends_as_one_that_was_not(
             assert run_until(0, lambda out=out: infer(folder, out, weights, num_workers)) == 0
         assert {**read_all(out), JOURNAL_FILE: b""} == {**whole, JOURNAL_FILE: b""}, f"killed at write {number}"
     assert outcomes[-1] == 0 and set(outcomes[:-1]) == {-signal.SIGKILL} and again > 5
+
+
+def test_pages_of_a_run_that_was_killed_are_those_of_one_that_was_not(folder: Path, weights: Path, tmp_path: Path):
+    infer(folder, tmp_path / "whole", weights, pages=True)
+    whole = read_all(tmp_path / "whole")
+    assert "index.html" in whole and len([name for name in whole if name.startswith("studies/images/")]) == 6
+    for number in (9, 33, 60, 75):
+        out = tmp_path / str(number)
+        assert run_until(number, lambda out=out: infer(folder, out, weights, pages=True)) == -signal.SIGKILL
+        infer(folder, out, weights, pages=True)
+        assert read_all(out) == whole, f"killed at write {number}"
+    infer(folder, tmp_path / "whole", weights, replace=True)
+    assert not [name for name in read_all(tmp_path / "whole") if name.startswith("studies/") or name == "index.html"]
+    assert not (tmp_path / "whole" / "studies").exists()
 
 
 def test_what_was_finished_is_not_predicted_again(folder: Path, weights: Path, tmp_path: Path):

@@ -116,6 +116,12 @@ def test_the_zip_is_the_folder_and_the_same_twice(packed: Release, repository: P
             assert file.read(name) == (packed.folder.parent / name).read_bytes()
 
 
+def test_templates_travel_with_the_modules_that_fill_them(packed: Release):
+    found = {path.relative_to(packed.folder / "scripts").as_posix() for path in packed.folder.rglob("*.html")}
+    assert found == {"pages/page.html", "outputs/study_pages/study.html", "outputs/study_pages/index.html"}
+    assert (packed.folder / "scripts/pages/page.css").is_file() and (packed.folder / "scripts/pages/page.js").is_file()
+
+
 def test_a_packed_config_differs_in_its_root_only(packed: Release):
     for path in sorted((ROOT / "bundle" / "configs").rglob("*.json")):
         name = f"configs/{path.relative_to(ROOT / 'bundle/configs').as_posix()}"

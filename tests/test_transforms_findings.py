@@ -286,7 +286,7 @@ def test_an_image_is_out_of_scope_only_without_chest_in_its_header_and_lungs_in_
 
 
 def test_words_that_decide_are_words_of_the_reader_and_of_the_lung_inferer():
-    assert "body_part" in radiographs.FLAGS and "no_lungs" in lungs.FLAGS
+    assert "body_part" in radiographs.FLAGS and "no_lungs" in lungs.LUNG_FLAGS
 
 
 def test_the_result_is_plain_so_that_it_can_be_written_as_json():

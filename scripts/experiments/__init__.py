@@ -9,12 +9,22 @@ from scripts.experiments.ablation import ablate
 from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
 from scripts.experiments.figures import draw_gains, draw_losses
-from scripts.experiments.registry import find_records, group_runs, read_leaderboard, tabulate_runs, write_registry
+from scripts.experiments.registry import (
+    Entry,
+    find_records,
+    group_runs,
+    measure_gain,
+    measure_noise,
+    read_leaderboard,
+    tabulate_runs,
+    write_registry,
+)
 from scripts.experiments.running import WEIGHTS, Plan
 
 __all__ = [
     "COMBINATIONS",
     "WEIGHTS",
+    "Entry",
     "Plan",
     "ablate",
     "crossvalidate",
@@ -22,6 +32,8 @@ __all__ = [
     "draw_losses",
     "find_records",
     "group_runs",
+    "measure_gain",
+    "measure_noise",
     "pool_images",
     "read_leaderboard",
     "tabulate_runs",

@@ -4,7 +4,7 @@ from scripts.explanations.corners import CHANGES, change_corners, find_corner_bo
 from scripts.explanations.explainer import ImageExplainer
 from scripts.explanations.figures import Fraction, measure_fractions, measure_pointing
 from scripts.explanations.maps import METHODS, compute_maps
-from scripts.explanations.pictures import paint_explanation
+from scripts.explanations.pictures import crop_map, paint_explanation
 from scripts.explanations.records import CornerChange, ExplainedImage, measure_change
 from scripts.explanations.summary import Summary, summarise_explanations
 from scripts.explanations.writer import ExplanationsWriter
@@ -20,6 +20,7 @@ __all__ = [
     "Summary",
     "change_corners",
     "compute_maps",
+    "crop_map",
     "find_corner_boxes",
     "measure_change",
     "measure_pointing",

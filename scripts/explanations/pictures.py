@@ -56,6 +56,14 @@ def paint_explanation(image: ExplainedImage, title: str = "Grad-CAM") -> NDArray
     return np.asarray(sheet.canvas)
 
 
+def crop_map(picture: Image.Image) -> Image.Image:
+    """The right panel of a picture that `draw_explanation` wrote: the image under its map."""
+    unit = picture.width / (3 * GAP + 2 * SMALLEST_WIDTH)
+    gap, head, line = (round(pixels * unit) for pixels in (GAP, HEAD, LINE))
+    width = (picture.width - 3 * gap) // 2
+    return picture.crop((2 * gap + width, head, 2 * gap + 2 * width, picture.height - gap - round(5.6 * line)))
+
+
 class _Sheet:
     """Two panels of one size beside each other, with a line above and six lines below.
 

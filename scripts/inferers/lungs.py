@@ -25,7 +25,7 @@ _BOTH_LUNGS = ((0.12, 0.2, 0.35, 0.6), (0.65, 0.2, 0.88, 0.6))
 _SPINE_AND_ABDOMEN = ((0.46, 0.2, 0.54, 0.6), (0.2, 0.9, 0.8, 1.0))
 
 #: Flags of an image's lungs. With one of the first two there is no box.
-FLAGS: dict[str, str] = {
+LUNG_FLAGS: dict[str, str] = {
     "no_lungs": "no lungs were found",
     "unsure_lungs": "the box round the lungs is too uncertain, too small or too odd in shape to be accepted",
     "noise": "neighbouring pixels differ as in noise, as those of no radiograph do",
@@ -42,7 +42,7 @@ class Lungs:
         box: xmin, ymin, xmax, ymax round both lungs in image pixels, or None where it is not to be accepted.
         score: probability that the image shows lungs.
         edge_std: how unsure the box is: the largest standard deviation of its edges, as a fraction of the image.
-        flags: keys of `FLAGS`, sorted.
+        flags: keys of `LUNG_FLAGS`, sorted.
     """
 
     box: tuple[float, float, float, float] | None

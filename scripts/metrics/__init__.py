@@ -20,7 +20,15 @@ from scripts.metrics.localisation import LocalisationFigures, LungFigures, measu
 from scripts.metrics.lungs import report_lungs
 from scripts.metrics.report import report_score
 from scripts.metrics.resampling import bootstrap_scores, compare_predictions, resample_scores
-from scripts.metrics.scores import CHALLENGE_MAP, SCORES, STUDY_MAP, check_ids, score_predictions, score_studies
+from scripts.metrics.scores import (
+    CHALLENGE_MAP,
+    SCORES,
+    STUDY_MAP,
+    check_ids,
+    rank_predictions,
+    score_predictions,
+    score_studies,
+)
 from scripts.metrics.studies import EvaluatedStudies
 
 __all__ = [
@@ -46,6 +54,7 @@ __all__ = [
     "measure_opacity_boxes",
     "name_ground_truth",
     "rank_detections",
+    "rank_predictions",
     "read_ground_truth",
     "report_lungs",
     "report_score",

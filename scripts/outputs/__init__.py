@@ -13,6 +13,7 @@ from scripts.outputs.pictures import (
 )
 from scripts.outputs.prediction_table import PredictionTable, read_prediction_table
 from scripts.outputs.sheets import LungCase, draw_lung_sheet
+from scripts.outputs.study_pages import describe_flags
 from scripts.outputs.tables import write_tables
 from scripts.outputs.writer import FindingsWriter
 
@@ -28,6 +29,7 @@ __all__ = [
     "LungCase",
     "PredictionTable",
     "claim_results",
+    "describe_flags",
     "draw_lung_sheet",
     "draw_overlay",
     "read_prediction_table",

@@ -33,6 +33,7 @@ RESULTS: tuple[str, ...] = (
     *(DONE_FILE, JOURNAL_FILE, REJECTED_FILE, "images.csv", "studies.csv", PREDICTIONS_FILE, SUBMISSION_FILE),
     SOURCES_FILE,
     *("masks/*.png", "overlays/*.png", f"{CAPTURES}/*.png"),
+    *("index.html", "studies/*.html", "studies/*.png", "studies/images/*.png", "studies/masks/*.png"),
     *(f"dicom/*/{kind}.dcm" for kind in ("report", "presentation", "segmentation", "capture")),
 )
 
@@ -100,7 +101,9 @@ def _claim(output_dir: str | Path, replace: bool | str, results: Sequence[str]) 
             )
         (folder / results[0]).unlink(missing_ok=True)
         remove_results([path for path in found if path != folder / results[0]])
-        for path in {path.parent for path in found} - {folder}:
+        for path in sorted(
+            {path.parent for path in found} - {folder}, reverse=True
+        ):  # a folder before the one above it
             if not any(path.iterdir()):
                 path.rmdir()
 

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scripts.files import write_csv
+from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE
+from scripts.files import read_csv, write_csv
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs.journal import Entry
 from scripts.predictions import DUPLICATE, PREDICTIONS_FILE, ImageFindings, average_studies, write_predictions
@@ -36,6 +37,12 @@ def write_tables(images: Sequence[ImageFindings], folder: str | Path) -> None:
         [[study, *_pick(row), counts[study]] for study, row in studies.items()],
     )
     write_predictions(images, folder / PREDICTIONS_FILE)
+
+
+def read_rejected(folder: str | Path) -> list[Mapping[str, str]]:
+    """Rows of a run's rejected.csv; none where it has no such table."""
+    path = Path(folder) / REJECTED_FILE
+    return [row.cells for row in read_csv(path, REJECTED_COLUMNS, exact=True)] if path.is_file() else []
 
 
 def _list_image(image: ImageFindings) -> list[object]:

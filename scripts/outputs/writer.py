@@ -18,9 +18,11 @@ from scripts.files import add_rows, check_file_name, write_csv
 from scripts.output_folders import read_switch, report_output_errors
 from scripts.outputs.identity import hash_weights
 from scripts.outputs.journal import CAPTURES, SOURCES_FILE, SUBMISSION_FILE, Entry, InferenceJournal
+from scripts.outputs.operating_point import OperatingPoint
 from scripts.outputs.pictures import paint_overlay, write_mask, write_overlay
 from scripts.outputs.relations import Relations
-from scripts.outputs.tables import SOURCE_COLUMNS, list_source, write_tables
+from scripts.outputs.study_pages import StudyPages
+from scripts.outputs.tables import SOURCE_COLUMNS, list_source, read_rejected, write_tables
 from scripts.predictions import DONE_FILE, RELATIONS, ImageFindings, NonFinitePrediction, find_non_finite, write_done
 from scripts.processes import gather_items, is_first_process
 from scripts.radiographs import READER_OPTIONS, read_isolated
@@ -32,7 +34,7 @@ class FindingsWriter:
 
     Args:
         output_dir: where everything goes: masks/, overlays/, images.csv, studies.csv, sources.csv, predictions.json,
-            submission.csv, done.json, and with `dicom_results` also dicom/.
+            submission.csv, done.json, and with `dicom_results` also dicom/, with `study_pages` index.html and studies/.
         overlays: how many images get an overlay; -1: all.
         weights: file of the weights that were used, or one for each network by name, for the record; a network that is
             the mean of several has a mapping of its own.
@@ -42,8 +44,8 @@ class FindingsWriter:
             options or by those of a datalist.
         dicom_results: also write the findings as DICOM objects, a folder for each image (`scripts.outputs.dicom`);
             the words true and false stand for themselves, which is how MONAI's command line hands them over.
-        version: of the bundle, for those objects.
-        operating_point: `{"threshold": ..., "option": ...}` on 1 - the probability of negative, for their report;
+        version: of the bundle, for those objects and the pages.
+        operating_point: `{"threshold": ..., "option": ...}` on 1 - the probability of negative, for report and pages;
             without it no study is called positive or negative.
         journal: keeps each batch on disk, so that a run that was killed is gone on with; without it an output folder
             is written anew.
@@ -70,6 +72,8 @@ class FindingsWriter:
         version: str = "",
         operating_point: Mapping[str, Any] | None = None,
         journal: InferenceJournal | None = None,
+        study_pages: bool | str = False,
+        temperature: float = 1.0,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.overlays = overlays
@@ -78,6 +82,9 @@ class FindingsWriter:
         self.reader_options = dict.fromkeys(READER_OPTIONS, True) if reader_options is None else reader_options
         wanted = read_switch(dicom_results, "dicom_results")
         self.write_dicom = _plan_dicom_results(version, weights, operating_point) if wanted else None
+        paged = read_switch(study_pages, "study_pages")
+        point = OperatingPoint.of(operating_point) if paged else None
+        self.pages = StudyPages(self.output_dir, version, temperature, point) if paged else None
         self.journal = journal
         self.images: dict[str, ImageFindings] = {}
         self.paths: dict[str, str] = {}
@@ -148,11 +155,16 @@ class FindingsWriter:
         """Write an image's mask and, where it is to have one, its overlay; the overlay's path in the output folder."""
         write_mask(mask, self.output_dir / "masks" / f"{image.image_id}.png")
         wanted = self.overlays < 0 or len(self.images) < self.overlays
+        if not (wanted or self.write_dicom or self.pages):
+            return ""
+        pixels = self._find_pixels(item)
+        if self.pages:
+            self.pages.write_layers(image.image_id, pixels, mask)
         if not wanted and not self.write_dicom:
             return ""
         # what no overlay was asked for is kept for its DICOM capture until the run's end, and no longer
         name = f"{'overlays' if wanted else CAPTURES}/{image.image_id}.png"
-        write_overlay(paint_overlay(self._find_pixels(item), mask, image.keep_shown()), self.output_dir / name)
+        write_overlay(paint_overlay(pixels, mask, image.keep_shown()), self.output_dir / name)
         return name
 
     def _find_pixels(self, item: Mapping[str, Any]) -> np.ndarray:
@@ -172,7 +184,7 @@ class FindingsWriter:
         logging.getLogger(__name__).info("wrote the findings of %d images to %s", len(self.images), self.output_dir)
 
     def _publish(self, images: list[ImageFindings]) -> dict[str, Any]:
-        """Write the tables and the DICOM results; the record that they are whole."""
+        """Write the tables, the DICOM results and the pages; the record that they are whole."""
         if self.rejected:
             add_rows(self.output_dir / REJECTED_FILE, REJECTED_COLUMNS, self.rejected.values())
         write_tables(images, self.output_dir)
@@ -192,6 +204,8 @@ class FindingsWriter:
             counts = self.write_dicom(images, self.paths, self.captures, self.output_dir, hashes, self.reader_options)
             record["dicom_results"] = counts
             shutil.rmtree(self.output_dir / CAPTURES, ignore_errors=True)
+        if self.pages:
+            self.pages.write(images, read_rejected(self.output_dir), record["weights_sha256"])
         return record
 
 
@@ -199,7 +213,6 @@ def _plan_dicom_results(
     version: str, weights: object, operating_point: Mapping[str, Any] | None
 ) -> Callable[..., dict[str, int]]:
     # highdicom is imported only where it is used: MONAI Label's pydicom is too old for it
-    from scripts.outputs.dicom import OperatingPoint
     from scripts.outputs.dicom.batch import write_run
 
     if not weights or not version:

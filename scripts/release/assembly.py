@@ -18,6 +18,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
+from scripts.pages import TEMPLATE_SUFFIXES
 from scripts.release.closure import MAX_LINE, ImportGraph, find_names, find_quoted_names, prune_exports
 from scripts.release.samples import SAMPLES, write_samples
 
@@ -171,6 +172,8 @@ def list_files(root: Path) -> Iterator[tuple[str, Path]]:
 def list_code(root: Path, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """Names and texts of the modules that a release needs, packages without the exports of those that it does not.
 
+    Templates travel with the modules that they stand beside.
+
     Raises:
         InputError: where a config, the model card or an integration names a module that is not there, or it all
             is more than `MAX_CODE_LINES`.
@@ -189,6 +192,10 @@ def list_code(root: Path, files: Mapping[str, Path]) -> Iterator[tuple[str, str]
         advice = "see what a new import drags in, or raise MAX_CODE_LINES"
         raise InputError(f"up to {MAX_CODE_LINES} lines of packed code", str(lines), advice)
     yield from ((path.relative_to(root).as_posix(), text) for path, text in pruned.items())
+    beside = (file for folder in sorted({path.parent for path in pruned}) for file in sorted(folder.iterdir()))
+    for file in beside:
+        if file.suffix in TEMPLATE_SUFFIXES:
+            yield file.relative_to(root).as_posix(), file.read_text(encoding="utf-8")
 
 
 def check_weights(root: Path, files: dict[str, Path]) -> None:

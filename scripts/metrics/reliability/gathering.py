@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scripts.datalist import read_datalist
+from scripts.datalist import list_folds, read_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics.average_precision import Floats, Ints
@@ -61,7 +61,10 @@ class EvaluatedImages:
 
 
 def gather_images(
-    predictions: Sequence[str | Path], datalist: str | Path, members: Sequence[str | Path] = ()
+    predictions: Sequence[str | Path],
+    datalist: str | Path,
+    members: Sequence[str | Path] = (),
+    fold: int | Sequence[int] | None = None,
 ) -> EvaluatedImages:
     """The images of some predictions.json, which their networks were not trained on, with their ground truth.
 
@@ -72,6 +75,7 @@ def gather_images(
         datalist: datalist.json.
         members: files with the same images again, by other seeds or networks; each image is in as many of them.
             By default the predictions are their own, single, member.
+        fold: leave out the predictions of other folds.
 
     Raises:
         InputError: where a file is not valid, a study is in two files, or images are missing.
@@ -79,6 +83,9 @@ def gather_images(
     predicted = _pool_folds(predictions)
     listed = read_datalist(datalist)
     known = {image["image_id"]: image for image in [*listed["training"], *listed["test"]]}
+    if fold is not None:
+        kept = {image_id for image_id, image in known.items() if image["fold"] in list_folds(fold)}
+        predicted = {image_id: image for image_id, image in predicted.items() if image_id in kept}
     ground_truth, folds = _find_ground_truth(predicted, known, datalist)
     check_ids("image", predicted, ground_truth.image_boxes, ground_truth.unscored_images)
     images_of_study: dict[str, list[Image]] = {study: [] for study in ground_truth.study_labels}

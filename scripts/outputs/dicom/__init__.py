@@ -26,7 +26,8 @@ from scripts.outputs.dicom.presentation import build_presentation
 from scripts.outputs.dicom.report import build_report
 from scripts.outputs.dicom.segmentation import build_segmentation
 from scripts.outputs.dicom.source import read_source
-from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
+from scripts.outputs.dicom.study import StudyFindings
+from scripts.outputs.operating_point import OperatingPoint
 from scripts.predictions import ImageFindings
 
 __all__ = ["Algorithm", "OperatingPoint", "StudyFindings", "write_dicom_results"]

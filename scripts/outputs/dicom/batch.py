@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from pydicom import dcmread
-from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
-from scripts.files import escape_cell, read_csv
+from scripts.errors import InputError
+from scripts.files import escape_cell
 from scripts.outputs.dicom import write_dicom_results
 from scripts.outputs.dicom.identifiers import SERIES_NUMBERS, Algorithm
-from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
+from scripts.outputs.dicom.study import StudyFindings
+from scripts.outputs.operating_point import OperatingPoint
+from scripts.outputs.tables import read_rejected
 from scripts.predictions import DUPLICATE, ImageFindings, average_studies
 
 #: Rejected files that are no images: a report in a study's folder does not make the report on its images a partial one.
@@ -53,7 +55,7 @@ def write_run(
     """
     named = {"network": weights_sha256} if isinstance(weights_sha256, str) else weights_sha256
     algorithm = Algorithm(version, named)
-    rejected = _read_rejected(output_dir / REJECTED_FILE)
+    rejected = read_rejected(output_dir)
     for row in rejected:
         _remove_results(output_dir / "dicom", row["image_id"])
     studies, created = _gather_studies(images, paths, rejected), datetime.now()
@@ -102,12 +104,6 @@ def _gather_studies(
         )
         for study, probabilities in average_studies(images).items()
     }
-
-
-def _read_rejected(path: Path) -> list[Mapping[str, str]]:
-    if not path.is_file():
-        return []
-    return [row.cells for row in read_csv(path, REJECTED_COLUMNS, exact=True)]
 
 
 def _remove_results(folder: Path, image_id: str) -> None:

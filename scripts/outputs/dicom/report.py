@@ -18,7 +18,8 @@ from scripts.outputs.dicom.derivation import Derivation
 from scripts.outputs.dicom.equipment import identify_algorithm_in_report, observe
 from scripts.outputs.dicom.outlines import Outline, outline_boxes
 from scripts.outputs.dicom.source import read_references
-from scripts.outputs.dicom.study import OperatingPoint, StudyFindings
+from scripts.outputs.dicom.study import StudyFindings
+from scripts.outputs.operating_point import OperatingPoint
 from scripts.outputs.pictures import RESEARCH_USE
 from scripts.predictions import ImageFindings
 from scripts.radiographs import FLAGS
