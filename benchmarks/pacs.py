@@ -7,31 +7,23 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fire
 import numpy as np
-import requests
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.filebase import DicomBytesIO
-from pynetdicom import AE
 from scripts.errors import InputError, report_input_errors
 from scripts.files import write_text
 from scripts.synthetic import TRANSFER_SYNTAXES, ImageStyle, derive_uid, draw_chest, make_image, store_picture
 
-from apps.pacs.processes import SENDER, SERVICE, Orthanc, Program, Service
+from apps.pacs.processes import Orthanc, Program, Service, open_copy, run_loop, send_by_dimse, send_by_web
 from apps.pacs.queue import SENT, Queue
-from apps.pacs.receiver import keep_quiet
-from apps.pacs.service import QUEUE_FILE
 
 #: Files of a version by the SOP classes that Orthanc reports.
 KINDS = {
@@ -69,55 +61,6 @@ class Images:
             "patient_id": f"SYNTHETIC-{study}",
         }
         return make_image(_fit(values, style, changes), style, **{**named, **changes})
-
-
-def send_by_dimse(port: int, dataset: Dataset) -> int | None:
-    """Status of one C-STORE, None without one."""
-    entity = AE(SENDER)
-    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
-    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", port, ae_title=SERVICE)
-    if not association.is_established:
-        return None
-    try:
-        return association.send_c_store(dataset).get("Status")
-    except (RuntimeError, ValueError):
-        return None
-    finally:
-        association.release()
-
-
-def send_by_web(orthanc: Orthanc, dataset: Dataset) -> int | None:
-    """HTTP status of an upload to Orthanc, None without one."""
-    stream = DicomBytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    try:
-        return requests.post(f"{orthanc.root}/instances", data=stream.getvalue(), timeout=30).status_code
-    except requests.RequestException:
-        return None
-
-
-@contextmanager
-def run_loop(folder: Path, **sections: Any) -> Iterator[tuple[Orthanc, Service]]:
-    """Orthanc and the service, both ready, until the block ends; an empty `watcher` section watches Orthanc."""
-    shutil.rmtree(folder, ignore_errors=True)
-    keep_quiet()
-    orthanc = Orthanc.below(folder / "orthanc")
-    if "watcher" in sections:
-        sections["watcher"] = {"url": f"{orthanc.root}/dicom-web", **sections["watcher"]}
-    service = Service.below(folder, orthanc, sections)
-    try:
-        orthanc.start()
-        service.start()
-        yield orthanc, service
-    finally:
-        service.stop()
-        orthanc.stop()
-
-
-def open_copy(service: Service) -> Queue:
-    """The service's queue, beside the service."""
-    return Queue(service.folder / QUEUE_FILE)
 
 
 def kills(out: str = "runs/pacs/kills", studies: int = 200, times: int = 20, seed: int = 0) -> str:
@@ -190,12 +133,12 @@ def _count_objects(orthanc: Orthanc, queue: Queue, images: Images, studies: int)
         "of them twice": len(held) - len({uid for _, _, uid in held}),
         "of them unknown to the queue": sum(uid not in files for _, _, uid in held),
         "objects of the queue that Orthanc lacks": len(files.keys() - {uid for _, _, uid in held}),
-        "objects with other bytes": sum(not _is_same(orthanc.read_file(uid), files[uid]) for _, _, uid in held),
+        "objects with other bytes": sum(not is_same(orthanc.read_file(uid), files[uid]) for _, _, uid in held),
         "studies of more than one version": sum(row["version"] > 1 for row in rows),
     }
 
 
-def _is_same(stored: bytes, file: str) -> bool:
+def is_same(stored: bytes, file: str) -> bool:
     """Compare data sets; an archive writes file meta information of its own."""
     return _cut_meta(stored) == _cut_meta(Path(file).read_bytes())
 

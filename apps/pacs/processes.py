@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import requests
+from pydicom import Dataset
+from pydicom.filebase import DicomBytesIO
+from pynetdicom import AE
+
+from apps.pacs.queue import Queue
+from apps.pacs.receiver import keep_quiet
+from apps.pacs.service import QUEUE_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -170,3 +179,52 @@ def _format(name: str, table: Mapping[str, Any]) -> str:
     """A section of TOML; JSON writes its texts, numbers, lists and words alike."""
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     return "\n".join([*([f"[{name}]"] if name else []), *lines, ""])
+
+
+@contextmanager
+def run_loop(folder: Path, **sections: Any) -> Iterator[tuple[Orthanc, Service]]:
+    """Orthanc and the service, both ready, until the block ends; an empty `watcher` section watches Orthanc."""
+    shutil.rmtree(folder, ignore_errors=True)
+    keep_quiet()
+    orthanc = Orthanc.below(folder / "orthanc")
+    if "watcher" in sections:
+        sections["watcher"] = {"url": f"{orthanc.root}/dicom-web", **sections["watcher"]}
+    service = Service.below(folder, orthanc, sections)
+    try:
+        orthanc.start()
+        service.start()
+        yield orthanc, service
+    finally:
+        service.stop()
+        orthanc.stop()
+
+
+def open_copy(service: Service) -> Queue:
+    """The service's queue, beside the service."""
+    return Queue(service.folder / QUEUE_FILE)
+
+
+def send_by_dimse(port: int, dataset: Dataset) -> int | None:
+    """Status of one C-STORE, None without one."""
+    entity = AE(SENDER)
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
+    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", port, ae_title=SERVICE)
+    if not association.is_established:
+        return None
+    try:
+        return association.send_c_store(dataset).get("Status")
+    except (RuntimeError, ValueError):
+        return None
+    finally:
+        association.release()
+
+
+def send_by_web(orthanc: Orthanc, dataset: Dataset) -> int | None:
+    """HTTP status of an upload to Orthanc, None without one."""
+    stream = DicomBytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    try:
+        return requests.post(f"{orthanc.root}/instances", data=stream.getvalue(), timeout=30).status_code
+    except requests.RequestException:
+        return None
