@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +61,7 @@ class Program:
         if wait:
             self.wait_until(self.is_ready)
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 300.0) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 600.0) -> None:
         """Wait for a condition while the program lives.
 
         Raises:
@@ -104,8 +104,8 @@ class Orthanc(Program):
     dicom_port: int = 0
 
     @classmethod
-    def below(cls, folder: Path, **settings: Any) -> Orthanc:
-        """Configure one; `settings` are further ones of Orthanc's."""
+    def below(cls, folder: Path, plugins: Sequence[str] = (), settings: Mapping[str, Any] | None = None) -> Orthanc:
+        """Configure one, with further plugins and settings of Orthanc's."""
         folder.mkdir(parents=True, exist_ok=True)
         http_port, dicom_port = find_port(), find_port()
         config = {
@@ -116,9 +116,9 @@ class Orthanc(Program):
             "AuthenticationEnabled": False,
             "StorageDirectory": str(folder / "storage"),
             "IndexDirectory": str(folder / "storage"),
-            "Plugins": [str(PLUGIN)],
+            "Plugins": [str(PLUGIN), *plugins],
             "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-            **settings,
+            **(settings or {}),
         }
         (folder / "orthanc.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
         command = ["Orthanc", str(folder / "orthanc.json")]
@@ -182,11 +182,13 @@ def _format(name: str, table: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def run_loop(folder: Path, **sections: Any) -> Iterator[tuple[Orthanc, Service]]:
+def run_loop(
+    folder: Path, orthanc_options: Mapping[str, Any] | None = None, **sections: Any
+) -> Iterator[tuple[Orthanc, Service]]:
     """Orthanc and the service, both ready, until the block ends; an empty `watcher` section watches Orthanc."""
     shutil.rmtree(folder, ignore_errors=True)
     keep_quiet()
-    orthanc = Orthanc.below(folder / "orthanc")
+    orthanc = Orthanc.below(folder / "orthanc", **(orthanc_options or {}))
     if "watcher" in sections:
         sections["watcher"] = {"url": f"{orthanc.root}/dicom-web", **sections["watcher"]}
     service = Service.below(folder, orthanc, sections)
