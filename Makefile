@@ -7,7 +7,7 @@ SHELL := /bin/bash
 TCMALLOC := $(firstword $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4))
 demo weights bench: export LD_PRELOAD := $(TCMALLOC)
 
-.PHONY: help demo weights test test-pages bench faults audit fuzz lint types format release environment clean integrations docs label test-label deploy-demo test-deploy
+.PHONY: help demo weights test test-pages bench faults audit fuzz lint types format release environment clean integrations docs label test-label deploy-demo test-deploy pacs-demo test-pacs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -120,7 +120,7 @@ label: .venv-label/made | $(PACKED) ## MONAI Label on loopback: STUDIES=folder o
 	$(LABEL) -m apps.label.serve --studies $(STUDIES)
 
 test-label: .venv-label/made integrations ## MONAI Label: predictions, corrections, training, browser; installs Orthanc and Chromium
-	apps/label/install.sh
+	apps/install.sh
 	INTEGRATIONS=$(INTEGRATIONS) $(LABEL) -m pytest -q apps/label $(PYTEST_OPTIONS)
 	$(BIN)/python -m apps.integrations report --out $(INTEGRATIONS)
 
@@ -130,6 +130,15 @@ deploy-demo: .venv-deploy/made integrations ## MONAI Deploy: its app on syntheti
 
 test-deploy: .venv-deploy/made integrations ## MONAI Deploy: predictions, results as DICOM objects, rejections
 	ulimit -s 32768; INTEGRATIONS=$(INTEGRATIONS) $(DEPLOY) -m pytest -q -p no:cacheprovider --rootdir apps/deploy apps/deploy $(PYTEST_OPTIONS)
+	$(BIN)/python -m apps.integrations report --out $(INTEGRATIONS)
+
+pacs-demo: $(MADE) ## PACS loop: Orthanc and the service on loopback, synthetic studies sent, results under runs/pacs/demo; installs Orthanc
+	apps/install.sh
+	$(BIN)/python -W ignore -m apps.pacs.demo
+
+test-pacs: $(MADE) integrations ## PACS loop: predictions, late images, kills, hostile input, viewer; installs Orthanc and Chromium
+	apps/install.sh
+	INTEGRATIONS=$(INTEGRATIONS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider apps/pacs $(PYTEST_OPTIONS)
 	$(BIN)/python -m apps.integrations report --out $(INTEGRATIONS)
 
 .venv-label/made .venv-deploy/made: .venv-%/made: apps/%/requirements.txt apps/%/constraints.txt

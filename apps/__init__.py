@@ -1,1 +1,1 @@
-"""Integrations beside the bundle: MONAI Label, MONAI Deploy. Each serves the packed release, unchanged."""
+"""Integrations beside the bundle: MONAI Label, MONAI Deploy, the PACS loop."""

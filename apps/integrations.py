@@ -4,9 +4,9 @@
     and ONNX say python -m apps.integrations report --out runs/integrations      the table of all integrations that have
     answered
 
-MONAI Label and MONAI Deploy predict in environments of their own (`make test-label`, `make test-deploy`): an
-integration leaves `<out>/<integration>/predictions.json` and `masks/` as a bundle run does, and in
-`<out>/<integration>.json` what it took.
+MONAI Label and MONAI Deploy predict in environments of their own (`make test-label`, `make test-deploy`), the PACS loop
+as a service (`make test-pacs`): an integration leaves `<out>/<integration>/predictions.json` and `masks/` as a bundle
+run does, and in `<out>/<integration>.json` what it took.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from scripts.predictions import DONE_FILE, read_done
 MAX_PROBABILITY, MAX_EDGE, MIN_MASK_IOU = 1e-4, 0.5, 0.999
 
 REFERENCE = "bundle_run"
-INTEGRATIONS = {REFERENCE: "bundle run", "label": "MONAI Label", "deploy": "MONAI Deploy"}
+INTEGRATIONS = {REFERENCE: "bundle run", "label": "MONAI Label", "deploy": "MONAI Deploy", "pacs": "PACS loop"}
 EXPORTS = {"torchscript": "TorchScript", "onnx": "ONNX Runtime"}
 
 

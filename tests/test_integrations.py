@@ -101,8 +101,9 @@ def test_every_command_of_the_page_is_there():
     """Verbs of make, modules and files that the page of the integrations names."""
     page, makefile = (ROOT / "bundle/docs/integrations.md").read_text(), (ROOT / "Makefile").read_text()
     verbs = set(re.findall(r"^ +make ([a-z-]+)", page, flags=re.MULTILINE))
-    assert {"integrations", "label", "test-label", "test-deploy", "deploy-demo"} <= verbs
+    assert {"integrations", "label", "test-label", "test-deploy", "deploy-demo", "pacs-demo", "test-pacs"} <= verbs
     assert all(re.search(rf"^{verb}:", makefile, flags=re.MULTILINE) for verb in verbs)
     files = re.findall(r"\bapps/[a-z_/]+\.py|apps/deploy/Dockerfile", page)
-    modules = [f"{name.replace('.', '/')}.py" for name in re.findall(r"-m (apps\.[a-z.]+)", page)]
-    assert files and modules and all((ROOT / path).is_file() for path in [*files, *modules])
+    modules = {ROOT / name.replace(".", "/") for name in re.findall(r"-m ((?:apps|benchmarks)\.[a-z._]*[a-z])", page)}
+    assert files and modules and all((ROOT / path).is_file() for path in files)
+    assert all(path.with_suffix(".py").is_file() or (path / "__main__.py").is_file() for path in modules)
