@@ -26,7 +26,7 @@ NUM_NEAREST = 5
 #: repeated exposures (two breaths of one session), from 0.874 on nearly all are one exposure, processed or cut
 #: otherwise.
 MIN_CORRELATION = 0.873
-#: Up to so many images all pairs of hashes are compared: 0.7 s of one core for 6,334, four times that for twice as many.
+#: Up to so many images all pairs of hashes are compared: 0.7 s of a core for 6,334, four times that for twice as many.
 MAX_EXACT = 30_000
 
 _MIN_SHARED_WORK = 100  # fewer pairs are aligned sooner than processes start
