@@ -22,6 +22,8 @@ from scripts.metrics.scores import measure_scores, rank_predictions
 from scripts.submission import Predictions, read_submission
 from sklearn.metrics import roc_auc_score
 
+from tests.slow_score import score_slowly
+
 REAL_TABLES = Path(__file__).parents[1].parent / "shared" / "data" / "siim-covid19-256"
 JUST_BELOW_HALF = np.nextafter(0.5, 0)  # "> this" is ">= 0.5"
 
@@ -158,54 +160,6 @@ def test_confidence_that_is_not_finite_is_rejected():
 
 
 # The slow twin
-
-
-def compute_slow_iou(box: Sequence[float], other: Sequence[float]) -> float:
-    width = min(box[2], other[2]) - max(box[0], other[0])
-    height = min(box[3], other[3]) - max(box[1], other[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    areas = [(xmax - xmin) * (ymax - ymin) for xmin, ymin, xmax, ymax in (box, other)]
-    return width * height / (sum(areas) - width * height)
-
-
-def find_slow_ground_truth(owner: str, box: Sequence[float], references: list) -> int | None:
-    best, overlap = None, 0.5
-    for number, (reference_owner, reference_box) in enumerate(references):
-        if reference_owner == owner and compute_slow_iou(box, reference_box) > overlap:
-            best, overlap = number, compute_slow_iou(box, reference_box)
-    return best
-
-
-def average_slowly(detections: list, references: list) -> float:
-    """Go through the thresholds; at each, count from nothing what is claimed and which references are found."""
-    points = []
-    for threshold in sorted({confidence for _, confidence, _ in detections}, reverse=True):
-        kept = [(owner, box) for owner, confidence, box in detections if confidence >= threshold]
-        found = {find_slow_ground_truth(owner, box, references) for owner, box in kept} - {None}
-        points.append((len(found) / len(references), len(found) / len(kept)))
-    area, reached = 0.0, 0.0
-    for recall, _ in points:
-        area += (recall - reached) * max(precision for other, precision in points if other >= recall)
-        reached = recall
-    return area
-
-
-def score_slowly(predictions: Predictions, ground_truth: GroundTruth) -> dict[str, float]:
-    scores = {}
-    for name in SCORED_CLASSES:
-        if name in STUDY_CLASSES:
-            detections = [(s, rows[name], UNIT_BOX) for s, rows in predictions.study.items() if name in rows]
-            references = [(s, UNIT_BOX) for s, label in ground_truth.study_labels.items() if label == name]
-        else:
-            detections = [(i, c, box) for i, rows in predictions.image.items() for kind, c, box in rows if kind == name]
-            boxes = {i: [UNIT_BOX] * (not len(b)) if name == "none" else b for i, b in ground_truth.image_boxes.items()}
-            references = [(image, box) for image, rows in boxes.items() for box in rows]
-        scores[name] = average_slowly(detections, references) if references else math.nan
-    for mean, names in (("study_map", STUDY_CLASSES), ("map", SCORED_CLASSES)):
-        values = [scores[name] for name in names if not math.isnan(scores[name])]
-        scores[mean] = sum(values) / len(values)
-    return scores
 
 
 CONFIDENCES = st.sampled_from([0.1, 0.2, 0.5, 0.9])  # few, so that ties are many

@@ -144,3 +144,10 @@ def test_several_processes_find_the_same() -> None:
     alone = duplicates.find_duplicates(digests, thumbnails, studies, workers=1)
     assert alone == duplicates.find_duplicates(digests, thumbnails, studies, workers=2)
     assert len(alone.pairs) == 15 and alone.num_proposed == 435
+
+
+def test_thumbnails_are_hashed_in_blocks_as_at_once() -> None:
+    thumbnails = np.random.default_rng(0).integers(0, 256, (1030, 128, 128), dtype=np.uint8)
+    hashes = duplicates.hash_thumbnails(list(thumbnails))
+    assert hashes.shape == (1030, 575)
+    np.testing.assert_array_equal(hashes[1020:], duplicates.hash_thumbnails(thumbnails[1020:]))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from scripts.datalist import (
     DATALIST_FILE,
     EXTERNAL_IMAGE_TYPES,
@@ -162,7 +161,7 @@ def _find_duplicates(known: Sequence[Image], images: Sequence[Image], workers: i
     every = [*known, *images]
     found = find_duplicates(
         [image.digest for image in every],
-        np.stack([image.thumbnail for image in every]),
+        [image.thumbnail for image in every],
         [image.study_id for image in every],
         workers,
     )

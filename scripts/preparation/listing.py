@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from scripts.datalist import DATALIST_FILE, write_datalist
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
@@ -103,7 +102,7 @@ def prepare(
     note_lost_zeros(images, decisions)
     found = find_duplicates(
         [image.digest for image in images],
-        np.stack([image.thumbnail for image in images]),
+        [image.thumbnail for image in images],
         [image.study_id for image in images],
         workers,
     )

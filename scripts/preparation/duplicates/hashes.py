@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import fft, ndimage
@@ -15,7 +17,10 @@ _SIGMA = 4.0
 #: apart.
 _HASH_SIZE = 24
 
+_NUM_AT_ONCE = 1024  # thumbnails that are hashed together, which bounds the memory
+
 Picture = NDArray[np.float32]
+Thumbnails = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 
 def make_thumbnail(pixels: ArrayLike) -> NDArray[np.uint8]:
@@ -25,15 +30,19 @@ def make_thumbnail(pixels: ArrayLike) -> NDArray[np.uint8]:
     return np.rint(255 * np.clip(thumbnail, 0, 1)).astype(np.uint8)
 
 
-def hash_thumbnails(thumbnails: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Perceptual hashes `(N, 575)` of thumbnails `(N, 128, 128)`.
+def hash_thumbnails(thumbnails: Thumbnails) -> NDArray[np.bool_]:
+    """Perceptual hashes `(N, 575)` of N thumbnails `(128, 128)`.
 
     Signs, about their median, of low DCT coefficients without the constant one (Zauner 2010, Implementation and
     Benchmarking of Perceptual Image Hash Functions), here of the picture with its contrast flattened.
     """
-    flat = np.stack([flatten_contrast(halve(thumbnail), _SIGMA / 2) for thumbnail in thumbnails])
-    low = fft.dctn(flat, axes=(1, 2), norm="ortho")[:, :_HASH_SIZE, :_HASH_SIZE].reshape(len(flat), -1)[:, 1:]
-    return np.asarray(low > np.median(low, axis=1, keepdims=True))
+    hashes = np.zeros((len(thumbnails), _HASH_SIZE**2 - 1), dtype=np.bool_)
+    for start in range(0, len(thumbnails), _NUM_AT_ONCE):
+        part = thumbnails[start : start + _NUM_AT_ONCE]
+        flat = np.stack([flatten_contrast(halve(thumbnail), _SIGMA / 2) for thumbnail in part])
+        low = fft.dctn(flat, axes=(1, 2), norm="ortho")[:, :_HASH_SIZE, :_HASH_SIZE].reshape(len(flat), -1)[:, 1:]
+        hashes[start : start + _NUM_AT_ONCE] = low > np.median(low, axis=1, keepdims=True)
+    return hashes
 
 
 def flatten_contrast(picture: ArrayLike, sigma: float = _SIGMA) -> Picture:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from scripts.preparation.duplicates.alignment import correlate_flat
-from scripts.preparation.duplicates.hashes import Picture, flatten_contrast, hash_thumbnails
+from scripts.preparation.duplicates.alignment import correlate_aligned, correlate_flat
+from scripts.preparation.duplicates.hashes import Thumbnails, flatten_contrast, hash_thumbnails
+from scripts.preparation.duplicates.neighbours import find_near, keep_nearest
 
 #: Pairs are proposed whose hashes differ in at most this fraction of their bits. On real images unrelated ones differ
 #: in 0.5 +- 0.05, the same ones in 0.21 at most; of copies cut by up to 4 % on each side it proposes 9 in 10.
@@ -24,8 +26,11 @@ NUM_NEAREST = 5
 #: repeated exposures (two breaths of one session), from 0.874 on nearly all are one exposure, processed or cut
 #: otherwise.
 MIN_CORRELATION = 0.873
+#: Up to so many images all pairs of hashes are compared: 0.7 s of a core for 6,334, four times that for twice as many.
+MAX_EXACT = 30_000
 
 _MIN_SHARED_WORK = 100  # fewer pairs are aligned sooner than processes start
+_NUM_KEPT = 2000  # pictures, or pairs of thumbnails, that are held for alignment: 128 MB
 Proposals = NDArray[np.int64]
 
 
@@ -55,7 +60,7 @@ class Findings:
 
 def find_duplicates(
     digests: Sequence[str],
-    thumbnails: NDArray[np.uint8],
+    thumbnails: Thumbnails,
     studies: Sequence[str],
     workers: int = 1,
     min_correlation: float = MIN_CORRELATION,
@@ -67,7 +72,7 @@ def find_duplicates(
 
     Args:
         digests: N results of `hash_pixels`.
-        thumbnails: `(N, 128, 128)`, of `make_thumbnail`.
+        thumbnails: N of `(128, 128)`, of `make_thumbnail`; as a list they need not be copied.
         studies: N study ids.
         workers: processes that align.
         min_correlation: of a confirmed pair.
@@ -75,7 +80,7 @@ def find_duplicates(
     exact = _pair_equal(digests)
     repeated = {pair.second for pair in exact}
     single = np.array([index for index in range(len(digests)) if index not in repeated], dtype=np.int64)
-    near = single[propose_pairs(hash_thumbnails(thumbnails[single]))].tolist()
+    near = single[propose_pairs(hash_thumbnails([thumbnails[index] for index in single.tolist()]))].tolist()
     candidates = sorted(
         {(a, b) for a, b in near} | _pair_within([(index, studies[index]) for index in single.tolist()])
     )
@@ -89,7 +94,11 @@ def find_duplicates(
 
 
 def propose_pairs(
-    hashes: NDArray[np.bool_], max_distance: float = MAX_DISTANCE, num_nearest: int = NUM_NEAREST, block: int = 2048
+    hashes: NDArray[np.bool_],
+    max_distance: float = MAX_DISTANCE,
+    num_nearest: int = NUM_NEAREST,
+    block: int = 2048,
+    max_exact: int = MAX_EXACT,
 ) -> Proposals:
     """Places `(M, 2)`, first < second, of images with near hashes `(N, bits)`.
 
@@ -98,7 +107,10 @@ def propose_pairs(
         max_distance: fraction of differing bits.
         num_nearest: a pair is kept when it is among so many nearest of either image.
         block: rows compared at once, which bounds the memory.
+        max_exact: up to so many images all pairs are compared; among more, near ones are searched.
     """
+    if len(hashes) > max_exact:
+        return find_near(hashes, max_distance, num_nearest)[:, :2].astype(np.int64)
     signs = np.where(hashes, 1.0, -1.0).astype(np.float32)
     found = [np.zeros((0, 3))]
     for start in range(0, len(signs), block):
@@ -107,7 +119,7 @@ def propose_pairs(
         keep = first < second  # the block begins at its own diagonal
         first, second = first[keep], second[keep]
         found.append(np.stack([first + start, second + start, distances[first, second]], axis=1))
-    return _keep_nearest(np.concatenate(found), num_nearest)
+    return keep_nearest(np.concatenate(found), num_nearest)[:, :2].astype(np.int64)
 
 
 def group_items(num_items: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.int64]:
@@ -115,16 +127,6 @@ def group_items(num_items: int, pairs: Iterable[tuple[int, int]]) -> NDArray[np.
     links = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
     graph = coo_array((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(num_items, num_items))
     return connected_components(graph, directed=False)[1].astype(np.int64)
-
-
-def _keep_nearest(found: NDArray[np.float64], num_nearest: int) -> Proposals:
-    """Keep the rows first, second, distance that are among the nearest of either image."""
-    number = np.tile(np.arange(len(found)), 2)
-    image, distance = np.concatenate([found[:, 0], found[:, 1]]), np.tile(found[:, 2], 2)
-    order = np.lexsort((number, distance, image))
-    starts = np.searchsorted(image[order], image[order])
-    near = np.unique(number[order][np.arange(len(order)) - starts < num_nearest])
-    return found[near, :2].astype(np.int64)
 
 
 def _pair_equal(digests: Sequence[str]) -> list[DuplicatePair]:
@@ -142,14 +144,14 @@ def _pair_within(images: Sequence[tuple[int, str]]) -> set[tuple[int, int]]:
     return {pair for members in indices.values() for pair in combinations(members, 2)}
 
 
-def _correlate_all(thumbnails: NDArray[np.uint8], pairs: Sequence[tuple[int, int]], workers: int) -> list[float]:
-    flat = {index: flatten_contrast(thumbnails[index]) for index in sorted({index for pair in pairs for index in pair})}
-    pictures = ((flat[first], flat[second]) for first, second in pairs)
+def _correlate_all(thumbnails: Thumbnails, pairs: Sequence[tuple[int, int]], workers: int) -> list[float]:
     if workers < 2 or len(pairs) < _MIN_SHARED_WORK:
-        return [correlate_flat(*pair) for pair in pictures]
+        flatten = lru_cache(_NUM_KEPT)(lambda index: flatten_contrast(thumbnails[index]))
+        return [correlate_flat(flatten(first), flatten(second)) for first, second in pairs]
+    correlations: list[float] = []
     with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(_correlate_pair, pictures, chunksize=25))
-
-
-def _correlate_pair(pair: tuple[Picture, Picture]) -> float:
-    return correlate_flat(*pair)
+        for start in range(0, len(pairs), _NUM_KEPT):  # what waits for the processes is held in memory
+            firsts, seconds = zip(*pairs[start : start + _NUM_KEPT], strict=True)
+            pictures = ([thumbnails[index] for index in indices] for indices in (firsts, seconds))
+            correlations += pool.map(correlate_aligned, *pictures, chunksize=25)
+    return correlations
