@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any, TypeVar
 
@@ -89,3 +89,23 @@ def broadcast_buffers(network: nn.Module) -> None:
     if count_processes() > 1:
         for buffer in network.buffers():
             distributed.broadcast(buffer, src=0)
+
+
+def compare_counts(counts: Sequence[int], device: torch.device) -> Sequence[Any]:
+    """Ratios of this process's counts to the mean of all processes'.
+
+    A mean over what a process counts, times its ratio, has the gradient that the mean over all would have: distributed
+    training averages gradients over processes, as if each had counted the same.
+    """
+    if count_processes() == 1:
+        return [1.0] * len(counts)
+    own = torch.tensor(counts, dtype=torch.float32).to(device, non_blocking=True)
+    mean = own / count_processes()
+    distributed.all_reduce(mean)
+    return (own / mean.clamp_min(torch.finfo(torch.float32).tiny)).unbind()
+
+
+def take_largest(value: torch.Tensor) -> None:
+    """Put the largest value of all processes in its place, in each of them; on a GPU the host does not wait for it."""
+    if count_processes() > 1:
+        distributed.all_reduce(value, distributed.ReduceOp.MAX)

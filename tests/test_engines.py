@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from ignite.metrics import Loss
 from monai.bundle import ConfigParser
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
@@ -107,6 +107,24 @@ def test_a_batch_is_split_into_pictures_and_what_is_known_of_them():
     assert targets["label"].tolist() == [0, 1, 2]
 
 
+def test_what_a_loss_leaves_out_is_decided_on_the_host():
+    """The device "meta" has shapes only: whatever asks it for a value fails, where a GPU would let the host wait."""
+    images = describe_images(4)
+    images[1]["label"], images[2]["boxes_known"] = -1, False
+    image, targets = prepare_study_batch(list_data_collate(images), device="meta", non_blocking=True)
+    assert image.device.type == targets["mask"].device.type == "meta"
+    assert targets["label"].device.type == targets["boxes_known"].device.type == "cpu"
+    logits = {"study": torch.zeros(4, 4, device="meta"), "mask": torch.zeros(4, 1, 4, 4, device="meta")}
+    assert build_loss()(logits, targets).shape == ()
+
+
+def test_the_boxes_that_a_detector_matches_stay_on_the_host():
+    batch = [{"image": torch.rand(1, 8, 8), "boxes": torch.rand(2, 4), "image_id": "a"}]
+    image, targets, (own,), _ = prepare_detection_batch(batch, device="meta")
+    assert image.device.type == targets[0]["boxes"].device.type == "meta"
+    assert torch.equal(own[0]["boxes"], batch[0]["boxes"]) and own[0]["image_id"] == "a"
+
+
 def test_images_without_label_are_prepared_too():
     batch = list_data_collate([{"image": torch.zeros(1, 4, 4), "image_id": "a"}])
     image, targets = prepare_study_batch(batch, device="cpu", non_blocking=True)
@@ -161,6 +179,96 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_the_optimizer_steps
         trainer.run()
     assert len(steps) == 2
     assert torch.equal(weights, steps[-1]) and torch.isfinite(weights).all()
+
+
+def build_waiting_trainer(interval: int, after: int, value: float, images: int = 10) -> tuple[SupervisedTrainer, Any]:
+    """A trainer with a fused optimizer, whose losses are looked at every few iterations, and that handler."""
+    trainer = build_trainer(turn_bad(after, value) if after >= 0 else build_loss(), images=images)
+    trainer.optimizer = torch.optim.AdamW(trainer.network.parameters(), lr=0.1, weight_decay=0.1, fused=True)
+    handler = StopOnNonFiniteLoss(trainer.optimizer, interval)
+    handler.attach(trainer)
+    return trainer, handler
+
+
+@pytest.mark.parametrize("interval", [2, 3, 50])
+@pytest.mark.parametrize("after", [0, 1, 2])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_losses_that_wait_on_the_device_stop_the_training_with_the_weights_of_the_last_good_step(
+    interval: int, after: int, value: float
+):
+    """Decay and momentum would move the weights also where gradients were set to zero."""
+    trainer, _ = build_waiting_trainer(interval, after, value)
+    trainer.loss_function = follow(trainer.loss_function)
+    weights, steps = trainer.network.linear.weight, [trainer.network.linear.weight.detach().clone()]
+    trainer.optimizer.register_step_post_hook(lambda *_: steps.append(weights.detach().clone()))
+    names = f"image{2 * after}, image{2 * after + 1}"
+    message = rf"found (nan|inf|-inf) in epoch 1, iteration {after + 1}, images {names}; look at these images"
+    with pytest.raises(InputError, match=message):
+        trainer.run()
+    assert len(steps) - 1 <= after + interval, "stopped at the next look"
+    assert all(torch.equal(step, steps[after]) for step in steps[after:]) and torch.isfinite(weights).all()
+    assert after == 0 or not torch.equal(steps[after], steps[after - 1])
+
+
+def follow(loss: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """The loss, and after its last value another that is finite: weights must stay, whatever comes."""
+
+    def compute(logits: dict[str, torch.Tensor], targets: dict[str, Any]) -> torch.Tensor:
+        try:
+            return loss(logits, targets)
+        except IndexError:
+            return logits["study"].sum()
+
+    return compute
+
+
+def test_losses_that_wait_and_losses_that_are_looked_at_train_alike():
+    weights = []
+    for interval in (1, 4):
+        trainer, _ = build_waiting_trainer(interval, after=-1, value=1.0)
+        trainer.run()
+        weights.append(trainer.network.linear.weight.detach().clone())
+    assert torch.equal(*weights)
+
+
+def test_a_loss_is_looked_at_before_its_step_where_the_optimizer_is_not_a_fused_one():
+    trainer = build_trainer(turn_bad(after=1, value=math.nan))
+    StopOnNonFiniteLoss(trainer.optimizer, interval=50).attach(trainer)
+    with pytest.raises(InputError, match="iteration 2, images image2, image3"):
+        trainer.run()
+    assert torch.isfinite(trainer.network.linear.weight).all()
+
+
+def test_nothing_is_validated_or_kept_after_a_loss_that_waits_and_is_not_finite(tmp_path: Path):
+    trainer, _ = build_waiting_trainer(50, after=4, value=math.nan)
+    ended: list[int] = []
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: ended.append(engine.state.epoch))
+    with pytest.raises(InputError, match="iteration 5"):
+        trainer.run()
+    assert ended == []
+
+
+class Unread(torch.Tensor):
+    """A tensor whose reading is an error, as one that would wait for a GPU."""
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__name__", "") in {"item", "tolist", "__bool__", "__float__", "numpy"}:
+            raise AssertionError(f"the host waits in {function.__name__}")
+        return super().__torch_function__(function, types, args, kwargs or {})
+
+
+def test_no_iteration_reads_its_loss(tmp_path: Path):
+    trainer, handler = build_waiting_trainer(50, after=-1, value=1.0)
+    evaluator = SimpleNamespace(state=SimpleNamespace(epoch=0, metrics={}))
+    history = HistoryRecorder(evaluator, trainer.optimizer, tmp_path)  # type: ignore[arg-type]
+    trainer.state.output = {"loss": torch.tensor(1.0).as_subclass(Unread)}
+    trainer.state.batch = [{"image_id": "a"}]
+    for _ in range(3):
+        handler(trainer)
+        history._add_loss(trainer)
+    with pytest.raises(AssertionError, match="the host waits"):
+        handler._look(trainer)
 
 
 def test_a_finite_loss_stops_nothing():

@@ -10,6 +10,9 @@ from monai.engines import IterationEvents
 from monai.utils import convert_to_tensor
 from scripts.predictions import NonFinitePrediction
 
+#: Targets that stay where they are: by them a loss decides what it leaves out, and must not wait for a device to do so.
+DECIDING_KEYS: tuple[str, ...] = ("label", "boxes_known")
+
 #: What a loss, a metric or a writer may want to know of each image, beside its picture.
 TARGET_KEYS: tuple[str, ...] = (
     *("label", "soft_label", "weight", "mask", "boxes_known"),
@@ -22,6 +25,7 @@ def prepare_study_batch(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Split a collated batch into the pictures (B, C, H, W) and a dictionary of whatever is known of them.
 
+    "label" and "boxes_known" stay on the host where they lie there.
     "soft_label" (B, 4) and "weight" (B,) are there where `scripts.transforms.AttachTargets` gave them to the images.
 
     Source: ignite's `prepare_batch` interface, as MONAI's engines call it.
@@ -31,7 +35,7 @@ def prepare_study_batch(
     image = plain["image"].to(device=device, non_blocking=non_blocking, **kwargs)
     targets = {key: plain[key] for key in TARGET_KEYS if key in plain}
     for key, value in targets.items():
-        if isinstance(value, torch.Tensor):
+        if isinstance(value, torch.Tensor) and key not in DECIDING_KEYS:
             targets[key] = value.to(device=device, non_blocking=non_blocking)
     return image, targets
 
@@ -97,10 +101,14 @@ def prepare_box_batch(
 def prepare_detection_batch(batch: list[dict[str, Any]] | dict[str, Any], *args: Any, **kwargs: Any) -> tuple[Any, ...]:
     """As `prepare_box_batch`, with the targets as an argument of the network too: MONAI's detectors compute their loss.
 
+    There the boxes stay where they are, on the host as a rule: so they are matched without waiting for a device.
+
     Source: the four parts (inputs, targets, args, kwargs) that MONAI's trainers pass on.
     """
     image, targets = prepare_box_batch(batch, *args, **kwargs)
-    return image, targets, (targets,), {}
+    boxes = batch["boxes"] if isinstance(batch, dict) else [item["boxes"] for item in batch]
+    own = [{**target, "boxes": torch.as_tensor(each)} for target, each in zip(targets, boxes, strict=True)]
+    return image, targets, (own,), {}
 
 
 def _find_non_finite(

@@ -55,7 +55,7 @@ class HistoryRecorder:
         self.evaluator, self.optimizer, self.summary_writer = evaluator, optimizer, summary_writer
         self.path = Path(output_dir) / "history.json"
         self.rows: list[dict[str, float]] = []
-        self._losses: list[float] = []
+        self._losses: list[torch.Tensor] = []
         self._start = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
@@ -75,15 +75,17 @@ class HistoryRecorder:
         self._losses, self._start = [], time.monotonic()
 
     def _add_loss(self, engine: Engine) -> None:
-        self._losses.append(engine.state.output["loss"].item())  # type: ignore[index]
+        # as it is, on its device: reading it would wait for the step
+        self._losses.append(engine.state.output["loss"].detach())  # type: ignore[index]
 
     def _write_row(self, engine: Engine) -> None:
         validated = self.evaluator.state.epoch == engine.state.epoch  # else its metrics are an earlier epoch's
         metrics = {k: float(v) for k, v in self.evaluator.state.metrics.items()} if validated else {}
+        losses = torch.stack(self._losses).tolist() if self._losses else []
         row = {
             "epoch": engine.state.epoch,
             "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "train_loss": math.fsum(self._losses) / max(1, len(self._losses)),
+            "train_loss": math.fsum(losses) / max(1, len(losses)),
         }
         self.rows.append({**row, **metrics, "seconds": round(time.monotonic() - self._start, 1)})
         write_text(self.path, json.dumps(self.rows, indent=1) + "\n")

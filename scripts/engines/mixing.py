@@ -37,7 +37,7 @@ class MixedBatch:
         image, targets = prepare_study_batch(batch, *args, **kwargs)
         probabilities = targets.get("soft_label")
         if probabilities is None:
-            probabilities = functional.one_hot(targets["label"], len(STUDY_CLASSES)).to(image.dtype)
+            probabilities = functional.one_hot(targets["label"], len(STUDY_CLASSES)).to(image)
         weight = targets.get("weight", torch.ones(len(image), device=image.device))
         planes = [image, targets["mask"].to(image.dtype)]
         planes += [_spread(values, image) for values in (targets["boxes_known"], weight)]
@@ -51,4 +51,4 @@ class MixedBatch:
 
 def _spread(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     """One value for each image (B,) as planes (B, 1, H, W)."""
-    return values.to(image.dtype)[:, None, None, None].expand_as(image[:, :1])
+    return values.to(image)[:, None, None, None].expand_as(image[:, :1])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from scripts.labels import UNKNOWN_CLASS
+from scripts.processes import compare_counts
 from torch import nn
 
 
@@ -25,7 +26,10 @@ class AuxiliaryMaskLoss(nn.Module):
         logits {"study": (B, C), "mask": (B, 1, H, W), the latter optional} and
         targets {"label": (B,), "mask": (B, 1, H, W), "boxes_known": (B,) bool} -> scalar. Optional targets are
         "soft_label" (B, C), fractions of the classes that then stand for "label", and "weight" (B,), how much each
-        image counts, in both losses: a weighted mean, so that weights alike change nothing.
+        image counts, in both losses: a weighted mean, so that weights alike change nothing. "label" and "boxes_known"
+        may lie on the host, beside logits on a GPU.
+        Of several processes each image whose ground truth is known counts alike, wherever it is; `weight` does so
+        among the images of its process.
         After each call `members` holds the two losses before `mask_weight`, detached, for logging.
     """
 
@@ -37,39 +41,44 @@ class AuxiliaryMaskLoss(nn.Module):
         self.members: dict[str, torch.Tensor] = {}
 
     def forward(self, logits: dict[str, torch.Tensor], targets: dict[str, torch.Tensor]) -> torch.Tensor:
-        weight = targets.get("weight")
-        loss = self._compute_study_loss(logits["study"], targets, weight)
-        self.members = {"classification": loss.detach()}
-        if "mask" not in logits or not self.mask:
-            return loss
-        mask_loss = self._compute_mask_loss(logits["mask"], targets["mask"], targets["boxes_known"].bool(), weight)
-        self.members["mask"] = mask_loss.detach()
-        return loss + self.mask_weight * mask_loss
-
-    def _compute_study_loss(
-        self, logits: torch.Tensor, targets: dict[str, torch.Tensor], weight: torch.Tensor | None
-    ) -> torch.Tensor:
+        study, weight = logits["study"], targets.get("weight")
         ground_truth = targets.get("soft_label", targets["label"])
-        known = (
-            torch.ones_like(ground_truth[:, 0], dtype=torch.bool)
-            if ground_truth.ndim == 2
-            else ground_truth != UNKNOWN_CLASS
-        )
-        if known.all():
-            return _average(self.classification, logits, ground_truth, weight)
-        if not known.any():
-            return logits.sum() * 0.0
-        return _average(
-            self.classification, logits[known], ground_truth[known], None if weight is None else weight[known]
-        )
+        known = torch.ones(len(study), dtype=torch.bool) if ground_truth.ndim == 2 else ground_truth != UNKNOWN_CLASS
+        losses, counts = [], []
+        chosen = _take_known(known, study, ground_truth.to(study.device, non_blocking=True), weight)
+        # a loss of no image keeps its head in the graph, as distributed training wants it
+        losses.append(study.sum() * 0.0 if chosen is None else _average(self.classification, *chosen))
+        counts.append(0 if chosen is None else len(chosen[0]))
+        if "mask" in logits and self.mask:
+            chosen = _take_known(targets["boxes_known"].bool(), logits["mask"], targets["mask"], weight)
+            losses.append(logits["mask"].sum() * 0.0 if chosen is None else self._compute_mask_loss(*chosen))
+            counts.append(0 if chosen is None else len(chosen[0]))
+        self.members = {name: loss.detach() for name, loss in zip(("classification", "mask"), losses, strict=False)}
+        # processes that validate have batches of their own, and must not wait for one another
+        ratios = compare_counts(counts, study.device) if study.requires_grad else [1.0] * len(counts)
+        parts = zip((1.0, self.mask_weight), ratios, losses, strict=False)
+        return torch.stack([scale * ratio * loss for scale, ratio, loss in parts]).sum()
 
     def _compute_mask_loss(
-        self, logits: torch.Tensor, masks: torch.Tensor, known: torch.Tensor, weight: torch.Tensor | None
+        self, logits: torch.Tensor, masks: torch.Tensor, weight: torch.Tensor | None
     ) -> torch.Tensor:
-        if not known.any():
-            return logits.sum() * 0.0  # keeps the decoder in the graph, as distributed training wants it
-        logits, masks, weight = logits[known], masks[known].to(logits.dtype), None if weight is None else weight[known]
-        return torch.stack([_average(loss, logits, masks, weight) for loss in self.mask]).sum()
+        return torch.stack([_average(loss, logits, masks.to(logits.dtype), weight) for loss in self.mask]).sum()
+
+
+def _take_known(
+    known: torch.Tensor, logits: torch.Tensor, ground_truth: torch.Tensor, weight: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None] | None:
+    """Logits, ground truth and weight of the images whose ground truth is known; None where there is none.
+
+    Which they are is best asked on the host: to ask a GPU is to wait for all that it has still to do.
+    """
+    positions = known.nonzero()[:, 0]
+    if len(positions) == 0:
+        return None
+    if len(positions) == len(known):
+        return logits, ground_truth, weight
+    positions = positions.to(logits.device, non_blocking=True)
+    return logits[positions], ground_truth[positions], None if weight is None else weight[positions]
 
 
 def _average(

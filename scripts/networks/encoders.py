@@ -24,9 +24,11 @@ def build_encoder(name: str, in_channels: int, weights: str | Path | None, optio
         weights: None (random), "imagenet" (the encoder's package where there is one, timm's hub otherwise), "hub"
             (timm's, online), or a local .pt or .safetensors file.
         options: further arguments of `timm.create_model`; a transformer wants `img_size`, height and width in pixels.
+            "checkpointing": true keeps no activations inside of the encoder's stages and computes them again for the
+            gradient: less memory for a third more time; batch norm takes each batch twice into its running statistics.
 
     Raises:
-        InputError: where there is no such model, or its weights cannot be had.
+        InputError: where there is no such model, its weights cannot be had, or it cannot do without its activations.
     """
     encoder = _create_model(name, in_channels, weights, {"num_classes": 0, "global_pool": "", **options})
     if getattr(encoder, "output_fmt", "NCHW") == "NHWC":  # Swin; what is left of its head pools nothing
@@ -53,6 +55,8 @@ def build_feature_encoder(
 
 
 def _create_model(name: str, in_channels: int, weights: str | Path | None, options: dict[str, Any]) -> nn.Module:
+    options, checkpointing = dict(options), options.get("checkpointing", False)
+    options.pop("checkpointing", None)
     from_package = weights == "imagenet" and has_package(name)
     from_hub = weights in ("hub", "imagenet") and not from_package
     if not timm.is_model(name):
@@ -67,11 +71,21 @@ def _create_model(name: str, in_channels: int, weights: str | Path | None, optio
             f"no way to them ({type(error).__name__})",
             "go online, name a local file, or set the weights to null for a random start",
         ) from error
+    if checkpointing:
+        _checkpoint_activations(encoder, name)
     if from_package:
         load_package_weights(encoder, name)
     elif weights is not None and not from_hub:
         load_encoder_weights(encoder, Path(weights))
     return encoder
+
+
+def _checkpoint_activations(encoder: nn.Module, name: str) -> None:
+    try:
+        encoder.set_grad_checkpointing(True)  # type: ignore[operator]
+    except (AssertionError, AttributeError):
+        advice = "choose another encoder, or leave the option out"
+        raise InputError("an encoder that can recompute its activations", name, advice) from None
 
 
 def load_encoder_weights(encoder: nn.Module, path: Path) -> None:

@@ -11,10 +11,11 @@ import torch
 from monai.apps.detection.networks.retinanet_detector import RetinaNetDetector
 from monai.apps.detection.networks.retinanet_network import RetinaNet
 from monai.apps.detection.utils.anchor_utils import AnchorGeneratorWithAnchorShape
-from monai.losses import BoxGIoULoss
 from monai.networks.blocks.feature_pyramid_network import FeaturePyramidNetwork
+from scripts.networks.anchors import decode_boxes, find_hard_negatives, measure_giou_losses, sample_anchors, send
 from scripts.networks.encoders import build_feature_encoder, check_input_shape, normalise
 from scripts.predictions import NonFinitePrediction
+from scripts.processes import compare_counts
 from torch import nn
 
 #: Strides of the maps that boxes are found on.
@@ -56,6 +57,16 @@ class PyramidEncoder(nn.Module):
         for number, features in enumerate(self.encoder(normalise(image, self.pixel_mean, self.pixel_std))):
             maps[str(number)] = features
         return self.pyramid(maps)
+
+
+class OpacityNetwork(RetinaNet):
+    """MONAI's RetinaNet without its look for NaN in each map, which waits for the device: the detector has its own."""
+
+    def forward(self, images: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+        maps = list(self.feature_extractor(images).values())
+        logits = [self.classification_head.cls_logits(self.classification_head.conv(each)) for each in maps]
+        codes = [self.regression_head.bbox_reg(self.regression_head.conv(each)) for each in maps]
+        return {self.cls_key: logits, self.box_reg_key: codes}
 
 
 class OpacityDetector(RetinaNetDetector):
@@ -101,7 +112,7 @@ class OpacityDetector(RetinaNetDetector):
         anchors = AnchorGeneratorWithAnchorShape(
             feature_map_scales=STRIDES, base_anchor_shapes=[list(shape) for shape in anchors_in_cells]
         )
-        network = RetinaNet(
+        network = OpacityNetwork(
             spatial_dims=2,
             num_classes=1,
             num_anchors=len(anchors_in_cells),
@@ -115,8 +126,6 @@ class OpacityDetector(RetinaNetDetector):
         self.pred_score_key = "scores"
         self.set_atss_matcher(num_candidates=num_candidates)
         self.set_hard_negative_sampler(samples_per_image, positive_fraction, min_neg=16, pool_size=10)
-        # the loss of overlaps is what the score's threshold on overlaps asks for
-        self.set_box_regression_loss(BoxGIoULoss(reduction="mean"), encode_gt=False, decode_pred=True)
         self.set_box_selector_parameters(min_score, nms_thresh=max_overlap, detections_per_img=max_boxes)
 
     def forward(
@@ -136,7 +145,54 @@ class OpacityDetector(RetinaNetDetector):
             # a score that is not a number passes no threshold: it would look like an image without opacities
             raise NonFinitePrediction(f"NaN or infinity in boxes by {getattr(self, 'weights_file', 'the detector')}")
         head_outputs.update({name: [each.float() for each in maps] for name, maps in head_outputs.items()})
+        known = self.anchors
         super().generate_anchors(images, head_outputs)
+        if self.anchors is not None and self.anchors is not known:  # images of another size
+            self.anchors_on_host = self.anchors[0].cpu()
+
+    def _reshape_maps(self, result_maps: list[torch.Tensor]) -> torch.Tensor:
+        """Maps (B, A * K, H, W) as (B, sum of H * W * A, K), as MONAI does it, without its look for NaN."""
+        parts = [each.unflatten(1, (self.num_anchors_per_loc, -1)) for each in result_maps]
+        return torch.cat([each.permute(0, 3, 4, 1, 2).flatten(1, 3) for each in parts], dim=1)
+
+    def compute_loss(
+        self,
+        head_outputs_reshape: dict[str, torch.Tensor],
+        targets: list[dict[str, torch.Tensor]],
+        anchors: list[torch.Tensor],
+        num_anchor_locs_per_level: Sequence[int],
+    ) -> dict[str, torch.Tensor]:
+        """MONAI's losses of the same anchors for the batch at once; several processes weigh each anchor alike.
+
+        A logit that is not finite makes its loss NaN, sampled or not. Both heads are in the graph, boxes or not.
+        """
+        logits, codes = (head_outputs_reshape[name] for name in (self.cls_key, self.box_reg_key))
+        boxes = [target[self.target_box_key].cpu() for target in targets]
+        matches = self.compute_anchor_matched_idxs(
+            [self.anchors_on_host] * len(boxes),
+            [{self.target_box_key: each} for each in boxes],
+            num_anchor_locs_per_level,
+        )
+        sample = sample_anchors(matches, boxes, self.fg_bg_sampler)  # type: ignore[arg-type]
+        negatives = find_hard_negatives(logits[..., 0], sample)
+        image, anchor = torch.cat([send(sample.positives, logits.device), negatives], dim=1)
+        sampled = logits[image, anchor]
+        classes = torch.zeros_like(sampled)
+        classes[: sample.positives.shape[1]] = 1.0
+        image, anchor = send(sample.foreground, codes.device)
+        found = decode_boxes(
+            codes[image, anchor], anchors[0][anchor], self.box_coder.weights, self.box_coder.boxes_xform_clip
+        )
+        losses = {
+            self.cls_key: self.cls_loss_func(sampled, classes),
+            # the loss of overlaps is what the score's threshold on overlaps asks for
+            self.box_reg_key: measure_giou_losses(found, send(sample.boxes, codes.device)).sum() / max(1, len(found)),
+        }
+        ratios = compare_counts([len(sampled), len(found)], logits.device)
+        return {
+            name: ratio * losses[name] + 0.0 * output.sum()
+            for name, ratio, output in zip(losses, ratios, (logits, codes), strict=True)
+        }
 
 
 def _swap_axes(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
