@@ -173,7 +173,8 @@ STAGES: dict[str, tuple[str, ...]] = {
         *("cross_validate", "run_ablation", "make_weights"),
         *("list_experiments", "plot_losses"),
     ),
-    "Evaluate": ("score", "evaluate_reliability", "evaluate_ensemble", "fit_none"),
+    "Evaluate": ("score", "evaluate_reliability", "evaluate_ensemble", "fit_none", "report"),
+    "Use": ("screen",),
     "Release": ("export_weights", "export_networks", "release"),
 }
 

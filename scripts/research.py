@@ -269,6 +269,8 @@ def report(
 
     --ground_truth datalist.json scores the runs, the first one is what others are compared with. --tree FOLDER shows
     images, --pictures false leaves them out.
+
+    Example: python -m scripts report runs/evaluation runs/training --ground_truth runs/prepared/datalist.json
     """
     from scripts.reports import write_report
 
