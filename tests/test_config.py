@@ -44,6 +44,9 @@ RUN_IDS = {
 # What the bundle's users ask for by name though no other part may need it (MONAI's property ids).
 PROPERTIES = {"bundle_root", "network_def", "val_interval", "preprocessing", "postprocessing", "handlers", "inferer"}
 # train.json and inference.json say each of these on their own; every other name that both hold is one thing.
+#: What explains a config, and configures nothing.
+COMMENTS = {"_desc_", "_about_"}
+
 OWN_PARTS = {
     "_desc_",
     "dataset_dir",
@@ -151,7 +154,7 @@ def test_every_top_level_part_is_used(path: Path):
     config = read_json(path)
     overrides = [read_json(override) for override in OVERRIDES if find_base(override) == path]
     used = find_references(config).union(*map(find_references, overrides))
-    known = RUN_IDS | PROPERTIES | {"_desc_", "imports", "train", "validate"}
+    known = RUN_IDS | PROPERTIES | COMMENTS | {"imports", "train", "validate"}
     assert set(config) - used - known == set(), "a part that nothing refers to does nothing"
 
 
@@ -180,7 +183,7 @@ def test_an_experiment_is_one_experiment(path: Path):
 
 def test_what_training_and_inference_share_is_equal():
     train, inference = read_json(TRAIN), read_json(INFERENCE)
-    shared = set(train) & set(inference) - OWN_PARTS
+    shared = set(train) & set(inference) - OWN_PARTS - COMMENTS
     assert {"network_def", "crop", "resize", "image_size", "tta_flips"} <= shared
     assert {key: inference[key] for key in shared} == {key: train[key] for key in shared}
 

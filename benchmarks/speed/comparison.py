@@ -35,7 +35,7 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """How many times the other way's time ours goes into, by medians; NaN where one was not measured."""
+        """The other way's time over ours, by medians; NaN where one was not measured."""
         return median(self.theirs) / median(self.ours) if self.ours and self.theirs else float("nan")
 
     def format_row(self) -> tuple[str, ...]:

@@ -128,7 +128,7 @@ def pack_item(item: Any) -> Any:
 
 
 def unpack_item(item: Any) -> Any:
-    """What `pack_item` was given; pictures of 16 bits are rounded."""
+    """Undo `pack_item`; pictures of 16 bits come back rounded."""
     if not isinstance(item, Mapping):
         return item
     return {name: _unpack_picture(value) for name, value in item.items()}
