@@ -46,7 +46,7 @@ INTEGRATIONS = ("apps/deploy/app.py", "apps/deploy/operators.py", "apps/label/ma
 MODEL_CARD = "docs/README.md"
 
 #: The largest `scripts/` that is packed: a new import that drags much in is found out.
-MAX_CODE_LINES = 14_500
+MAX_CODE_LINES = 15_000
 
 #: Overrides that are packed as whole configs, and what they lie over: whoever unpacks a bundle opens one file.
 MERGED: dict[str, tuple[str, ...]] = {
