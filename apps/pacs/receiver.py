@@ -12,7 +12,7 @@ from typing import Any
 from pydicom import uid
 from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
-from pynetdicom.transport import ThreadedAssociationServer
+from pynetdicom.transport import AssociationServer
 from scripts.radiographs.codestreams import PLUGINS, is_supported
 from scripts.radiographs.structure import NATIVE_SYNTAXES
 
@@ -66,10 +66,12 @@ class _BoundedTlsSocket(_Bounded, ssl.SSLSocket):  # type: ignore[misc]
     """TLS connection."""
 
 
-class Server(ThreadedAssociationServer):
-    """Server that holds few connections open, and waits for nobody's TLS handshake."""
+class Server(AssociationServer):
+    """Server that holds few connections open, and waits for nobody's TLS handshake.
 
-    daemon_threads = True
+    An association has a thread of its own, which is there before the next connection is counted.
+    """
+
     max_connections, max_bytes, timeout_seconds = 8, 0, 30.0
 
     def stop(self) -> None:

@@ -53,6 +53,13 @@ CONFIG = {
         }
     ],
 }
+#: Regions of a report as the viewer has read them: image, and points in its pixels.
+READ_REGIONS = """
+const report = window.services.displaySetService.getActiveDisplaySets().find(each => each.Modality === 'SR');
+return report.measurements.flatMap(each => each.coords).map(
+    each => [each.ReferencedSOPSequence.ReferencedSOPInstanceUID, each.GraphicData]);
+"""
+SERIES = ("image", "report", "presentation", "segmentation", "capture")
 STUDIES = {"CR": (800, 660, "typical", 21), "DX": (700, 760, "typical", 11)}
 
 
@@ -76,8 +83,13 @@ def show(ohif: str, out: str = "runs/pacs/viewer") -> str:
 
 def take_pictures(ohif: str, orthanc: str, folder: Path) -> str:
     """Open every series of both studies; paths of the pictures."""
-    with serve_viewer(Path(ohif), orthanc) as root, open_browser() as browser:
-        return "\n".join(path for kind in STUDIES for path in _open_series(browser, root, kind, folder))
+    lines = []
+    with serve_viewer(Path(ohif), orthanc) as root:
+        for kind in STUDIES:
+            for series in SERIES:
+                with open_browser() as browser:  # each its own: after some pages WebGL draws nothing any more
+                    lines.append(_open_series(browser, f"{root}/viewer?StudyInstanceUIDs=", kind, series, folder))
+    return "\n".join(lines)
 
 
 @contextmanager
@@ -148,20 +160,19 @@ def open_browser() -> Iterator[Any]:
         browser.quit()
 
 
-def _open_series(browser: Any, root: str, kind: str, folder: Path) -> Iterator[str]:
-    """Open a study, then each of its series by a double click on its thumbnail."""
-    study = derive_uid("viewer", kind, "study_uid")
-    for number, series in enumerate(("image", "report", "presentation", "segmentation", "capture")):
-        browser.get(f"{root}/viewer?StudyInstanceUIDs={study}")
-        if kind == "CR" and not number:
-            _click(browser, "Skip all", 60)  # of a tour that is offered once
-        if number:
-            _click(browser, f"AI {series}", 60, twice=True)
-        time.sleep(10)
-        errors = [each["message"] for each in browser.get_log("browser") if each["level"] == "SEVERE"]
-        write_text(folder / f"{kind}_{series}.txt", "\n".join(errors) + "\n")
-        browser.save_screenshot(str(folder / f"{kind}_{series}.png"))
-        yield f"{folder / f'{kind}_{series}.png'}: {len(errors)} errors of the viewer"
+def _open_series(browser: Any, address: str, kind: str, series: str, folder: Path) -> str:
+    """Open a study, then one of its series by a double click; a picture, and what the viewer complained of."""
+    browser.get(address + derive_uid("viewer", kind, "study_uid"))
+    _click(browser, "Skip all", 60)  # of a tour that is offered
+    if series != "image":
+        _click(browser, f"AI {series}", 60, twice=True)
+    time.sleep(12)
+    errors = [each["message"] for each in browser.get_log("browser") if each["level"] == "SEVERE"]
+    write_text(folder / f"{kind}_{series}.txt", "\n".join(errors) + "\n")
+    browser.save_screenshot(str(folder / f"{kind}_{series}.png"))
+    if series == "report":
+        write_text(folder / f"{kind}_regions.json", json.dumps(browser.execute_script(READ_REGIONS)) + "\n")
+    return f"{folder / f'{kind}_{series}.png'}: {len(errors)} errors of the viewer"
 
 
 def _click(browser: Any, text: str, seconds: float, twice: bool = False) -> None:
@@ -174,11 +185,6 @@ def _click(browser: Any, text: str, seconds: float, twice: bool = False) -> None
     found = WebDriverWait(browser, seconds).until(lambda each: each.find_elements(By.XPATH, path))
     chain = ActionChains(browser)
     (chain.double_click if twice else chain.click)(found[-1]).perform()
-
-
-def _keep(browser: Any, path: Path) -> str:
-    browser.save_screenshot(str(path))
-    return str(path)
 
 
 if __name__ == "__main__":
