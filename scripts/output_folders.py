@@ -61,6 +61,11 @@ def claim_folder(
     return folder
 
 
+def release_folder(output_dir: str | Path) -> None:
+    """Give a folder back before the process ends, where one process takes many, one after the other."""
+    _release(Path(output_dir).resolve(), os.getpid())
+
+
 def find_results(folder: Path, results: Sequence[str]) -> list[Path]:
     """Files and folders of an earlier run, sorted."""
     return sorted({path for pattern in results for path in folder.glob(pattern)})

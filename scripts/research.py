@@ -179,6 +179,31 @@ def run_ablation(
     return ablate(plan, Path(out), _list(experiments or COMBINATIONS), _list(folds), _list(seeds))
 
 
+def screen(
+    tree: str,
+    out: str,
+    config: str = "bundle/configs/inference.json",
+    shard_size: int = 1000,
+    table_format: str = "csv",
+    part: str = "1/1",
+    ray: str | None = None,
+    workers: int = 1,
+    **options: object,
+) -> str:
+    """Screen an archive of any size, shard by shard, into tables; the same command goes on behind a kill.
+
+    --table_format parquet. --part 2/4: one of four processes or machines that share --out. --ray local, or a cluster's
+    address, with --workers N. Further options go to the config: --num_workers 2 --runtime openvino.
+    """
+    from scripts.screening import screen_archive
+
+    done = screen_archive(
+        tree, out, config, shard_size, table_format, part, ray, workers, dict(options), report=_print_line
+    )
+    counts = f"{done.files} files, {done.images} scored, {done.rejected} rejected"
+    return f"{done.shards} of {done.num_shards} shards are done, {counts}: {out}/parts"
+
+
 def make_weights(
     *parts: str,
     recipe: str = "scripts/recipe/shipped.json",
@@ -315,6 +340,7 @@ VERBS: tuple[Callable[..., str], ...] = (
     extract_metadata,
     cross_validate,
     run_ablation,
+    screen,
     make_weights,
     list_experiments,
     plot_losses,

@@ -1,4 +1,4 @@
-"""The bundle's command with a fault at its n-th synchronised write: `python -m tests.stopped_bundle N FAULT run ...`.
+"""A command with a fault at its n-th synchronised write: `python -m tests.stopped_bundle N FAULT run ...`, or `screen`.
 
 FAULT: the name of a signal that the process sends itself, such as SIGKILL, or of an error of the operating system, such
 as ENOSPC, that this write and all behind it meet.
@@ -27,4 +27,5 @@ if __name__ == "__main__":
 
     os.fsync = count_writes
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
-    runpy.run_module("monai.bundle", run_name="__main__", alter_sys=True)
+    module = "scripts" if sys.argv[1] == "screen" else "monai.bundle"
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -36,7 +36,7 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "results": ("metrics", "outputs", "explanations", "monai_label"),
     "research": (
         "preparation", "experiments", "ensembles", "pseudo_labels", "recipe", "synthetic", "exports", "release",
-        "doctor", "reports",
+        "doctor", "reports", "screening",
     ),
 }  # fmt: skip
 GROUND_LAYER = set(LAYERS["ground"])

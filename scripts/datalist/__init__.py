@@ -38,7 +38,7 @@ Rules for external images: none may be the datalist's, and fold k's labels come 
 on this datalist with fold k held out. A training rejects a datalist that breaks them, whoever wrote it.
 """
 
-from scripts.datalist.folders import FolderImages, find_images, list_files
+from scripts.datalist.folders import FolderImages, find_images, list_files, walk_files
 from scripts.datalist.joining import reject_knowing_model, with_external_labels, with_pseudo_labels
 from scripts.datalist.schema import (
     DATALIST_FILE,
@@ -84,6 +84,7 @@ __all__ = [
     "test_images",
     "training_images",
     "validation_images",
+    "walk_files",
     "with_external_labels",
     "with_pseudo_labels",
     "write_datalist",

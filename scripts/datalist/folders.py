@@ -45,12 +45,24 @@ def list_files(folder: str | Path) -> Listing:
     Raises:
         InputError: where there is no such folder.
     """
+    ignored: Counter[str] = Counter()
+    return Listing(tuple(sorted(walk_files(folder, ignored), key=os.fspath)), ignored)
+
+
+def walk_files(folder: str | Path, ignored: Counter[str]) -> Iterator[Path]:
+    """The paths of `list_files`, one at a time, folder by folder, each sorted: for archives of any size.
+
+    Args:
+        folder: as for `list_files`.
+        ignored: counts paths that are passed over, by rule.
+
+    Raises:
+        InputError: where there is no such folder.
+    """
     top = Path(str(folder))
     if not top.is_dir():
         raise InputError("a folder of DICOM images", f"no folder {folder}", "check the path")
-    ignored: Counter[str] = Counter()
-    paths = sorted(_walk(top, {_identify_folder(top)}, ignored), key=os.fspath)
-    return Listing(tuple(paths), ignored)
+    yield from _walk(top, {_identify_folder(top)}, ignored)
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]], ignored: Counter[str]) -> Iterator[Path]:
@@ -93,13 +105,14 @@ class FolderImages(Sequence[Image]):
 
     Args:
         folder: as for `list_files`.
+        paths: those of its files that are taken; all by default.
 
     Raises:
         InputError: where there is no such folder or no file in it.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        listing = list_files(folder)
+    def __init__(self, folder: str | Path, paths: Sequence[Path] | None = None) -> None:
+        listing = list_files(folder) if paths is None else Listing(tuple(paths))
         self.paths = listing.paths
         passed_over = ", ".join(f"{count} {rule}" for rule, count in sorted(listing.ignored.items()))
         if not self.paths:

@@ -1,6 +1,7 @@
 """Outputs of a run: tables, masks, overlays, DICOM objects, and the handlers that write them."""
 
-from scripts.outputs.journal import InferenceJournal, claim_results
+from scripts.outputs.identity import hash_weights
+from scripts.outputs.journal import SOURCES_FILE, InferenceJournal, claim_results
 from scripts.outputs.pictures import (
     CROP_COLOUR,
     OPACITY_COLOUR,
@@ -23,6 +24,7 @@ __all__ = [
     "REMARK_COLOUR",
     "RESEARCH_USE",
     "SMALLEST_WIDTH",
+    "SOURCES_FILE",
     "TEXT_COLOUR",
     "FindingsWriter",
     "InferenceJournal",
@@ -32,6 +34,7 @@ __all__ = [
     "describe_flags",
     "draw_lung_sheet",
     "draw_overlay",
+    "hash_weights",
     "read_prediction_table",
     "write_mask",
     "write_tables",

@@ -36,6 +36,7 @@ class FindingsWriter:
         output_dir: where everything goes: masks/, overlays/, images.csv, studies.csv, sources.csv, predictions.json,
             submission.csv, done.json, and with `dicom_results` also dicom/, with `study_pages` index.html and studies/.
         overlays: how many images get an overlay; -1: all.
+        masks: whether images get a mask.
         weights: file of the weights that were used, or one for each network by name, for the record; a network that is
             the mean of several has a mapping of its own.
         pixels_key: key of the batch's items under which the whole image stands as it was read, `(1, H, W)`: overlays
@@ -74,8 +75,10 @@ class FindingsWriter:
         journal: InferenceJournal | None = None,
         study_pages: bool | str = False,
         temperature: float = 1.0,
+        masks: bool = True,
     ) -> None:
         self.output_dir = Path(output_dir)
+        self.masks = masks
         self.overlays = overlays
         self.weights = weights
         self.pixels_key = pixels_key
@@ -153,7 +156,8 @@ class FindingsWriter:
 
     def _write_pictures(self, image: ImageFindings, mask: np.ndarray, item: Mapping[str, Any]) -> str:
         """Write an image's mask and, where it is to have one, its overlay; the overlay's path in the output folder."""
-        write_mask(mask, self.output_dir / "masks" / f"{image.image_id}.png")
+        if self.masks:
+            write_mask(mask, self.output_dir / "masks" / f"{image.image_id}.png")
         wanted = self.overlays < 0 or len(self.images) < self.overlays
         if not (wanted or self.write_dicom or self.pages):
             return ""
