@@ -6,6 +6,7 @@ between seeds.
 """
 
 from scripts.experiments.ablation import ablate
+from scripts.experiments.clusters import RayCluster
 from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
 from scripts.experiments.figures import draw_gains, draw_losses
@@ -16,6 +17,7 @@ __all__ = [
     "COMBINATIONS",
     "WEIGHTS",
     "Plan",
+    "RayCluster",
     "ablate",
     "crossvalidate",
     "draw_gains",
