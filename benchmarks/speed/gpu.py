@@ -37,7 +37,7 @@ NO_GPU = "no GPU here: run python -m benchmarks.speed measure --only gpu where o
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured.
+    """Sizes of what is measured.
 
     Args:
         training: options of a training, as a command line would set them.
@@ -241,12 +241,12 @@ def compare_inference(tree: Path, sizes: Sizes, device: torch.device, compiles: 
 
 
 def read_inference(tree: Path, sizes: Sizes, device: torch.device, runtime: str) -> ConfigParser:
-    """The configuration of inference over all images of a tree."""
+    """The configuration of inference over the labelled images of a tree."""
     parser = ConfigParser()
     parser.read_config(str(CONFIGS / "inference.json"))
     parser.read_meta(str(CONFIGS / "metadata.json"))
-    places = {"bundle_root": str(CONFIGS.parent), "dataset_dir": str(tree), "device": device, "runtime": runtime}
-    parser.update({**places, "batch_size": sizes.batch_size})
+    places = {"bundle_root": str(CONFIGS.parent), "dataset_dir": str(tree / "train"), "device": device}
+    parser.update({**places, "runtime": runtime, "batch_size": sizes.batch_size})
     return parser
 
 
