@@ -12,6 +12,7 @@ import pytest
 import torch
 from scripts.checkpoints import read_weights
 from scripts.datalist import training_images
+from scripts.labels import UNKNOWN_CLASS
 from scripts.losses import AuxiliaryMaskLoss, DetectionLoss
 from scripts.networks import OpacityDetector, StudyClassifier
 from scripts.processes import compare_counts, distribute_network
@@ -30,7 +31,11 @@ def make_batch() -> tuple[torch.Tensor, dict[str, torch.Tensor], list[dict[str, 
     """Images whose classes, masks and boxes are not known alike in both halves: the second has no box at all."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(COUNT, 1, SIZE, SIZE, generator=generator)
-    known = {"label": torch.tensor([0, 3, 1, -1, 2, -1]), "boxes_known": torch.tensor([1, 0, 1, 0, 1, 0]).bool()}
+    unknown = UNKNOWN_CLASS
+    known = {
+        "label": torch.tensor([0, 3, 1, unknown, 2, unknown]),
+        "boxes_known": torch.tensor([1, 0, 1, 0, 1, 0]).bool(),
+    }
     targets = known | {"mask": (images > 0.7).float()}
     boxes = [torch.tensor([[8.0, 8, 40, 50], [30, 4, 60, 44]]), torch.zeros(0, 4), torch.tensor([[2.0, 20, 44, 60]])]
     boxes = [box for each in boxes for box in (each, torch.zeros(0, 4))]
@@ -84,7 +89,7 @@ def run_process(rank: int, meeting_point: Path, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each of two processes found, the images dealt out to them in turn."""
+    """Gradients of each of two processes, the images dealt out to them in turn."""
     folder = tmp_path_factory.mktemp("processes")
     spawn(run_process, (folder / "meeting_point", folder), nprocs=2)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
