@@ -143,17 +143,19 @@ def cross_validate(
     seed: int = 0,
     datalist: str = "runs/prepared/datalist.json",
     tree: str = "runs/images",
+    ray: str | bool = False,
     **options: object,
 ) -> str:
     """Train each fold of a configuration, and score all images by networks that did not see them; resumes.
 
-    Further options go to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
+    --ray: folds side by side, a GPU each, or a core; --ray ADDRESS: on a Ray cluster that is there. Further options go
+    to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
 
     Example: python -m scripts cross-validate --image_size 128 --epochs 4
     """
-    from scripts.experiments import Plan, crossvalidate
+    from scripts.experiments import crossvalidate
 
-    plan = Plan(Path(datalist), Path(tree), options)
+    plan = _plan_runs(datalist, tree, ray, options)
     return crossvalidate(plan, _list(config), Path(out), _list(folds), seed)
 
 
@@ -164,18 +166,20 @@ def run_ablation(
     seeds: int | list[int] = (0, 1, 2),  # type: ignore[assignment]
     datalist: str = "runs/prepared/datalist.json",
     tree: str = "runs/images",
+    ray: str | bool = False,
     **options: object,
 ) -> str:
     """Measure the gain of each experiment with its noise: train what is missing, then compare; resumes.
 
     --experiments baseline,whole_image,whole_image+no_auxiliary: combinations of overrides in experiments/, joined by
-    "+". Further options go to every run.
+    "+". --ray: trainings side by side, a GPU each, or a core; --ray ADDRESS: on a Ray cluster that is there. Further
+    options go to every run.
 
     Example: python -m scripts run-ablation --experiments baseline,whole_image --seeds 0
     """
-    from scripts.experiments import COMBINATIONS, Plan, ablate
+    from scripts.experiments import COMBINATIONS, ablate
 
-    plan = Plan(Path(datalist), Path(tree), options)
+    plan = _plan_runs(datalist, tree, ray, options)
     return ablate(plan, Path(out), _list(experiments or COMBINATIONS), _list(folds), _list(seeds))
 
 
@@ -194,6 +198,8 @@ def screen(
 
     --table_format parquet. --part 2/4: one of four processes or machines that share --out. --ray local, or a cluster's
     address, with --workers N. Further options go to the config: --num_workers 2 --runtime openvino.
+
+    Example: python -m scripts screen --tree ARCHIVE --out runs/screening
     """
     from scripts.screening import screen_archive
 
@@ -314,6 +320,15 @@ def release(out: str = "dist", large_files_url: str | None = None, checks: bool 
         return f"{packed.folder}, {packed.archive}, not checked"
     reported = run_checks(packed, ".", Path(out) / "release.log")
     return f"{reported}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
+
+
+def _plan_runs(datalist: str, tree: str, ray: str | bool, options: dict[str, object]) -> Any:
+    """A plan whose runs are made in turn, or on a Ray cluster: of this machine, or of an address."""
+    from scripts.experiments import Plan, RayCluster
+
+    if ray is False:
+        return Plan(Path(datalist), Path(tree), options)
+    return Plan(Path(datalist), Path(tree), options, make_all=RayCluster(None if ray is True else str(ray)))
 
 
 def _print_line(line: str) -> None:

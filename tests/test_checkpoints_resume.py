@@ -230,9 +230,9 @@ def test_resuming_without_a_checkpoint_is_an_error(commands: Commands, data: dic
     assert outcome.status == 1 and "error: expected a record.json, found none" in outcome.last_line
 
 
-def run_two(out: Path, data: dict[str, Path]) -> subprocess.Popen[bytes]:
+def run_two(out: Path, data: dict[str, Path], stack: str) -> subprocess.Popen[bytes]:
     """Start torchrun with two processes, which it starts again once."""
-    files = str([f"{CONFIGS}/train.json", f"{CONFIGS}/multi_gpu_train.json"])
+    files = str([f"{CONFIGS}/{name}" for name in (*STACKS[stack], "multi_gpu_train.json")])
     options = {"config_file": files, **list_options(out, data)}
     del options["device"]
     words = [text for name, value in options.items() for text in (f"--{name}", str(value))]
@@ -246,10 +246,11 @@ def run_two(out: Path, data: dict[str, Path]) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_torchrun_starts_again_and_goes_on_as_the_same_training(data: dict[str, Path], tmp_path: Path):
+@pytest.mark.parametrize("stack", ["train", "detector"])
+def test_torchrun_starts_again_and_goes_on_as_the_same_training(data: dict[str, Path], tmp_path: Path, stack: str):
     whole, out = tmp_path / "whole", tmp_path / "out"
-    assert run_two(whole, data).wait() == 0
-    process = run_two(out, data)
+    assert run_two(whole, data, stack).wait() == 0
+    process = run_two(out, data, stack)
     wait_for_epoch(out, 2)
     send(signal.SIGKILL, out)
     assert process.wait() == 0, (tmp_path / "out.log").read_text()[-3000:]

@@ -37,6 +37,7 @@ from scripts.engines import (
     select_study_probabilities,
 )
 from scripts.errors import InputError
+from scripts.labels import UNKNOWN_CLASS
 from scripts.losses import AuxiliaryMaskLoss, DetectionLoss
 from scripts.metrics import BoxAveragePrecision
 from torch import nn
@@ -110,7 +111,7 @@ def test_a_batch_is_split_into_pictures_and_what_is_known_of_them():
 def test_what_a_loss_leaves_out_is_decided_on_the_host():
     """The device "meta" has shapes only: whatever asks it for a value fails, where a GPU would let the host wait."""
     images = describe_images(4)
-    images[1]["label"], images[2]["boxes_known"] = -1, False
+    images[1]["label"], images[2]["boxes_known"] = UNKNOWN_CLASS, False
     image, targets = prepare_study_batch(list_data_collate(images), device="meta", non_blocking=True)
     assert image.device.type == targets["mask"].device.type == "meta"
     assert targets["label"].device.type == targets["boxes_known"].device.type == "cpu"

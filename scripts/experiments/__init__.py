@@ -6,6 +6,7 @@ between seeds.
 """
 
 from scripts.experiments.ablation import ablate
+from scripts.experiments.clusters import RayCluster
 from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
 from scripts.experiments.figures import draw_gains, draw_losses
@@ -26,6 +27,7 @@ __all__ = [
     "WEIGHTS",
     "Entry",
     "Plan",
+    "RayCluster",
     "ablate",
     "crossvalidate",
     "draw_gains",

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from scripts.metrics import STUDY_MAP, GroundTruth, read_ground_truth, resample_
 from scripts.run_records import BASELINE, read_record
 from scripts.submission import Predictions, read_submission
 from scripts.tabulation import align_columns, format_interval, format_number
-from tqdm import tqdm
 
 
 def ablate(
@@ -41,7 +41,7 @@ def ablate(
         plan: data and options of the runs.
         out: folder of the runs, `<combination>/seed<k>`, with more than one fold `<combination>/seed<k>/fold<n>`.
         rows: names of overrides in experiments/, joined by "+"; "baseline" is train.json alone.
-        folds: held out one after the other; their images are scored together.
+        folds: held out, each by a training; their images are scored together.
         seeds: of the trainings; with one alone nothing is known of the noise between seeds, and the table says so.
         configs: the folder of train.json.
         num_resamples: resamples of patients.
@@ -50,8 +50,7 @@ def ablate(
         InputError: where a combination or an override is not known, or a run fails.
     """
     planned = [parse_combination(name, configs) for name in rows]
-    pairs = tqdm(list(product(seeds, planned)), "trainings", unit="training", disable=None)
-    runs = {(seed, each): _predict(plan, out, configs, seed, each, folds) for seed, each in pairs}
+    runs = _predict_all(plan, out, configs, planned, seeds, folds)
     ground_truth = read_ground_truth(plan.datalist_file, tuple(folds))
     measured = [
         _measure_row(
@@ -100,13 +99,29 @@ def format_ablation(
     return "\n".join(lines)
 
 
+def _predict_all(
+    plan: Plan, out: Path, configs: Path, planned: Sequence[Combination], seeds: Sequence[int], folds: Sequence[int]
+) -> dict[tuple[int, Combination], list[Path]]:
+    """Submissions of the folds by seed and combination; what differs in evaluation only shares a training."""
+    trainings: dict[tuple[Path, int, int], list[Combination]] = {}
+    for seed, combination in product(seeds, planned):
+        for fold, folder in zip(folds, _list_runs(out, combination, [seed], folds), strict=True):
+            trainings.setdefault((folder, seed, fold), []).append(combination)
+    calls = [partial(_predict, plan, configs, together, *run) for run, together in trainings.items()]
+    submissions: dict[tuple[int, Combination], list[Path]] = {}
+    for ((_, seed, _), together), paths in zip(trainings.items(), plan.make_all(calls), strict=True):
+        for combination, path in zip(together, paths, strict=True):
+            submissions.setdefault((seed, combination), []).append(path)
+    return submissions
+
+
 def _predict(
-    plan: Plan, out: Path, configs: Path, seed: int, combination: Combination, folds: Sequence[int]
+    plan: Plan, configs: Path, together: Sequence[Combination], folder: Path, seed: int, fold: int
 ) -> list[Path]:
-    """Submissions of the folds of one row and seed."""
+    """Train once, and evaluate it for each combination; their submissions."""
+    weights = plan.train(together[0].list_files(configs), folder, fold, seed)
     submissions = []
-    for fold, folder in zip(folds, _list_runs(out, combination, [seed], folds), strict=True):
-        weights = plan.train(combination.list_files(configs), folder, fold, seed)
+    for combination in together:
         name = "+".join(["evaluation", *combination.seen])
         predictions = plan.evaluate_fold(combination.list_files(configs, evaluating=True), weights, folder / name, fold)
         submissions.append(predictions.with_name("submission.csv"))

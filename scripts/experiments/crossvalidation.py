@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from scripts.errors import InputError
@@ -13,7 +14,6 @@ from scripts.outputs import write_tables
 from scripts.predictions import ImageFindings, read_predictions
 from scripts.submission import read_submission, write_submission
 from scripts.tabulation import align_columns, format_number
-from tqdm import tqdm
 
 
 def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[int], seed: int = 0) -> str:
@@ -23,7 +23,7 @@ def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[i
         plan: data and options of the runs.
         files: configuration files, one over the other.
         out: folder of the runs (fold0, fold1, ...), and of the pooled tables, predictions.json and submission.csv.
-        folds: the folds to hold out, one after the other.
+        folds: the folds to hold out.
         seed: of every training.
 
     Returns:
@@ -32,10 +32,8 @@ def crossvalidate(plan: Plan, files: Sequence[str], out: Path, folds: Sequence[i
     Raises:
         InputError: where a run fails, or an image would count twice.
     """
-    predicted = {
-        fold: _predict_fold(plan, files, out / f"fold{fold}", fold, seed)
-        for fold in tqdm(folds, "folds", unit="fold", disable=None)
-    }
+    calls = [partial(_predict_fold, plan, files, out / f"fold{fold}", fold, seed) for fold in folds]
+    predicted = dict(zip(folds, plan.make_all(calls), strict=True))
     images = pool_images(read_predictions(path) for path in predicted.values())
     write_tables(images, out)
     write_submission(images, out / "submission.csv")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.checkpoints import has_checkpoint
 from scripts.datalist import read_datalist_hash
@@ -15,8 +15,15 @@ from scripts.errors import InputError
 from scripts.outputs import read_prediction_table
 from scripts.predictions import DONE_FILE, PREDICTIONS_FILE, read_done
 from scripts.run_records import DONE, PLACES, RECORD, read_record
+from tqdm import tqdm
 
 WEIGHTS = "last.pt"
+
+T = TypeVar("T")
+
+
+class FailedRun(InputError):
+    """A run that did not end well; what its folder holds is gone on with when it is begun again."""
 
 
 def start_process(arguments: Sequence[str], log: Path) -> int:
@@ -24,6 +31,11 @@ def start_process(arguments: Sequence[str], log: Path) -> int:
     with log.open("w", encoding="utf-8") as file:
         command = [sys.executable, "-W", "ignore", *arguments]
         return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+
+
+def make_in_turn(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Results of calls, one after the other."""
+    return [call() for call in tqdm(calls, "runs", unit="run", disable=None)]
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,8 @@ class Plan:
         predicting: the override that turns it into the prediction of images that it never saw.
         caching: the override that turns it into the preparation of all images.
         start: starts a command (arguments of python, file of its log) and gives its exit status.
+        make_all: makes the calls of a series that do not need one another, and gives their results in their order; in
+            turn by default, or a `RayCluster`.
     """
 
     datalist_file: Path
@@ -47,6 +61,7 @@ class Plan:
     predicting: str = "bundle/configs/predict.json"
     caching: str = "bundle/configs/cache.json"
     start: Callable[[Sequence[str], Path], int] = start_process
+    make_all: Callable[[Sequence[Callable[[], Any]]], list[Any]] = make_in_turn
 
     def with_options(self, options: Mapping[str, Any]) -> Plan:
         """The same plan with further options."""
@@ -58,7 +73,7 @@ class Plan:
         One that was cut short is resumed from its last epoch; what another unfinished run left there is replaced.
 
         Raises:
-            InputError: where another run stands in the folder, or the training fails.
+            InputError: where another run stands in the folder, or the training fails (`FailedRun`).
         """
         if not self._is_done(files, folder, fold, seed):
             unfinished = has_checkpoint(folder) and not self._find_difference(files, folder, fold, seed)
@@ -128,4 +143,4 @@ class Plan:
         log = folder / f"{run_id}.log"
         if status := self.start(command, log):
             last = log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2][:200]
-            raise InputError(f"a {run_id} that ends well", f"status {status}: {last}", f"read {log}")
+            raise FailedRun(f"a {run_id} that ends well", f"status {status}: {last}", f"read {log}")
