@@ -8,6 +8,7 @@ between seeds.
 from scripts.experiments.ablation import ablate
 from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
+from scripts.experiments.differences import Difference
 from scripts.experiments.figures import draw_gains, draw_losses
 from scripts.experiments.registry import (
     Entry,
@@ -24,6 +25,7 @@ from scripts.experiments.running import WEIGHTS, Plan
 __all__ = [
     "COMBINATIONS",
     "WEIGHTS",
+    "Difference",
     "Entry",
     "Plan",
     "ablate",
