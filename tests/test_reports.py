@@ -45,8 +45,8 @@ def runs(datalist_file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def whole(runs: dict[str, Path], images: Path, datalist_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
     out = tmp_path_factory.mktemp("report") / "report.html"
     folders = [runs["good"], runs["bad"], runs["baseline"].parent, runs["explained"]]
-    said = write_report(folders, out, datalist_file, tree=images, num_cases=2, **FEW)
-    assert said.startswith(f"2 runs scored, 2 trainings, pictures of 4 studies: {out}")
+    reported = write_report(folders, out, datalist_file, tree=images, num_cases=2, **FEW)
+    assert reported.startswith(f"2 runs scored, 2 trainings, pictures of 4 studies: {out}")
     return Page(out.read_text())
 
 
@@ -100,8 +100,8 @@ def test_the_area_under_each_curve_is_its_score(runs: dict[str, Path], datalist_
         {name: scores[name] for name in curves}
     )
     for curve in curves.values():
-        drawn = float((np.diff(curve.x) * curve.y[1:]).sum())  # as "vh" draws it
-        assert drawn == pytest.approx(curve.area) and (np.diff(curve.y) <= 0).all()
+        area = float((np.diff(curve.x) * curve.y[1:]).sum())  # as "vh" draws it
+        assert area == pytest.approx(curve.area) and (np.diff(curve.y) <= 0).all()
 
 
 def test_roc_and_confusion_are_scikit_learns(runs: dict[str, Path], datalist_file: Path):

@@ -9,6 +9,7 @@ from scripts.experiments.ablation import ablate
 from scripts.experiments.clusters import RayCluster
 from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
+from scripts.experiments.differences import Difference
 from scripts.experiments.figures import draw_gains, draw_losses
 from scripts.experiments.registry import (
     Entry,
@@ -25,6 +26,7 @@ from scripts.experiments.running import WEIGHTS, Plan
 __all__ = [
     "COMBINATIONS",
     "WEIGHTS",
+    "Difference",
     "Entry",
     "Plan",
     "RayCluster",

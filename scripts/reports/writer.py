@@ -10,7 +10,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 from scripts.bootstrap import Interval
 from scripts.errors import InputError
-from scripts.experiments import group_runs, measure_gain, measure_noise
+from scripts.experiments import Difference, Entry, group_runs, measure_gain, measure_noise
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import SCORES, GroundTruth, name_ground_truth, read_ground_truth
@@ -134,12 +134,12 @@ def _list_registry(trained: Sequence[TrainedRun]) -> dict[str, Any]:
     noise = measure_noise(entries)
     baselines = {entry.settings: entry for entry in entries if entry.name == BASELINE}
     unknown = (float("nan"), 0)
-    gains = [
-        None
-        if entry.name == BASELINE
-        else measure_gain(entry, baselines.get(entry.settings), noise.get(entry.settings, unknown))
-        for entry in entries
-    ]
+
+    def find_gain(entry: Entry) -> Difference | None:
+        own = entry.name == BASELINE
+        return None if own else measure_gain(entry, baselines.get(entry.settings), noise.get(entry.settings, unknown))
+
+    gains = [find_gain(entry) for entry in entries]
     return {"registry": list(zip(entries, gains, strict=True))}
 
 
@@ -148,16 +148,16 @@ def _plot(
 ) -> dict[str, str]:
     """Figures by id, those that there is something for."""
     names = [run.name for run in runs]
-    drawn: dict[str, str] = {}
+    figures: dict[str, str] = {}
     if runs:
-        drawn["scores"] = plots.plot_scores(runs)
+        figures["scores"] = plots.plot_scores(runs)
         precision_recall, roc = [run.precision_recall for run in runs], [run.roc for run in runs]
-        drawn["precision-recall"] = plots.plot_curves(precision_recall, names, "recall", "precision", "vh")
-        drawn["roc"] = plots.plot_curves(roc, names, "1 − specificity", "sensitivity")
+        figures["precision-recall"] = plots.plot_curves(precision_recall, names, "recall", "precision", "vh")
+        figures["roc"] = plots.plot_curves(roc, names, "1 − specificity", "sensitivity")
     if any(run.calibration for run in runs):
-        drawn["calibration"] = plots.plot_calibration(runs)
+        figures["calibration"] = plots.plot_calibration(runs)
     if differences:
-        drawn["differences"] = plots.plot_differences(differences)
+        figures["differences"] = plots.plot_differences(differences)
     if any(run.history for run in trained):
-        drawn["learning"] = plots.plot_learning(trained)
-    return drawn
+        figures["learning"] = plots.plot_learning(trained)
+    return figures
