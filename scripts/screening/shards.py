@@ -39,7 +39,13 @@ class ShardScreener:
         self, config: str | Path, tree: str | Path, out: str | Path, table_format: str, options: Mapping[str, Any]
     ) -> None:
         self.config, self.tree, self.out, self.table_format = Path(config), Path(tree), Path(out), table_format
-        quiet = {"overlays": 0, "dicom_results": False, "handlers::0::masks": False, "dataloader::progress": ""}
+        quiet = {
+            "overlays": 0,
+            "study_pages": False,
+            "dicom_results": False,
+            "handlers::0::masks": False,
+            "dataloader::progress": "",
+        }
         self.options = {**options, **quiet}
         self._networks: dict[str, Any] = {}
 
