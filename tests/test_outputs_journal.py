@@ -169,7 +169,6 @@ def test_a_run_leaves_its_results_and_no_journal(whole: dict[str, bytes]):
     assert len([name for name in whole if name.startswith("overlays/")]) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_run_that_was_killed_at_any_write_ends_as_one_that_was_not(
     folder: Path, weights: Path, whole: dict[str, bytes], tmp_path: Path, num_workers: int
