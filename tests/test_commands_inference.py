@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,13 @@ from scripts.synthetic import write_image
 
 from tests import images as made
 from tests.configs import INFERENCE, METADATA
-from tests.test_commands import CANARY, TINY, Commands, Outcome, plant_canaries
+from tests.test_commands import CANARY, TINY, Commands, Outcome, commands, plant_canaries
+
+__all__ = ["commands"]  # a fixture
 
 CONFIG = "bundle/configs/inference.json"
 #: Elements of DICOM objects that hold the moment of a run, or identifiers made at it.
 TIMES = re.compile(r"Date|Time$|InstanceUID$")
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    commands = Commands(tmp_path_factory.mktemp("reported"))
-    yield commands
-    commands.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,12 @@ from scripts.screening.plan import make_plan, split_files
 from scripts.synthetic import write_image
 
 from tests import images as made
-from tests.test_commands import CANARY, TINY, Commands, Outcome, plant_canaries
+from tests.test_commands import CANARY, TINY, Commands, Outcome, commands, plant_canaries
 from tests.test_commands_inference import check_line, weights
 
-__all__ = ["weights"]  # a fixture
+__all__ = ["commands", "weights"]  # fixtures
 
 OPTIONS = {**TINY, "batch_size": 2}
-
-
-@pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
-    commands = Commands(tmp_path_factory.mktemp("reported"))
-    yield commands
-    commands.close()
 
 
 @pytest.fixture(scope="module")
