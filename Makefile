@@ -49,12 +49,8 @@ $(IMAGES): | $(MADE)
 	@echo "== generating images"
 	$(BIN)/python -m scripts generate-synthetic --out $(IMAGES) $(DRAWING)
 
-# Their tests fork and kill: in a process of their own, because a worker that has run thousands of tests dies at the first fork.
-FORKING := tests/test_checkpoints.py tests/test_outputs_journal.py
-
 test: $(MADE) lint types ## style, types and the tests that are not slow
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(FORKING) $(PYTEST_OPTIONS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(addprefix --ignore=,$(FORKING)) $(PYTEST_OPTIONS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
 
 bench: $(MADE) ## speed beside what a user would otherwise do: benchmarks/results.md; an idle machine, an hour [PARTS=names]
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'

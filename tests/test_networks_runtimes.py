@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from scripts.networks import RUNTIMES, LungDetector, OpacityDetector, StudyClass
 from scripts.networks.runtimes import fill_outputs, flatten_outputs
 from torch import nn
 
+ROOT = Path(__file__).parents[1]
 TINY = "test_efficientnet"
 IMAGES = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
 EXPORTED = {"onnx": "onnxruntime", "openvino": "openvino"}
@@ -55,6 +59,31 @@ def test_what_was_predicted_stays_when_the_next_batch_comes(runtime: str):
     kept = [tensor.clone() for tensor in first]
     predict(network, 1 - IMAGES)
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(first, kept, strict=True))
+
+
+#: A network is predicted by OpenVINO, freed in another thread, and the process gets a signal that it handles.
+FREED_ELSEWHERE = """
+import gc, os, signal, threading
+import torch
+from scripts.networks import LungDetector, use_runtime
+
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+networks = [LungDetector("test_efficientnet").eval()]
+use_runtime(networks, "openvino")
+with torch.no_grad():
+    networks[0](torch.rand(1, 1, 64, 64))
+thread = threading.Thread(target=lambda: (networks.clear(), gc.collect()))
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+
+
+def test_a_process_whose_openvino_network_was_freed_by_another_thread_lives_through_a_signal():
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-X", "faulthandler", "-c", FREED_ELSEWHERE]  # as pytest and servers do
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (run.returncode, run.stdout.strip()) == (0, "handled"), run.stderr
 
 
 def test_eager_changes_nothing():

@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -161,8 +162,7 @@ def start_onnx(model: bytes, num_threads: int, dtype: str | None = None) -> Sess
 
 def start_openvino(model: bytes, num_threads: int, dtype: str | None = None) -> Session:
     """A compiled model of OpenVINO on the CPU."""
-    openvino, _ = optional_import("openvino")
-    core = openvino.Core()
+    core = _start_openvino_core()
     hints = {
         "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
         "INFERENCE_NUM_THREADS": num_threads,
@@ -170,6 +170,17 @@ def start_openvino(model: bytes, num_threads: int, dtype: str | None = None) -> 
     }
     compiled = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", hints)
     return lambda image: list(compiled(image).values())
+
+
+@cache
+def _start_openvino_core() -> Any:
+    """OpenVINO's core, one for the process's life.
+
+    Its CPU plugin gives the thread that starts it a stack for signals, and unmaps it when the last core goes: where
+    another thread frees that core (the garbage collector may), the next handled signal would end the process.
+    """
+    openvino, _ = optional_import("openvino")
+    return openvino.Core()
 
 
 #: Runtimes: the package that each needs, and what starts a session of it.
