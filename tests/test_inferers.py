@@ -46,6 +46,23 @@ def test_the_sigmoid_of_what_is_returned_is_the_mean_sigmoid_of_the_flips_mirror
     assert (found[..., 0] == found[..., -1]).all(), "once for each side"
 
 
+@pytest.mark.parametrize(("count", "passes"), [(1, [4]), (2, [8]), (3, [6, 6]), (5, [5, 5, 5, 5]), (9, [9, 9, 9, 9])])
+def test_flips_of_few_images_go_through_a_network_together(count: int, passes: list[int]):
+    shown = []
+
+    def look(image: torch.Tensor) -> dict[str, torch.Tensor]:
+        shown.append(len(image))
+        return look_pointwise(image)
+
+    images = torch.rand(count, 1, 6, 8)
+    together = build(*TTA_FLIPS)(images, look)
+    assert shown == passes
+    for number in range(count):
+        alone = build(*TTA_FLIPS)(images[number : number + 1], look_pointwise)
+        for name, each in alone.items():
+            torch.testing.assert_close(together[name][number : number + 1], each)
+
+
 def test_the_order_of_the_flips_does_not_matter():
     found, rotated = (build(*tta_flips)(IMAGES, look_pointwise) for tta_flips in (TTA_FLIPS, reversed(TTA_FLIPS)))
     for name in ("study", "mask"):

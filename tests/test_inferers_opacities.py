@@ -116,7 +116,7 @@ def test_what_is_found_in_a_mirrored_flip_is_mirrored_back(view: str, expected: 
 def test_the_default_flips_are_the_picture_and_its_mirror_image():
     network = BrightDetector()
     find(network)
-    first, second = network.seen
+    ((first, second),) = network.seen
     assert torch.equal(second, first.flip(-1))
 
 

@@ -78,3 +78,11 @@ def test_the_grid_undoes_the_matrix():
     matrices = RandAffineBatchd(prob=0.0, flip_prob=0.0).sample(3)
     moved = torch.nn.functional.grid_sample(image, build_grid(matrices, image), align_corners=False)
     assert torch.allclose(moved, image, atol=1e-5)
+
+
+def test_the_grid_is_that_of_torch_for_images_of_any_shape():
+    image = torch.rand(5, 1, 24, 17)
+    matrices = RandAffineBatchd(prob=1.0, flip_prob=0.5).sample(5)
+    inverse = torch.linalg.inv(torch.cat([matrices, torch.tensor([[[0.0, 0.0, 1.0]]]).repeat(5, 1, 1)], dim=1))[:, :2]
+    expected = torch.nn.functional.affine_grid(inverse, list(image.shape), align_corners=False)
+    torch.testing.assert_close(build_grid(matrices, image), expected, atol=1e-5, rtol=1e-5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from monai.inferers import Inferer
 from numpy.typing import NDArray
 from scripts.boxes import Boxes, clip_boxes, flip_boxes, fuse_boxes
-from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_finite, check_tta_flips
+from scripts.inferers.tta import TTA_FLIPS, AutocastInferer, check_finite, check_tta_flips, flip_together
 from torch import nn
 
 
@@ -45,18 +45,16 @@ class OpacityInferer:
     def __call__(self, pictures: torch.Tensor) -> list[tuple[Boxes, NDArray[np.float64]]]:
         """Boxes `(M, 4)` in pixels of each picture (B, 1, H, W), and their scores `(M,)`, best first."""
         pictures = pictures.to(self.device).contiguous(memory_format=torch.channels_last)
-        seen = [self._look(pictures, network, flip) for network in self.networks for flip in self.tta_flips]
+        seen = [looks for network in self.networks for looks in self._look(pictures, network)]
         return [self._fuse(found, *pictures.shape[-2:]) for found in zip(*seen, strict=True)]
 
-    def _look(self, pictures: torch.Tensor, network: nn.Module, flip: str) -> list[tuple[Boxes, NDArray[np.float64]]]:
-        axes = TTA_FLIPS[flip]
-        looks = []
-        for found in check_finite(self.inferer(torch.flip(pictures, axes), network), network):
-            boxes = found["boxes"].cpu().numpy()
-            for axis in axes:
-                boxes = flip_boxes(boxes, pictures.shape[axis], axis + 2)
-            looks.append((boxes, found["scores"].cpu().numpy()))
-        return looks
+    def _look(self, pictures: torch.Tensor, network: nn.Module) -> Iterator[list[tuple[Boxes, NDArray[np.float64]]]]:
+        """Boxes and scores of every picture, flip by flip."""
+        for flips, flipped in flip_together(pictures, self.tta_flips):
+            found = check_finite(self.inferer(flipped, network), network)
+            for number, flip in enumerate(flips):
+                own = found[number * len(pictures) : (number + 1) * len(pictures)]
+                yield [_undo(each, flip, pictures.shape) for each in own]
 
     def _fuse(
         self, found: Sequence[tuple[Boxes, NDArray[np.float64]]], height: int, width: int
@@ -64,6 +62,13 @@ class OpacityInferer:
         boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         fused, fused_scores = fuse_boxes(clip_boxes(boxes, height, width), scores, len(found), self.min_overlap)
         return fused[: self.max_boxes], fused_scores[: self.max_boxes]
+
+
+def _undo(found: dict[str, torch.Tensor], flip: str, shape: Sequence[int]) -> tuple[Boxes, NDArray[np.float64]]:
+    boxes = found["boxes"].cpu().numpy()
+    for axis in TTA_FLIPS[flip]:
+        boxes = flip_boxes(boxes, shape[axis], axis + 2)
+    return boxes, found["scores"].cpu().numpy()
 
 
 class FusedBoxesInferer(Inferer):

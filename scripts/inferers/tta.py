@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,10 @@ Logits = dict[str, torch.Tensor]
 #: Mirror axes of each flip; every flip is its own inverse.
 TTA_FLIPS: dict[str, tuple[int, ...]] = {"identity": (), "horizontal": (-1,), "vertical": (-2,), "both": (-2, -1)}
 
+#: So many pictures go through a network at once, where they are flips of one batch: of a single image both flips
+#: together take two thirds of the time of one after the other on two cores.
+MAX_FLIPPED = 8
+
 
 def check_tta_flips(tta_flips: Sequence[str]) -> tuple[str, ...]:
     """The flips, where there are any and all of them are known.
@@ -27,6 +31,14 @@ def check_tta_flips(tta_flips: Sequence[str]) -> tuple[str, ...]:
     if unknown or not tta_flips:
         raise ValueError(f"expected flips among {', '.join(TTA_FLIPS)}, got {', '.join(unknown) or 'none'}")
     return tuple(tta_flips)
+
+
+def flip_together(pictures: torch.Tensor, tta_flips: Sequence[str]) -> Iterator[tuple[Sequence[str], torch.Tensor]]:
+    """Flips that go through a network together, and their pictures, flip by flip: all of few pictures, else one."""
+    size = max(1, MAX_FLIPPED // len(pictures))
+    for start in range(0, len(tta_flips), size):
+        flips = tta_flips[start : start + size]
+        yield flips, torch.cat([torch.flip(pictures, TTA_FLIPS[flip]) for flip in flips])
 
 
 class AutocastInferer(Inferer):
@@ -107,7 +119,11 @@ class TTAInferer(AutocastInferer):
         self.tta_flips = check_tta_flips(tta_flips)
 
     def __call__(self, inputs: torch.Tensor, network: Callable[..., Logits], *args: Any, **kwargs: Any) -> Logits:
-        seen = [self._look(inputs, network, TTA_FLIPS[flip], *args, **kwargs) for flip in self.tta_flips]
+        seen = []
+        for flips, pictures in flip_together(inputs, self.tta_flips):
+            logits = check_finite(super().__call__(pictures, network, *args, **kwargs), network)
+            parts = zip(*(each.chunk(len(flips)) for each in logits.values()), strict=True)
+            seen += [_undo(dict(zip(logits, part, strict=True)), flip) for flip, part in zip(flips, parts, strict=True)]
         mean = {name: torch.stack([logits[name] for logits in seen]).mean(dim=0) for name in seen[0]}
         tiny = torch.finfo(torch.float32).tiny
         tta_flips = torch.stack([logits["study"] for logits in seen], dim=1)
@@ -116,11 +132,10 @@ class TTAInferer(AutocastInferer):
             out["mask"] = torch.logit(mean["mask"], eps=1e-6)
         return out
 
-    def _look(
-        self, inputs: torch.Tensor, network: Callable[..., Logits], axes: tuple[int, ...], *args: Any, **kwargs: Any
-    ) -> Logits:
-        logits = check_finite(super().__call__(torch.flip(inputs, axes), network, *args, **kwargs), network)
-        probabilities = {"study": logits["study"].softmax(dim=1)}
-        if "mask" in logits:
-            probabilities["mask"] = torch.flip(logits["mask"].sigmoid(), axes)
-        return probabilities
+
+def _undo(logits: Logits, flip: str) -> Logits:
+    """Probabilities of a flip's logits, the mask where the image had it."""
+    probabilities = {"study": logits["study"].softmax(dim=1)}
+    if "mask" in logits:
+        probabilities["mask"] = torch.flip(logits["mask"].sigmoid(), TTA_FLIPS[flip])
+    return probabilities
