@@ -83,6 +83,5 @@ def build_grid(matrices: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     inverse = torch.linalg.inv(matrices[:, :, :2])
     backwards = torch.cat([inverse, -inverse @ matrices[:, :, 2:]], dim=2).to(image.device, image.dtype)
     y, x = ((2 * torch.arange(n, device=image.device, dtype=image.dtype) + 1) / n - 1 for n in image.shape[-2:])
-    by_column = backwards[:, None, None, :, 0] * x[:, None]
-    by_row = backwards[:, None, None, :, 1] * y[:, None, None] + backwards[:, None, None, :, 2]
-    return by_column + by_row
+    by_column, by_row = backwards[..., :1] * x, backwards[..., 1:2] * y + backwards[..., 2:]
+    return (by_column[:, :, None, :] + by_row[..., None]).permute(0, 2, 3, 1)
