@@ -349,7 +349,7 @@ def test_the_report_gives_the_studys_probabilities_and_its_operating_point(writt
     assert (called.name.value, called.value.meaning) == (DECISION.value, "Positive")
     texts = list(list_texts(report))
     assert "positive where 1 - p(negative) >= 0.4227; threshold: " + POINT.option in texts
-    assert "body_part: the body part is not the chest, says the image; portables are often mislabelled" in texts
+    assert "body_part: the header names another body part than the chest; portables are often mislabelled" in texts
     assert "whole image" in texts
 
 

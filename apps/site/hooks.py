@@ -12,7 +12,12 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = "bundle/docs/"
 
 #: Pages of the root by their name on the site. The model card is a README too, so it moves to a page of its own.
-PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
+PAGES = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "CHANGELOG.md": "CHANGELOG.md",
+    "benchmarks/results.md": "speed.md",
+}
 CARD = "model_card.md"
 
 #: Names in the first column of a table stay whole.

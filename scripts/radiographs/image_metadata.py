@@ -40,8 +40,8 @@ _MANUFACTURERS = (
 FLAGS: dict[str, str] = {
     "age": "the age, or the birth date, is a placeholder: 0 years, the day of the examination, over 120 years",
     "bits_stored": "values go beyond the bits stored: of a compressed picture they were kept, else cut to these bits",
-    "body_part": "the body part is not the chest, says the image; portables are often mislabelled",
-    "burned_in_annotation": "annotations are burned into the pixels, says the image: letters, or a person's name",
+    "body_part": "the header names another body part than the chest; portables are often mislabelled",
+    "burned_in_annotation": "by the header, annotations are burned into the pixels: letters, or a person's name",
     "modality": "the modality is neither CR, DX nor RG",
     "outliers": "a few pixels far darker or brighter than all others, a defect or letters, were left out of the scale",
     "padding": "a pixel padding value that holds no number, or none of the stored bits, was left out",
