@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import pstats
 from pathlib import Path
 
 import pytest
 from scripts.errors import InputError
 
 from benchmarks.speed import __main__ as bench
-from benchmarks.speed import augmentation, inference, preparation, training
+from benchmarks.speed import augmentation, folder, inference, preparation, training
 from benchmarks.speed.comparison import Comparison, tabulate_comparisons, time_in_turn
 
 
@@ -93,3 +94,22 @@ def test_inference_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inference, "BATCH", 2)
     monkeypatch.setattr(inference, "REPEATS", 1)
     check_rows(inference.measure(tmp_path))
+
+
+def test_stages_of_a_run_are_shares_of_its_time_and_leave_nothing_out():
+    def call(file: str, name: str, seconds: float) -> dict[tuple[str, int, str], tuple[int, int, float, float, dict]]:
+        return {(f"/somewhere/scripts/{file}", 1, name): (1, 1, 0.0, seconds, {})}
+
+    profile = pstats.Stats()
+    profile.total_tt = 20.0  # type: ignore[attr-defined]
+    profile.stats = {  # type: ignore[attr-defined]
+        **call("inferers/images.py", "__call__", 10.0),
+        **call("inferers/lungs.py", "__call__", 2.0),
+        **call("inferers/images.py", "_add_opacities", 5.0),
+        **call("outputs/writer.py", "_write_images", 1.0),
+        **call("outputs/writer.py", "_write_tables", 0.5),
+        **call("elsewhere.py", "__call__", 7.0),
+    }
+    text = folder.describe_stages(profile)
+    assert text.startswith("start, and all else 42 %, boxes 25 %, classes and masks 15 %, lungs 10 %, pictures, tables")
+    assert "findings at full size 0 %" in text
