@@ -52,9 +52,11 @@ $(IMAGES): | $(MADE)
 test: $(MADE) lint types ## style, types and the tests that are not slow
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(PYTEST_OPTIONS)
 
-bench: $(MADE) ## speed beside what a user would otherwise do: benchmarks/results.md; an idle machine, an hour [PARTS=names]
+# OpenVINO does not live with a preloaded allocator: its parts run without one.
+bench: $(MADE) ## speed beside what a user would otherwise do: benchmarks/results.md; an idle machine, an hour
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt '.[bench]'
-	$(BIN)/python -m benchmarks.speed measure $(if $(PARTS),--only $(PARTS))
+	LD_PRELOAD=$(TCMALLOC) $(BIN)/python -m benchmarks.speed measure --only preparation+augmentation+training+tables+growth+scaling+gpu
+	$(BIN)/python -m benchmarks.speed measure --only inference+folder
 
 # axe-core comes in a package whose own dependency, another driver of browsers, is not needed.
 test-pages: $(MADE) ## reports and study pages in Chromium, with axe; needs Chromium and chromedriver

@@ -3,7 +3,7 @@
 Images of 2,000 x 2,000 pixels of 16 bits (`benchmarks.large`), each a study of its own, with default options: tables,
 masks and overlays are written. Version 0.4.0 comes from the repository's history, with its own networks, and takes a
 tenth of the images, ours all; both are given for the same number, start included. BENCH_IMAGES sets another number.
-Where the time goes is measured on the fewer images, by cProfile in the main process, while another one decodes.
+Where the time goes is measured in a run of its own, by cProfile in the main process, while another one decodes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def measure(folder: Path) -> list[Comparison]:
     for name, options in RUNTIMES.items():
         ours = time_run(ROOT, everything, folder / "results", *options)
         what = f"infer on {COUNT} images of {SIZE} x {SIZE}, 16 bits, {name}"
-        note = describe_stages(profile_run(few, folder / "profiled", *options))
+        note = describe_stages(profile_run(everything, folder / "profiled", *options))
         rows.append(Comparison(what, "version 0.4.0", [ours], [theirs], ">= 3", "images", COUNT, note))
     return rows
 

@@ -16,8 +16,8 @@ Found = NDArray[np.float64]  # (M, 3): first and second index, and the fraction 
 
 #: Orders, each by other bits, and neighbours behind an image in each. An order brings two of N hashes together that
 #: differ in the fraction d of their bits with a probability of about (1 - d)^log2(N / 80). Measured: all 345 pairs of
-#: the challenge's 6,334 images; among 633,400 hashes all copies up to d = 0.21, 0.998 of them at 0.25, 0.93 at 0.3,
-#: 0.77 at 0.33.
+#: the challenge's 6,334 images; among 633,400 hashes all copies up to d = 0.2, 0.997 of them at 0.25, 0.89 at 0.3,
+#: 0.70 at 0.33.
 NUM_ORDERS, NUM_NEIGHBOURS = 256, 40
 _KEY_BITS = 32  # an order's: 2**32 images are told apart
 _NUM_SAMPLED_WORDS = 5  # of 64 bits; they decide for 998 in 1,000 pairs, the rest is compared in all bits
