@@ -19,7 +19,7 @@ from scripts.synthetic import generate_tree
 
 from benchmarks.speed.comparison import Comparison
 
-STUDIES, SIZE, BATCH, EPOCHS, ENCODER = 70, 224, 16, 5, "tf_efficientnetv2_b0"
+STUDIES, SIZE, BATCH, EPOCHS, ENCODER = 220, 224, 16, 5, "tf_efficientnetv2_b0"
 CONFIGS = ["bundle/configs/train.json", "bundle/configs/stacked.json"]
 
 
