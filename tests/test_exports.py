@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from scripts.exports import StudyProbabilities, export_onnx, export_torchscript,
 from scripts.networks import LungDetector, OpacityDetector, StudyClassifier, flatten_outputs
 from torch import nn
 
+ROOT = Path(__file__).parents[1]
 TINY = "test_efficientnet"
 IMAGES = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -51,6 +56,24 @@ def test_exports_equal_the_network_for_another_number_of_images_than_they_were_m
     difference = export_onnx(network, tmp_path / "network.onnx", IMAGES)
     assert difference is not None and difference <= 1e-4
     assert {path.name for path in tmp_path.iterdir()} == {"network.ts", "network.onnx"}
+
+
+def test_an_export_writes_nothing_at_home(tmp_path: Path):
+    """ONNX Runtime's import leaves an identifier there, unless it is told before not to."""
+    if find_spec("onnxruntime") is None:
+        pytest.skip("needs onnxruntime")
+    code = (
+        "import sys, torch; from scripts.exports import export_onnx; from scripts.networks import LungDetector;"
+        "print(export_onnx(LungDetector('test_efficientnet').eval(), __import__('pathlib').Path(sys.argv[1]),"
+        " torch.rand(2, 1, 64, 64)))"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "network.onnx")]
+    environment = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": "", "MPLCONFIGDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert done.returncode == 0 and float(done.stdout) <= 1e-4, done.stderr
+    assert [path.name for path in home.rglob("*") if path.is_file()] == []
 
 
 def test_an_export_that_differs_is_rejected(tmp_path: Path):
