@@ -62,7 +62,7 @@ def test_what_was_predicted_stays_when_the_next_batch_comes(runtime: str):
 
 
 #: A network is predicted by OpenVINO, freed in another thread, and the process gets a signal that it handles.
-FREED_ELSEWHERE = """
+FREED_BY_ANOTHER_THREAD = """
 import gc, os, signal, threading
 import torch
 from scripts.networks import LungDetector, use_runtime
@@ -81,7 +81,7 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 def test_a_process_whose_openvino_network_was_freed_by_another_thread_lives_through_a_signal():
     pytest.importorskip("openvino")
-    command = [sys.executable, "-X", "faulthandler", "-c", FREED_ELSEWHERE]  # as pytest and servers do
+    command = [sys.executable, "-X", "faulthandler", "-c", FREED_BY_ANOTHER_THREAD]  # as pytest and servers do
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (run.returncode, run.stdout.strip()) == (0, "handled"), run.stderr
 
