@@ -58,6 +58,11 @@ def test_a_table_of_ones_own_images_becomes_records(tmp_path: Path) -> None:
     assert "d" in tables.images and "s3" not in tables.study_labels
 
 
+def test_a_path_as_windows_writes_it_is_read(tmp_path: Path) -> None:
+    tables = read_tables(write_own(tmp_path, OWN.replace("one/a.dcm", "one\\a.dcm")))
+    assert tables.images["a"].image == "one/a.dcm"
+
+
 def test_optional_columns_of_ones_own_table_may_be_missing(tmp_path: Path) -> None:
     tables = read_tables(write_own(tmp_path, "study,image,label,boxes\ns1,a.dcm,atypical,\n"))
     assert tables.images["a"].patient is None and tables.lung_boxes == {}

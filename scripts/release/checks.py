@@ -60,7 +60,8 @@ def run_checks(release: Release, root: str | Path, log: str | Path, checks: Sequ
                 file.write(f"{check.name:<28} FAILED {time.monotonic() - begin:6.1f} s  {error}\n")
                 reported = place.folder / "reported.txt"
                 file.write(reported.read_text(encoding="utf-8") if reported.is_file() else "")
-                raise InputError(f"the check '{check.name}' to pass", str(error), f"see {log}") from error
+                advice = f"see {log}, and do not hand on {release.archive.name}"
+                raise InputError(f"the check '{check.name}' to pass", f"that it failed ({error})", advice) from error
             file.write(f"{check.name:<28} passed {time.monotonic() - begin:6.1f} s  {note}\n")
             lines += 1
         seconds = time.monotonic() - start

@@ -59,7 +59,8 @@ def build_own_tables(table: Spreadsheet) -> Tables:
         raise InputError("at least one row", f"none in {table.file}", "check the table")
     images: dict[str, list[Row]] = {}
     for row in table.rows:
-        images.setdefault(PurePosixPath(take_id(row, "image")).as_posix(), []).append(row)
+        path = take_id(row, "image").replace("\\", "/")  # as Windows writes it
+        images.setdefault(PurePosixPath(path).as_posix(), []).append(row)
     image_ids = name_images(images)
     records = {image_ids[image]: _build_image(image_ids[image], image, rows, edges) for image, rows in images.items()}
     labels = {image_ids[image]: parse_class(rows[0], image_ids[image]) for image, rows in images.items()}

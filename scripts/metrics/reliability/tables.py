@@ -102,12 +102,15 @@ def tabulate_subgroups(subgroups: Sequence[Subgroup]) -> str:
         for measure in MEASURES
     ]
     measured, resolved = count_differences(subgroups)
+    by_chance = (
+        f"\nWARNING: {measured} differences were measured, {resolved} of them resolved; where nothing differs, "
+        f"about {measured / 20:.1f} would be by chance alone"
+    )
     blocks.append(
         f"{TOO_FEW}: below {MIN_STUDIES} studies, or {MIN_OF_CLASS} of a class that the score reports apart, "
         "here or in the rest\n"
-        "average precision rises with a class's fraction: where the mix of classes differs, AUROC compares better\n"
-        f"WARNING: {measured} differences were measured, {resolved} of them resolved; where nothing differs, "
-        f"about {measured / 20:.1f} would be by chance alone"
+        "average precision rises with a class's fraction: where the mix of classes differs, AUROC compares better"
+        + (by_chance if measured else "")
     )
     return "\n\n".join(blocks)
 
