@@ -84,7 +84,7 @@ def test_a_page_says_probabilities_boxes_and_where_it_comes_from(tmp_path: Path)
 def test_probabilities_are_not_called_scaled_where_they_were_not(tmp_path: Path):
     pages = write_pages(tmp_path, temperature=1.0)
     assert "Probabilities as the networks give them" in list_words(pages["A"])
-    assert not any("calibrated" in page.text or "temperature" in page.text for page in (pages["A"], pages["index"]))
+    assert not any("calibrated" in page.html or "temperature" in page.html for page in (pages["A"], pages["index"]))
 
 
 def test_a_study_is_called_at_an_operating_point_and_not_without_one(tmp_path: Path):
