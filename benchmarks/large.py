@@ -95,9 +95,13 @@ def run(images: Path, results: Path, root: Path, *options: str, shm: str = "/dev
     """Infer on a folder by the bundle's own command; its results are made anew, and beside them a log."""
     shutil.rmtree(results, ignore_errors=True)
     results.parent.mkdir(parents=True, exist_ok=True)
+    return watch([sys.executable, *build_command(images, results, *options)], root, results.with_suffix(".log"), shm)
+
+
+def build_command(images: Path, results: Path, *options: str) -> list[str]:
+    """Arguments of python for the bundle's own inference on a folder."""
     command = [*("-m", "monai.bundle", "run", "inferring", "--config_file", "bundle/configs/inference.json")]
-    command += ["--dataset_dir", str(images), "--output_dir", str(results), *options]
-    return watch([sys.executable, *command], root, results.with_suffix(".log"), shm)
+    return [*command, "--dataset_dir", str(images), "--output_dir", str(results), *options]
 
 
 def watch(command: list[str], root: Path, log: Path, shm: str = "/dev/shm") -> Usage:

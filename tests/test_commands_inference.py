@@ -40,6 +40,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def write_study_image(path: Path, seed: int) -> None:
+    """Write an image of a study that two seeds share, with identifiers in every text."""
+    write_image(path, made.draw_values(rows=96, columns=80, seed=seed).astype("uint16"))
+    image = pydicom.dcmread(path)
+    image.StudyInstanceUID = f"1.2.3.{seed // 2}"
+    image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.4.{seed}"
+    image.save_as(path)
+    plant_canaries(path)
+
+
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five images of three studies with identifiers in every text."""
@@ -47,12 +57,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     for seed in range(5):
         path = folder / f"{seed}.dcm"
-        write_image(path, made.draw_values(rows=96, columns=80, seed=seed).astype("uint16"))
-        image = pydicom.dcmread(path)
-        image.StudyInstanceUID = f"1.2.3.{seed // 2}"
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.4.{seed}"
-        image.save_as(path)
-        plant_canaries(path)
+        write_study_image(path, seed)
     return folder
 
 

@@ -8,17 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import pytest
 from scripts.errors import InputError
 from scripts.files import TEMPORARY_PREFIX
 from scripts.screening import screen_archive
 from scripts.screening.plan import make_plan, split_files
-from scripts.synthetic import write_image
 
-from tests import images as made
-from tests.test_commands import CANARY, TINY, Commands, Outcome, commands, plant_canaries
-from tests.test_commands_inference import check_line, weights
+from tests.test_commands import CANARY, TINY, Commands, Outcome, commands
+from tests.test_commands_inference import check_line, weights, write_study_image
 
 __all__ = ["commands", "weights"]  # fixtures
 
@@ -32,12 +29,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(5):
         path = tree / f"p{seed // 2}" / "study" / f"{seed}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, made.draw_values(rows=96, columns=80, seed=seed).astype("uint16"))
-        image = pydicom.dcmread(path)
-        image.StudyInstanceUID = f"1.2.3.{seed // 2}"
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.4.{seed}"
-        image.save_as(path)
-        plant_canaries(path)
+        write_study_image(path, seed)
     (tree / "p1" / "study" / "text.dcm").write_text(CANARY)
     (tree / "p2" / "study" / "cut.dcm").write_bytes((tree / "p0" / "study" / "0.dcm").read_bytes()[:3000])
     return tree

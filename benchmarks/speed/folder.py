@@ -97,11 +97,10 @@ def profile_run(images: Path, results: Path, *options: str) -> pstats.Stats:
         InputError: where it failed.
     """
     profile = results.with_suffix(".prof")
-    command = [sys.executable, "-W", "ignore", "-m", "cProfile", "-o", str(profile), "-m", "monai.bundle", "run"]
-    places = {"config_file": "bundle/configs/inference.json", "dataset_dir": images, "output_dir": results}
-    command += ["inferring", *(text for name, value in places.items() for text in (f"--{name}", str(value)))]
+    command = [sys.executable, "-W", "ignore", "-m", "cProfile", "-o", str(profile)]
+    command += large.build_command(images, results, "--replace", "true", *options)
     with results.with_suffix(".log").open("wb") as log:
-        done = subprocess.run([*command, "--replace", "true", *options], cwd=ROOT, stdout=log, stderr=log, check=False)
+        done = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False)
     if done.returncode:
         raise InputError("a run that ends well", f"status {done.returncode}", f"see {results.with_suffix('.log')}")
     return pstats.Stats(str(profile))

@@ -78,9 +78,12 @@ class StudyPages:
         write_text(self.output_dir / INDEX_FILE, render_page(_TEMPLATES / "index.html", content))
 
     def _describe_run(self, hashes: Mapping[str, str]) -> dict[str, Any]:
+        origin = (
+            "as the networks give them" if self.temperature == 1 else f"scaled with temperature {self.temperature:g}"
+        )
         return {
             "version": self.version or "not known",
-            "temperature": f"{self.temperature:g}",
+            "probabilities": f"Probabilities {'as the networks give them' if self.temperature == 1 else scaled}",
             "point": self.point,
             "hashes": hashes,
             "shown_from": MIN_SHOWN_SCORE,
