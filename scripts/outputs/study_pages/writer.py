@@ -83,7 +83,7 @@ class StudyPages:
         )
         return {
             "version": self.version or "not known",
-            "probabilities": f"Probabilities {'as the networks give them' if self.temperature == 1 else scaled}",
+            "probabilities": f"Probabilities {origin}",
             "point": self.point,
             "hashes": hashes,
             "shown_from": MIN_SHOWN_SCORE,
