@@ -37,10 +37,11 @@ class Row:
 
 
 @contextmanager
-def replace_file(path: str | Path) -> Iterator[Path]:
+def replace_file(path: str | Path, durable: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder; when the block ends well, it is synchronised and takes the name `path`.
 
-    The temporary file is removed when the block fails, and `path` is left as it was.
+    The temporary file is removed when the block fails, and `path` is left as it was. With `durable` false nothing is
+    synchronised: faster, for files that can be made anew.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,13 +50,15 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _synchronise(temporary)
+        if durable:
+            _synchronise(temporary)
         os.chmod(temporary, 0o644)  # mkstemp gives it to its owner alone
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _synchronise(path.parent)
+    if durable:
+        _synchronise(path.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:

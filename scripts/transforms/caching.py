@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.data import CacheDataset, PersistentDataset
 from monai.data.utils import pickle_hashing
 from scripts.errors import InputError, RejectedImage, reveal_input_errors
 from scripts.processes import derive_seed
 from scripts.radiographs import PIXELS_SHA256
-
-#: Steps from black to white of a picture that is kept on disk.
-_LEVELS = 2**16 - 1
+from scripts.transforms.cache_files import read_item, write_item
 
 
 class PreparedDataset(PersistentDataset):
     """MONAI's `PersistentDataset` whose cache follows the images, and mends itself.
 
     An entry of the cache is found by the item and by its image's content: the digest that the datalist holds, else
-    size and time of the file. An entry that is cut or damaged is made anew: a file of torch holds checksums, which
-    torch itself does not look at. Pictures in [0, 1] lie there in 16 bits and masks in one bit a pixel: of 256 px they
-    take 142 kB together, and come back within 8e-6.
+    size and time of the file. It is a file of its own (`cache_files`), which folds, seeds, workers and processes share;
+    one that is cut or damaged is made anew.
 
     Args:
         data, transform, cache_dir, options: as for `PersistentDataset`.
@@ -77,14 +72,15 @@ class PreparedDataset(PersistentDataset):
         logging.getLogger(__name__).warning("skipped image %d of at most %d: %s", count, self.max_skipped, message)
 
     def _cachecheck(self, item_transformed: Any) -> Any:
-        if self.cache_dir is not None:
-            name = self.hash_func(item_transformed).decode("utf-8") + self.transform_hash
-            _remove_damaged(self.cache_dir / f"{name}.pt")
-        return unpack_item(super()._cachecheck(item_transformed))
-
-    def _pre_transform(self, item_transformed: Any) -> Any:
-        prepared = super()._pre_transform(item_transformed)
-        return prepared if self.cache_dir is None else pack_item(prepared)
+        if self.cache_dir is None:
+            return super()._cachecheck(item_transformed)
+        name = self.hash_func(item_transformed).decode("utf-8") + self.transform_hash
+        path = self.cache_dir / f"{name}.safetensors"
+        if path.is_file():
+            if (item := read_item(path)) is not None:
+                return item
+            logging.getLogger(__name__).warning("%s was damaged: its image is prepared again", path.name)
+        return write_item(path, self._pre_transform(deepcopy(item_transformed)))
 
 
 class SeededCacheDataset(CacheDataset):
@@ -120,51 +116,6 @@ def hash_item(item: Any) -> bytes:
     path = Path(item["image"])
     stat = path.stat() if path.is_file() else None
     return pickle_hashing({**item, "file": stat and (stat.st_size, stat.st_mtime_ns)})
-
-
-def pack_item(item: Any) -> Any:
-    """An item with each float32 picture in [0, 1] as whole numbers of 16 bits, or of one bit where all are 0 or 1."""
-    return {name: _pack_picture(value) for name, value in item.items()} if isinstance(item, Mapping) else item
-
-
-def unpack_item(item: Any) -> Any:
-    """Undo `pack_item`; pictures of 16 bits come back rounded."""
-    if not isinstance(item, Mapping):
-        return item
-    return {name: _unpack_picture(value) for name, value in item.items()}
-
-
-def _pack_picture(value: Any) -> Any:
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.float32 or value.ndim != 3 or not value.numel():
-        return value
-    if bool(((value == 0) | (value == 1)).all()):
-        return {"bits": torch.from_numpy(np.packbits(value.numpy().astype(bool))), "shape": list(value.shape)}
-    if not (value.min() >= 0 and value.max() <= 1):  # also where one is not a number
-        return value
-    return (value * _LEVELS).round().to(torch.uint16)
-
-
-def _unpack_picture(value: Any) -> Any:
-    if isinstance(value, Mapping) and value.keys() == {"bits", "shape"}:
-        shape = [int(side) for side in value["shape"]]
-        bits = np.unpackbits(value["bits"].numpy(), count=math.prod(shape)).reshape(shape)
-        return torch.from_numpy(bits.astype(np.float32))
-    if isinstance(value, torch.Tensor) and value.dtype == torch.uint16:
-        return value.to(torch.float32) / _LEVELS
-    return value
-
-
-def _remove_damaged(path: Path) -> None:
-    if not path.is_file():
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            whole = archive.testzip() is None
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError):
-        whole = False
-    if not whole:
-        logging.getLogger(__name__).warning("%s was damaged: its image is prepared again", path.name)
-        path.unlink(missing_ok=True)
 
 
 def _name_image(error: InputError, item: Any) -> InputError:
