@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 from scripts.errors import InputError
 
 Floats = NDArray[np.float64]
+
+#: Weights that a block holds at most, 64 MiB.
+BLOCK = 2**23
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,7 @@ def sample_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Floats
     Source: Efron 1979, doi:10.1214/aos/1176344552. Patients are sampled, not images: the images of one patient are
         alike.
     """
-    rng = np.random.default_rng(seed)
-    weights = np.empty((num_resamples, num_groups))
-    for row in weights:
-        row[:] = np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups)
-    return weights
+    return weigh_groups(num_groups, num_resamples, seed)[1:]
 
 
 def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
@@ -54,9 +53,25 @@ def weigh_groups(num_groups: int, num_resamples: int, seed: int = 0) -> Floats:
     Raises:
         InputError: where there is no resample: an interval needs them.
     """
+    return np.concatenate(list(iterate_weights(num_groups, num_resamples, seed)))
+
+
+def iterate_weights(num_groups: int, num_resamples: int, seed: int = 0) -> Iterator[Floats]:
+    """The rows of `weigh_groups` in blocks of at most `BLOCK` weights or one row, for tables of any size.
+
+    Raises:
+        InputError: as `weigh_groups`.
+    """
     if num_resamples < 1:
         raise InputError("at least one resample", str(num_resamples), "leave num_resamples out for 1000")
-    return np.concatenate([np.ones((1, num_groups)), sample_weights(num_groups, num_resamples, seed)])
+    rng = np.random.default_rng(seed)
+    yield np.ones((1, num_groups))
+    size = max(1, BLOCK // max(1, num_groups))
+    for start in range(0, num_resamples, size):
+        weights = np.empty((min(size, num_resamples - start), num_groups))
+        for row in weights:
+            row[:] = np.bincount(rng.integers(num_groups, size=num_groups), minlength=num_groups)
+        yield weights
 
 
 def summarise_values(values: Floats, level: float = 0.95) -> Interval:

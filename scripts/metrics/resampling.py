@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.bootstrap import Interval, ResampledScores, weigh_groups
+import numpy as np
+from scripts.bootstrap import Interval, ResampledScores, iterate_weights
 from scripts.metrics.ground_truth import GroundTruth
 from scripts.metrics.scores import measure_scores, rank_predictions
 from scripts.submission import Predictions
@@ -51,5 +52,6 @@ def resample_scores(
     Raises:
         InputError: as `score_predictions`.
     """
-    weights = weigh_groups(len(ground_truth.groups), num_resamples, seed)
-    return ResampledScores(measure_scores(rank_predictions(predictions, ground_truth), weights))
+    ranking = rank_predictions(predictions, ground_truth)
+    blocks = [measure_scores(ranking, each) for each in iterate_weights(len(ground_truth.groups), num_resamples, seed)]
+    return ResampledScores({name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]})
