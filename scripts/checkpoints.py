@@ -211,6 +211,7 @@ class SafeCheckpointSaver:
             engine.add_event_handler(Events.STARTED, self._restore)
         if self.writes:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+            engine.add_event_handler(Events.COMPLETED, self._report)
 
     def __call__(self, engine: Engine) -> None:
         state = {name: member.state_dict() for name, member in self.members.items()}
@@ -223,6 +224,11 @@ class SafeCheckpointSaver:
             logging.getLogger(__name__).info("best %s so far: %.4f in epoch %d", self.metric, value, engine.state.epoch)
         _keep_previous(self.output_dir / LAST, self.output_dir / PREVIOUS)
         save_weights({**state, "epoch": engine.state.epoch, "best": self.best}, self.output_dir / LAST)
+
+    def _report(self, engine: Engine) -> None:
+        score = f"best {self.metric} {self.best:.4f} in {BEST}, " if math.isfinite(self.best) else ""
+        message = "%slast epoch %d in %s of %s"
+        logging.getLogger(__name__).info(message, score, engine.state.epoch, LAST, self.output_dir)
 
     def _restore(self, engine: Engine) -> None:
         state, path = _read_last(self.output_dir)

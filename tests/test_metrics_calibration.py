@@ -159,6 +159,14 @@ def test_an_overconfident_network_is_better_calibrated_afterwards():
     assert before["ece"] > 0.1 > 0.05 > after["ece"]
 
 
+@pytest.mark.parametrize(("shift", "at_limit"), [(0, False), (1, True)], ids=["informative", "always wrong"])
+def test_a_temperature_at_the_limit_of_the_search_is_told_as_none(shift: int, at_limit: bool):
+    images, studies, labels, groups = write_images(400, 2.0)
+    wrong = average_images(images, studies).argmax(axis=1)
+    fit = calibration.cross_fit_temperature(images, studies, (wrong + 1) % 4 if shift else labels, groups)
+    assert fit.at_limit == at_limit
+
+
 def test_fewer_patients_than_parts_are_rejected():
     with pytest.raises(ValueError, match="number of groups"):
         calibration.cross_fit_temperature(*write_images(8), num_parts=5)

@@ -600,19 +600,6 @@ def test_an_ensemble_is_the_weighted_mean_of_probabilities(ensemble_weights: lis
     assert torch.allclose(out["mask"].sigmoid(), mask.expand(3, 1, 2, 2))
 
 
-def test_a_member_of_another_size_sees_the_image_at_its_own_and_masks_it_whole():
-    torch.manual_seed(0)
-    small = StudyClassifier(TINY, mask_widths=(8, 8, 8, 8, 8)).eval()
-    member = StudyClassifier(TINY, mask_widths=(8, 8, 8, 8, 8), image_size=64).eval()
-    member.load_state_dict(small.state_dict())
-    image = torch.rand(2, 1, 96, 128)
-    resized = torch.nn.functional.interpolate(image, (64, 64), mode="bilinear", antialias=True)
-    with torch.no_grad():
-        seen, expected = member(image), small(resized)
-        assert torch.equal(member(resized)["mask"], expected["mask"]), "its own size is taken as it comes"
-    assert torch.equal(seen["study"], expected["study"]) and seen["mask"].shape == (2, 1, 96, 128)
-
-
 def test_an_ensemble_of_classifiers_without_mask_has_none():
     assert set(StudyEnsemble([Fixed([0.0] * 4)])(torch.zeros(1, 1, 2, 2))) == {"study"}
 

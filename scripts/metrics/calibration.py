@@ -43,6 +43,11 @@ class TemperatureFit:
     part_temperatures: tuple[float, ...]
     probabilities: Floats
 
+    @property
+    def at_limit(self) -> bool:
+        """The search ended at one of its bounds: such a temperature is no measurement, and not one to use."""
+        return not _BOUNDS[0] * 1.01 < self.temperature < _BOUNDS[1] / 1.01
+
 
 @dataclass(frozen=True)
 class Reliability:

@@ -58,8 +58,6 @@ class StudyClassifier(nn.Module):
         weights: encoder weights: None (random), "imagenet", "hub", or a local .pt or .safetensors file.
         encoder_options: further arguments of `timm.create_model`, such as `drop_path_rate`.
         pixel_mean, pixel_std: what the encoder's input is normalised by; as it comes by default.
-        image_size: height and width that every image is resized to first, the mask back to the image's own; None: an
-            image is taken as it comes. For members of an ensemble that were trained at different sizes.
 
     Shape:
         (B, in_channels, H, W) in [0, 1], H and W multiples of 32 -> a dictionary of logits:
@@ -79,10 +77,9 @@ class StudyClassifier(nn.Module):
         encoder_options: dict[str, Any] | None = None,
         pixel_mean: float = 0.0,
         pixel_std: float = 1.0,
-        image_size: int | None = None,
     ) -> None:
         super().__init__()
-        self.pixel_mean, self.pixel_std, self.image_size = pixel_mean, pixel_std, image_size
+        self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
         self.encoder = build_encoder(encoder, in_channels, weights, encoder_options or {})
         features = int(self.encoder.num_features)  # type: ignore[arg-type]
         self.classifier = nn.Linear(features, num_classes)
@@ -90,18 +87,8 @@ class StudyClassifier(nn.Module):
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         check_input_shape(image)
-        height, width = image.shape[-2:]
-        if self.image_size is not None:
-            image = _resize(image, self.image_size, self.image_size)
         features = self.encoder(normalise(image, self.pixel_mean, self.pixel_std))
         logits = {"study": self.classifier(features.mean(dim=(2, 3)))}
         if self.mask_decoder is not None:
-            mask = self.mask_decoder(features)
-            logits["mask"] = mask if self.image_size is None else _resize(mask, height, width)
+            logits["mask"] = self.mask_decoder(features)
         return logits
-
-
-def _resize(image: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    if image.shape[-2:] == (height, width):
-        return image
-    return nn.functional.interpolate(image, (height, width), mode="bilinear", align_corners=False, antialias=True)

@@ -122,7 +122,7 @@ def _as_json(
             "members": len(images.members),
             "resamples": num_resamples,
             "calibration": {
-                "temperature": fit.temperature,
+                "temperature": None if fit.at_limit else fit.temperature,
                 "part_temperatures": fit.part_temperatures,
                 "by_chance": calibration.by_chance,
                 **{name: _plain(getattr(calibration, name)) for name in ("before", "after", "improvement")},

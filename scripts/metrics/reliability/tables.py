@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from scripts.bootstrap import Interval
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics.calibration import BRIER, CLASS_ECE, ECE, NLL, NUM_BINS
+from scripts.metrics.calibration import BRIER, CLASS_ECE, ECE, NLL, NUM_BINS, TemperatureFit
 from scripts.metrics.reliability.assessment import KEPT_BY, ORACLE, RANDOM, Calibration, Selection
 from scripts.metrics.reliability.gathering import EvaluatedImages
 from scripts.metrics.scores import STUDY_MAP
@@ -63,13 +63,19 @@ def tabulate_calibration(evaluated: Calibration) -> str:
     parts = ", ".join(f"{temperature:.3f}" for temperature in fit.part_temperatures)
     lines = [
         align_columns(header, rows),
-        f"temperature fitted on all studies, for new images: {fit.temperature:.3f}",
+        _describe_temperature(fit),
         f"after: every patient by the temperature of the others ({parts})",
         f"an ECE is never 0: probabilities that are exactly right show {chance[ECE]:.4f} (top class), "
         f"{chance[CLASS_ECE]:.4f} (classes)",
         "on so many studies; its intervals are centred, because resampling adds noise that only makes it larger",
     ]
     return "\n".join(lines)
+
+
+def _describe_temperature(fit: TemperatureFit) -> str:
+    if fit.at_limit:
+        return f"temperature fitted on all studies: none; the search ended at its limit, {fit.temperature:.3f}"
+    return f"temperature fitted on all studies, for new images: {fit.temperature:.3f}"
 
 
 def tabulate_selection(evaluated: Selection) -> str:
