@@ -1,20 +1,24 @@
-"""Benchmark of pseudo-labels, with and without a leak: `python -m benchmarks.pseudo_labels`.
+"""Benchmark of pseudo-labels, with and without a leak: `python -m benchmarks.pseudo_labels third` or `unlabelled`.
 
-A patient-disjoint third of the labelled images hides its labels and plays the external images. Of the rest, folds 0
-to 3 are trained on, and fold 4 by nobody. Teachers hold out one of folds 0 to 3 each; students hold out fold 0, and
-learn from the hidden third too, under labels of
+Teachers hold out one fold each and label external images; students hold out fold 0, and learn from these images too,
+under labels of
     honest    the teacher of fold 0
-    leaking   the mean of all teachers: three of them know the images of fold 0
-    ground truth     the readers
-A leak lifts the score of fold 0 more than that of the untouched images. A student takes more steps an epoch, so one row
-without external images takes as many.
+    leaking   the mean of all teachers: all but one of them know the images of fold 0
+A student takes more steps an epoch, so one row without external images takes as many.
+
+`third`: a patient-disjoint third of the labelled images hides its labels and plays the external images, so that the
+labels of the teachers are scored too, and a further row learns from the readers' own. Of the rest, folds 0 to 3 are
+trained on, and fold 4 by nobody: a leak lifts the score of fold 0 more than that of these untouched images.
+
+`unlabelled`: real images without labels, of other patients, as `add-external` joined them.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from scripts.datalist.joining import label_images
 from scripts.datalist.selection import Image, locate_images
 from scripts.errors import report_input_errors
 from scripts.experiments import Plan
+from scripts.experiments.differences import pool_deviations, widen_interval
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import read_ground_truth, score_studies
@@ -43,30 +48,57 @@ TRAIN, EVALUATE = str(CONFIGS / "train.json"), str(CONFIGS / "evaluate.json")
 PREDICT = str(CONFIGS / "predict_unlabelled.json")
 EXPERIMENTS = CONFIGS / "experiments"
 
-#: The fold of the students, the folds that teachers hold out, and the one that nobody trains on.
-FOLD, TEACHERS, UNTOUCHED = 0, (0, 1, 2, 3), 4
+#: The fold that students hold out, and in `third` the one that nobody trains on.
+FOLD, UNTOUCHED = 0, 4
 
 NONE, LONGER = "no external images", "the same, as many steps"
-ROWS = (NONE, LONGER, "honest", "leaking", "ground_truth")
 
-Runs = Mapping[str, Path]
+Runs = dict[str, Path]
+
+#: Study mAP `(S, 1 + R)` of each row on each set, by seed; and between seeds, by set: deviation, degrees of freedom.
+Values = Mapping[str, Mapping[str, np.ndarray]]
+Noise = Mapping[str, tuple[float, int]]
 
 
-def measure(
+@dataclass(frozen=True)
+class Setting:
+    """What teachers and students see.
+
+    Args:
+        labelled: datalist of the teachers.
+        external, external_tree: datalist and tree of the images to be labelled.
+        joined: both in one datalist, as `add-external` writes it.
+        teachers: folds that they hold out.
+        scored: datalist and fold of each set that rows are scored on.
+        labels: index in `STUDY_CLASSES` of each external study, where known.
+    """
+
+    labelled: Path
+    external: Path
+    external_tree: Path
+    joined: Path
+    teachers: Sequence[int]
+    scored: Mapping[str, tuple[Path, int]]
+    labels: Mapping[str, int] | None = None
+
+
+def third(
     datalist: str = "runs/prepared/datalist.json",
     tree: str = "runs/images",
-    out: str = "runs/pseudo_labels_compared",
+    out: str = "runs/pseudo_labels_third",
+    base: str = "",
     seeds: Sequence[int] = (0,),
     num_resamples: int = 1000,
-    epochs: int = 5,
+    epochs: int = 4,
     **options: Any,
 ) -> str:
-    """Train what is missing and print the table; it also stands in table.txt.
+    """Train what is missing, with a third of the labelled images as external ones; the table is in table.txt too.
 
     Args:
         datalist: with five folds.
         tree: of its images.
         out: folder of everything.
+        base: override that all trainings share, such as `imagenet_lite0`.
         seeds: of the trainings; scores are averaged over them.
         num_resamples: resamples of patients.
         epochs: of every training but the longer one.
@@ -76,16 +108,72 @@ def measure(
     parts = split_images(read_datalist(datalist), folder)
     if not (folder / "joined" / "datalist.json").is_file():
         add_external(parts["labelled"], tree, parts["hidden"], tree, folder / "joined")
+    scored = {"fold 0": (parts["labelled"], FOLD), "untouched": (parts["untouched"], UNTOUCHED)}
+    joined, labels = folder / "joined" / "datalist.json", read_study_labels(datalist)
+    setting = Setting(parts["labelled"], parts["hidden"], Path(tree), joined, (0, 1, 2, 3), scored, labels)
     plan = Plan(parts["labelled"], Path(tree), {**options, "epochs": epochs})
-    labels = read_study_labels(datalist)
+    return compare(setting, plan, folder, base, seeds, num_resamples, describe_parts(parts))
+
+
+def unlabelled(
+    joined: str,
+    external: str,
+    external_tree: str,
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    out: str = "runs/pseudo_labels_unlabelled",
+    base: str = "",
+    seeds: Sequence[int] = (0,),
+    num_resamples: int = 1000,
+    epochs: int = 4,
+    **options: Any,
+) -> str:
+    """Train what is missing, with real external images; the table is in table.txt too.
+
+    Each student also predicts the datalist's images without labels: `submission.csv` in its folder `test`.
+
+    Args:
+        joined: datalist of `add-external`.
+        external, external_tree: datalist and tree of the external images, with lung boxes.
+        datalist, tree, out, base, seeds, num_resamples, epochs, options: as for `third`.
+    """
+    folder = Path(out)
+    teachers = range(int(read_datalist(datalist)["num_folds"]))
+    scored = {"fold 0": (Path(datalist), FOLD)}
+    setting = Setting(Path(datalist), Path(external), Path(external_tree), Path(joined), teachers, scored)
+    plan = Plan(Path(datalist), Path(tree), {**options, "epochs": epochs})
+    counts = f"images: {len(read_datalist(datalist)['training'])} labelled, "
+    counts += f"{len(read_datalist(joined)['external']['images'])} external"
+    return compare(setting, plan, folder, base, seeds, num_resamples, counts, predicts_test=True)
+
+
+def compare(
+    setting: Setting,
+    plan: Plan,
+    folder: Path,
+    base: str,
+    seeds: Sequence[int],
+    num_resamples: int,
+    counts: str,
+    predicts_test: bool = False,
+) -> str:
+    """Train, score and tabulate all rows; table.txt and table.json."""
+    configs = [TRAIN, *([str(EXPERIMENTS / f"{base}.json")] if base else [])]
     reported, scored = [], []
     for seed in seeds:
-        runs, quality = train_all(plan, parts, folder / f"seed{seed}", seed, labels)
-        scored.append({row: score_run(plan, parts, run, num_resamples) for row, run in runs.items()})
-        reported.append(f"study mAP of the labels themselves, seed {seed}: {quality}")
-    values = {row: [np.mean([each[row][place] for each in scored], axis=0) for place in range(2)] for row in scored[0]}
-    table = "\n".join([describe_parts(parts), *reported, "", tabulate(values, len(seeds), num_resamples)])
+        runs, quality = train_all(setting, plan, configs, folder / f"seed{seed}", seed)
+        scored.append({row: score_run(setting, plan, configs, run, num_resamples) for row, run in runs.items()})
+        reported += [f"study mAP of the labels themselves, seed {seed}: {quality}"] if quality else []
+        for weights in runs.values() if predicts_test else ():
+            testing = replace(plan, evaluate=PREDICT)
+            testing.evaluate_fold([*configs, EVALUATE], weights, weights.parent / "test", FOLD)
+    values = {
+        row: {name: np.stack([each[row][name] for each in scored]) for name in setting.scored} for row in scored[0]
+    }
+    noise = {name: pool_deviations([each[name][:, 0].tolist() for each in values.values()]) for name in setting.scored}
+    table = "\n".join([counts, *reported, "", tabulate(values, noise, num_resamples)])
     write_text(folder / "table.txt", table + "\n")
+    write_text(folder / "table.json", json.dumps(describe(values, noise), indent=1) + "\n")
     return table
 
 
@@ -112,37 +200,38 @@ def read_study_labels(datalist: str) -> dict[str, int]:
     return {image["study_id"]: image["label"] for image in read_datalist(datalist)["training"]}
 
 
-def train_all(
-    plan: Plan, parts: Mapping[str, Path], folder: Path, seed: int, labels: Mapping[str, int]
-) -> tuple[Runs, str]:
-    """Weights of each row of the table, and how good the labels were that the students got."""
-    joined = folder.parent / "joined" / "datalist.json"
-    teachers = {fold: plan.train([TRAIN], folder / f"teacher{fold}", fold, seed) for fold in TEACHERS}
-    hidden = replace(plan, datalist_file=parts["hidden"], evaluate=PREDICT)
+def train_all(setting: Setting, plan: Plan, configs: Sequence[str], folder: Path, seed: int) -> tuple[Runs, str]:
+    """Weights of each row of the table, and how good the labels were that the students got, where that is known."""
+    joined, configs = setting.joined, list(configs)
+    teachers = {fold: plan.train(configs, folder / f"teacher{fold}", fold, seed) for fold in setting.teachers}
+    outside = replace(plan, datalist_file=setting.external, dataset_dir=setting.external_tree, evaluate=PREDICT)
     predicted = {
-        fold: hidden.evaluate_fold([TRAIN, EVALUATE], weights, weights.parent / "hidden", fold)
+        fold: outside.evaluate_fold([*configs, EVALUATE], weights, weights.parent / "external", fold)
         for fold, weights in teachers.items()
     }
     label_external(joined, [predicted[FOLD]], [teachers[FOLD].parent], folder / "honest")
-    write_ground_truth(joined, folder / "ground_truth" / "datalist.json", labels)
     leaking = write_leaking_override(folder / "leaking" / "leaking.json", list(predicted.values()))
-    students = replace(plan, options={**plan.options, "external_dir": plan.dataset_dir})
+    students = replace(plan, options={**plan.options, "external_dir": setting.external_tree})
     honest = replace(students, datalist_file=folder / "honest" / "datalist.json")
-    ground_truth = replace(students, datalist_file=folder / "ground_truth" / "datalist.json")
-    pseudo, own = ([TRAIN, str(EXPERIMENTS / f"{name}.json")] for name in ("pseudo_labels", "external_data"))
+    pseudo, own = ([*configs, str(EXPERIMENTS / f"{name}.json")] for name in ("pseudo_labels", "external_data"))
     leaky = replace(students, datalist_file=joined)
     runs = {
         NONE: teachers[FOLD],
-        LONGER: _take_as_many_steps(plan, joined).train([TRAIN], folder / "longer", FOLD, seed),
+        LONGER: _take_as_many_steps(plan, joined).train(configs, folder / "longer", FOLD, seed),
         "honest": honest.train(pseudo, folder / "honest" / "student", FOLD, seed),
         "leaking": leaky.train([*pseudo, str(leaking)], folder / "leaking" / "student", FOLD, seed),
-        "ground_truth": ground_truth.train(own, folder / "ground_truth" / "student", FOLD, seed),
     }
+    if setting.labels is None:
+        return runs, ""
+    write_ground_truth(joined, folder / "ground_truth" / "datalist.json", setting.labels)
+    ground_truth = replace(students, datalist_file=folder / "ground_truth" / "datalist.json")
+    runs["ground truth"] = ground_truth.train(own, folder / "ground_truth" / "student", FOLD, seed)
     reported = {
         "honest": average_predictions([predicted[FOLD]]),
         "leaking": average_predictions(list(predicted.values())),
     }
-    return runs, ", ".join(f"{name} {_score_labels(each, labels):.4f}" for name, each in reported.items())
+    quality = (f"{name} {_score_labels(each, setting.labels):.4f}" for name, each in reported.items())
+    return runs, ", ".join(quality)
 
 
 def write_ground_truth(joined: Path, path: Path, labels: Mapping[str, int]) -> None:
@@ -180,18 +269,20 @@ def average_predictions(predictions: Sequence[Path]) -> dict[str, list[float]]:
     return {study: np.mean([list(each[study].values()) for each in reported], axis=0).tolist() for study in reported[0]}
 
 
-def score_run(plan: Plan, parts: Mapping[str, Path], weights: Path, num_resamples: int) -> list[np.ndarray]:
-    """Study mAP `(1 + R,)` on fold 0 and on the untouched images: of all patients, then of each resample.
+def score_run(
+    setting: Setting, plan: Plan, configs: Sequence[str], weights: Path, num_resamples: int
+) -> dict[str, np.ndarray]:
+    """Study mAP `(1 + R,)` on each scored set: of all patients, then of each resample.
 
-    Rows are paired, as they share the seed of the resamples; the two sets have seeds of their own.
+    Rows are paired, as they share the seed of the resamples; each set has a seed of its own.
     """
-    values = []
-    for place, (name, fold) in enumerate((("labelled", FOLD), ("untouched", UNTOUCHED))):
-        asked = replace(plan, datalist_file=parts[name])
-        predicted = asked.evaluate_fold([TRAIN], weights, weights.parent / name, fold)
+    values = {}
+    for place, (name, (datalist, fold)) in enumerate(setting.scored.items()):
+        asked = replace(plan, datalist_file=datalist)
+        predicted = asked.evaluate_fold(list(configs), weights, weights.parent / name.replace(" ", "_"), fold)
         submission = read_submission(predicted.with_name("submission.csv"))
-        scores = resample_scores(submission, read_ground_truth(parts[name], fold), num_resamples, seed=place)
-        values.append(scores.values[STUDY_MAP])
+        scores = resample_scores(submission, read_ground_truth(datalist, fold), num_resamples, seed=place)
+        values[name] = scores.values[STUDY_MAP]
     return values
 
 
@@ -202,18 +293,53 @@ def describe_parts(parts: Mapping[str, Path]) -> str:
     return f"images: {', '.join(reported)}"
 
 
-def tabulate(values: Mapping[str, Sequence[np.ndarray]], num_seeds: int, num_resamples: int) -> str:
-    """Both scores of each row, what each gained over the first, and how much more it gained on fold 0."""
-    lines = [f"study mAP, mean of {num_seeds} seeds; 95 % intervals from {num_resamples} resamples of patients"]
-    rows = [(row, *(_format(summarise_values(each))[:2] for each in values[row])) for row in values]
-    lines.append(align_columns(("labels", "fold 0", "", "untouched", ""), [(r, *a, *b) for r, a, b in rows]))
+def tabulate(values: Values, noise: Noise, num_resamples: int) -> str:
+    """Scores of each row, what each gained over the first with its noise, and how much more it gained on fold 0."""
+    rows, sets = list(values), list(values[NONE])
+    seeds = len(values[NONE][sets[0]])
+    lines = [f"study mAP, mean of {seeds} seeds; 95 % intervals from {num_resamples} resamples of patients"]
+    for name, (deviation, freedom) in noise.items():
+        spread = f"{deviation:.4f} ({freedom} degrees of freedom)" if freedom else "not measured: one seed"
+        lines.append(f"standard deviation between seeds, {name}: {spread}")
+    means = {row: [summarise_values(values[row][name].mean(axis=0)) for name in sets] for row in rows}
+    cells = [(row, *(text for each in means[row] for text in _format(each))) for row in rows]
+    lines += ["", align_columns(("labels", *(text for name in sets for text in (name, ""))), cells), ""]
     gains = []
-    for row in list(values)[1:]:
-        fold0, untouched = (each - base for each, base in zip(values[row], values[NONE], strict=True))
-        reported = (_format(summarise_values(each), "+.4f") for each in (fold0, untouched, fold0 - untouched))
-        gains.append((row, *(cell for pair in reported for cell in pair)))
-    header = (f"minus {NONE}", "fold 0", "", "untouched", "", "fold 0 more than untouched", "")
-    return "\n".join([*lines, "", align_columns(header, gains)])
+    for row in rows[1:]:
+        found = list_gains(values, noise, row)
+        gains.append((row, *(text for each in found.values() for text in _format(each, "+.4f"))))
+    header = (f"minus {NONE}", *(text for name in list_gains(values, noise, rows[1]) for text in (name, "")))
+    return "\n".join([*lines, align_columns(header, gains)])
+
+
+def list_gains(values: Values, noise: Noise, row: str) -> dict[str, Interval]:
+    """Gain of a row over the first on each set, patients and seeds; with two sets how much more on the first."""
+    each = {name: values[row][name] - values[NONE][name] for name in values[row]}
+    gains = {name: _widen(differences, [noise[name]]) for name, differences in each.items()}
+    if len(each) == 2:
+        first, second = each
+        gains[f"{first} more than {second}"] = _widen(each[first] - each[second], list(noise.values()))
+    return gains
+
+
+def describe(values: Values, noise: Noise) -> dict[str, Any]:
+    """The table's figures, for whoever reads them again."""
+    rows = {
+        row: {
+            "study_map": {name: asdict(summarise_values(sets[name].mean(axis=0))) for name in sets},
+            "seeds": {name: sets[name][:, 0].tolist() for name in sets},
+            "gains": {} if row == NONE else {name: asdict(v) for name, v in list_gains(values, noise, row).items()},
+        }
+        for row, sets in values.items()
+    }
+    return {"rows": rows, "between_seeds": {name: list(pair) for name, pair in noise.items()}}
+
+
+def _widen(differences: np.ndarray, noise: Sequence[tuple[float, int]]) -> Interval:
+    """Interval of differences `(S, 1 + R)`: patients, and the noise between seeds of both trainings on each set."""
+    freedom = min(pair[1] for pair in noise)
+    error = math.sqrt(sum(pair[0] ** 2 for pair in noise) * 2 / len(differences)) if freedom else math.nan
+    return widen_interval(summarise_values(differences.mean(axis=0)), error, freedom)
 
 
 def _take_as_many_steps(plan: Plan, joined: Path) -> Plan:
@@ -235,4 +361,4 @@ def _format(interval: Interval, form: str = ".4f") -> tuple[str, str]:
 
 if __name__ == "__main__":
     report_input_errors()
-    fire.Fire(measure)
+    fire.Fire({"third": third, "unlabelled": unlabelled})
