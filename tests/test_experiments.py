@@ -35,7 +35,7 @@ from scripts.experiments import (
 )
 from scripts.experiments.combinations import Combination, parse_combination
 from scripts.experiments.differences import Measured, list_differences, pool_noise, widen_interval
-from scripts.experiments.registry import measure_gain, measure_noise
+from scripts.experiments.registry import find_baselines, measure_gain, measure_noise
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import read_ground_truth, score_studies
@@ -443,6 +443,19 @@ def test_only_runs_of_equal_settings_folds_and_seeds_are_compared():
     gain = measure_gain(entries["a"], entries["baseline"], noise[entries["a"].settings])
     assert gain.value == pytest.approx(0.05)
     assert "nothing to compare with" in tabulate_runs(records)
+
+
+def test_the_baseline_is_what_all_experiments_of_the_same_settings_build_on():
+    start = [replace(RECORD, name="lite0", seed=seed, metrics={"study_map": 0.5}) for seed in range(2)]
+    records = [*start, *(replace(RECORD, name=f"lite0+{name}", metrics={"study_map": 0.6}) for name in ("a", "b"))]
+    (baseline,) = find_baselines(group_runs(records)).values()
+    assert baseline.name == "lite0"
+    reported = tabulate_runs(records)
+    assert "standard deviation of lite0 between seeds: 0.0000 (1 degrees of freedom)" in reported
+    assert next(line for line in reported.splitlines() if line.startswith("lite0+a")).split()[3] == "+0.1000"
+    assert not find_baselines(group_runs([*start, replace(RECORD, name="other")])), "nothing is shared"
+    assert not find_baselines(group_runs(start)), "nothing to compare with it"
+    assert find_baselines(group_runs(name_seeds("baseline", [0.5])))
 
 
 def test_runs_that_did_not_end_are_named_and_not_counted():

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from scripts.charts import COLOURS, GREY, save_figure
-from scripts.experiments.registry import Entry, measure_gain, measure_noise
-from scripts.run_records import BASELINE
+from scripts.experiments.registry import Entry, find_baselines, measure_gain, measure_noise
 
 History = Sequence[Mapping[str, float]]
 
@@ -50,7 +49,7 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     """
     settings = max({entry.settings for entry in entries}, key=lambda each: _count_experiments(entries, each))
     same = [entry for entry in entries if entry.settings == settings]
-    baseline = next((entry for entry in same if entry.name == BASELINE), None)
+    baseline = find_baselines(entries).get(settings)
     noise = measure_noise(entries).get(settings, (math.nan, 0))
     gains = {entry.name: measure_gain(entry, baseline, noise) for entry in same if entry is not baseline}
     gains = dict(sorted(gains.items(), key=lambda item: (math.isnan(item[1].value), item[1].value)))
@@ -66,7 +65,8 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     panel.axvline(0, color=GREY, linewidth=0.8)
     panel.set_yticks(range(len(gains)), list(gains), fontsize=8)
     panel.set_ylim(-0.6, len(gains) - 0.4)
-    panel.set_xlabel("study mAP minus baseline; bars: noise between seeds, 95 %")
+    name = baseline.name if baseline else "baseline"
+    panel.set_xlabel(f"study mAP minus {name}; bars: noise between seeds, 95 %")
     panel.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 

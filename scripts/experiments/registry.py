@@ -19,6 +19,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 METRIC = "study_map"
 
+#: Options of a run that change what is measured, by name.
+Settings = tuple[tuple[str, str], ...]
+
 _COLUMNS = (
     "name", "description", "expected", "status", "overrides", "settings", "fold", "seed", METRIC, "loss_ratio",
     "seconds", "machine", "code", "datalist_hash", "weights_sha256", "started", "error",
@@ -30,7 +33,7 @@ class Entry:
     """The runs of one experiment at one budget.
 
     Args:
-        name: of the experiment, "baseline" for none.
+        name: its overrides, joined by "+"; "baseline" for none.
         settings: of all its runs; only experiments of equal settings are compared.
         values: the metric of each finished run, by fold and seed.
         loss_ratio: mean of the runs; NaN where nothing was validated.
@@ -39,11 +42,15 @@ class Entry:
     """
 
     name: str
-    settings: tuple[tuple[str, str], ...]
+    settings: Settings
     values: Mapping[tuple[int | None, int], float]
     loss_ratio: float
     seconds: float
     expected: str
+
+    @property
+    def overrides(self) -> frozenset[str]:
+        return frozenset(self.name.split("+")) - {BASELINE}
 
     @property
     def mean(self) -> float:
@@ -64,22 +71,38 @@ def find_records(*folders: str | Path) -> dict[Path, Record]:
 
 
 def group_runs(records: Sequence[Record]) -> list[Entry]:
-    """One entry for each experiment and its settings, baseline first, in the order of the names."""
-    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Record]] = {}
+    """One entry for each experiment and its settings, "baseline" first, in the order of the names."""
+    groups: dict[tuple[str, Settings], list[Record]] = {}
     for record in records:
         groups.setdefault((record.name, tuple(sorted(record.settings.items()))), []).append(record)
     entries = [_make_entry(name, settings, runs) for (name, settings), runs in groups.items()]
     return sorted(entries, key=lambda entry: (entry.settings, entry.name != BASELINE, entry.name))
 
 
-def measure_noise(entries: Sequence[Entry]) -> dict[tuple[tuple[str, str], ...], tuple[float, int]]:
+def find_baselines(entries: Sequence[Entry]) -> dict[Settings, Entry]:
+    """For each settings the experiment that all others of them build on: "baseline", or whose overrides all have.
+
+    Settings without such an experiment are left out, and so are those of a single experiment of another name.
+    """
+    groups: dict[Settings, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.settings, []).append(entry)
+    baselines = {}
+    for settings, same in groups.items():
+        common = frozenset.intersection(*(entry.overrides for entry in same))
+        shared = [entry for entry in same if entry.overrides == common]
+        if shared and (len(same) > 1 or not common):
+            baselines[settings] = shared[0]
+    return baselines
+
+
+def measure_noise(entries: Sequence[Entry]) -> dict[Settings, tuple[float, int]]:
     """For each settings the baseline's standard deviation between seeds of one fold, and its degrees of freedom."""
     noise = {}
-    for entry in entries:
-        if entry.name == BASELINE:
-            folds = {fold for fold, _ in entry.values}
-            seeds = [[value for (each, _), value in entry.values.items() if each == fold] for fold in folds]
-            noise[entry.settings] = pool_deviations(seeds)
+    for settings, entry in find_baselines(entries).items():
+        folds = {fold for fold, _ in entry.values}
+        seeds = [[value for (each, _), value in entry.values.items() if each == fold] for fold in folds]
+        noise[settings] = pool_deviations(seeds)
     return noise
 
 
@@ -88,7 +111,8 @@ def measure_gain(entry: Entry, baseline: Entry | None, noise: tuple[float, int])
     common = sorted(set(entry.values) & set(baseline.values), key=str) if baseline else []
     values = np.array([[entry.values[run] - baseline.values[run]] for run in common if baseline])
     deviation, freedom = noise
-    return measure_difference(entry.name, BASELINE, values, deviation * math.sqrt(2 / max(1, len(common))), freedom)
+    error = deviation * math.sqrt(2 / max(1, len(common)))
+    return measure_difference(entry.name, baseline.name if baseline else BASELINE, values, error, freedom)
 
 
 def tabulate_runs(records: Sequence[Record], leaderboard: Mapping[str, float] | None = None) -> str:
@@ -99,16 +123,17 @@ def tabulate_runs(records: Sequence[Record], leaderboard: Mapping[str, float] | 
         leaderboard: score of an experiment on images whose labels are withheld, where one was given.
     """
     entries, scores = group_runs(records), leaderboard or {}
-    noise = measure_noise(entries)
+    noise, baselines = measure_noise(entries), find_baselines(entries)
     lines = []
     for settings in sorted({entry.settings for entry in entries}):
         same = [entry for entry in entries if entry.settings == settings]
-        baseline = next((entry for entry in same if entry.name == BASELINE), None)
-        deviation, freedom = noise.get(settings, (math.nan, 0))
+        baseline = baselines.get(settings)
+        deviation, freedom = noises = noise.get(settings, (math.nan, 0))
         texts = f"{deviation:.4f} ({freedom} degrees of freedom)" if freedom else "not measured"
+        gains = {each.name: measure_gain(each, baseline, noises) for each in same if each is not baseline}
         lines += [
             ", ".join(f"{name} {value}" for name, value in settings) or "settings of the configs",
-            f"standard deviation of the baseline between seeds: {texts}",
+            f"standard deviation of {baseline.name if baseline else BASELINE} between seeds: {texts}",
             align_columns(
                 (
                     "description",
@@ -122,7 +147,7 @@ def tabulate_runs(records: Sequence[Record], leaderboard: Mapping[str, float] | 
                     "leaderboard",
                     "expected",
                 ),
-                [_format_entry(entry, measure_gain(entry, baseline, (deviation, freedom)), scores) for entry in same],
+                [_format_entry(entry, gains.get(entry.name), scores) for entry in same],
             ),
             "",
         ]
@@ -165,7 +190,7 @@ def write_registry(
     return text
 
 
-def _make_entry(name: str, settings: tuple[tuple[str, str], ...], runs: Sequence[Record]) -> Entry:
+def _make_entry(name: str, settings: Settings, runs: Sequence[Record]) -> Entry:
     done = [run for run in runs if run.status == DONE and METRIC in run.metrics]
     ratios = [run.loss_ratio for run in done if run.loss_ratio is not None]
     return Entry(
@@ -178,15 +203,15 @@ def _make_entry(name: str, settings: tuple[tuple[str, str], ...], runs: Sequence
     )
 
 
-def _format_entry(entry: Entry, gain: Difference, scores: Mapping[str, float]) -> tuple[str, ...]:
-    own = entry.name == BASELINE
+def _format_entry(entry: Entry, gain: Difference | None, scores: Mapping[str, float]) -> tuple[str, ...]:
+    """Cells of a row; the gain is None of what the others are compared with."""
     return (
         entry.name,
         str(len(entry.values)),
         _format(entry.mean, ".4f"),
-        "" if own else _format(gain.value, "+.4f"),
-        "" if own else _format(gain.bound, ".4f"),
-        "" if own else gain.resolved,
+        _format(gain.value, "+.4f") if gain else "",
+        _format(gain.bound, ".4f") if gain else "",
+        gain.resolved if gain else "",
         _format(entry.loss_ratio, ".2f"),
         _format(entry.seconds, ".0f"),
         _format(scores.get(entry.name, math.nan), ".4f"),
