@@ -62,7 +62,7 @@ Noise = Mapping[str, tuple[float, int]]
 
 @dataclass(frozen=True)
 class Setting:
-    """What teachers and students see.
+    """The images of teachers and students.
 
     Args:
         labelled: datalist of the teachers.
