@@ -245,7 +245,8 @@ def make_weights(
 def list_experiments(*runs: str, out: str = "runs/registry", leaderboard: str | None = None) -> str:
     """List all runs below the folders as experiments.csv, a figure of the gains, and TensorBoard's files.
 
-    --leaderboard FILE: a CSV with the columns name and score.
+    An earlier experiments.csv among the folders brings its runs too. --leaderboard FILE: a CSV with the columns name
+    and score.
 
     Example: python -m scripts list-experiments runs
     """

@@ -490,6 +490,35 @@ def test_the_experiment_registry_holds_a_row_for_every_run_and_a_board_of_all(tm
     assert all(list((tmp_path / "out" / "tensorboard" / name).rglob("events*")) for name in boards)
 
 
+def test_a_registry_outlives_the_folders_of_its_runs(tmp_path: Path):
+    settings = {"epochs": "4", "members": "{'a': 'runs/a b'}"}
+    records = [
+        replace(RECORD, settings=settings, weights_sha256={"last.pt": "12", "best.pt": "34"}, loss_ratio=1.05),
+        replace(RECORD, name="failed", metrics={}, fold=None, status="failed", error="a, b"),
+    ]
+    write_runs(tmp_path / "runs", *records)
+    found = find_records(tmp_path / "runs")
+    write_registry(found, tmp_path / "out")
+    table = tmp_path / "out" / "experiments.csv"
+    kept = list(find_records(table).values())
+    for record, again in zip(found.values(), kept, strict=True):
+        metrics = {name: value for name, value in record.metrics.items() if name == "study_map"}
+        assert again == replace(record, metrics=metrics, config_hash="", resumed=0)
+    assert len(find_records(table, tmp_path / "runs")) == 2, "the same runs once"
+    before = table.read_bytes()
+    write_registry(find_records(table), tmp_path / "again")
+    assert (tmp_path / "again" / "experiments.csv").read_bytes() == before
+
+
+def test_a_damaged_registry_is_reported_by_its_line(tmp_path: Path):
+    write_runs(tmp_path / "runs", RECORD)
+    write_registry(find_records(tmp_path / "runs"), tmp_path)
+    table = tmp_path / "experiments.csv"
+    table.write_text(table.read_text().replace(f",{RECORD.seconds},", ",soon,"))
+    with pytest.raises(InputError, match="soon.* at experiments.csv line 2"):
+        find_records(table)
+
+
 def test_a_folder_without_runs_is_reported(tmp_path: Path):
     with pytest.raises(InputError, match="runs with a record.json, found none below"):
         find_records(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from scipy import stats
 from scripts.engines import name_tag
 from scripts.errors import InputError
 from scripts.experiments.differences import Difference, measure_difference, pool_deviations
-from scripts.files import read_csv, write_csv, write_text
+from scripts.files import Row, read_csv, write_csv, write_text
 from scripts.run_records import BASELINE, DONE, RECORD, Record, read_history, read_record
 from scripts.tabulation import align_columns
 from torch.utils.tensorboard import SummaryWriter
@@ -57,17 +58,32 @@ class Entry:
         return float(np.mean(list(self.values.values()))) if self.values else math.nan
 
 
-def find_records(*folders: str | Path) -> dict[Path, Record]:
-    """Every run below the folders, by its own folder.
+def find_records(*sources: str | Path) -> dict[Path, Record]:
+    """Every run below folders, by its own folder, and of earlier experiments.csv, whose folders may be gone; each once.
 
     Raises:
-        InputError: where there is none.
+        InputError: where there is none, or a table is not of this kind.
     """
-    found = {path.parent: read_record(path) for folder in folders for path in sorted(Path(folder).rglob(RECORD))}
+    found: dict[Path, Record] = {}
+    for source in map(Path, sources):
+        if source.is_file():
+            found |= {source / str(row): record for row, record in enumerate(read_registry(source), start=2)}
+        else:
+            found |= {path.parent: read_record(path) for path in sorted(source.rglob(RECORD))}
     if not found:
-        where = ", ".join(map(str, folders))
+        where = ", ".join(map(str, sources))
         raise InputError(f"runs with a {RECORD}", f"none below {where}", "train first, or name another folder")
-    return found
+    last = {(record.name, record.fold, record.seed, record.started): path for path, record in found.items()}
+    return {path: found[path] for path in last.values()}
+
+
+def read_registry(path: str | Path) -> list[Record]:
+    """Read the runs of an experiments.csv; of their metrics the table holds the study mAP alone.
+
+    Raises:
+        InputError: naming file and line, where a cell is not what a registry holds.
+    """
+    return [_read_row(row) for row in read_csv(path, _COLUMNS, what="an experiments.csv")]
 
 
 def group_runs(records: Sequence[Record]) -> list[Entry]:
@@ -188,6 +204,35 @@ def write_registry(
     for folder, record in found.items():
         _write_board(record, read_history(folder), out / "tensorboard" / f"{record.name}-{_name_run(record)}")
     return text
+
+
+def _read_row(row: Row) -> Record:
+    cells = row.cells
+    try:
+        # a value may hold blanks; a name begins behind one and ends in "="
+        settings = dict(pair.split("=", 1) for pair in re.split(r" (?=\w+=)", cells["settings"]) if pair)
+        weights = dict(pair.split(":", 1) for pair in cells["weights_sha256"].split())
+        return Record(
+            overrides=tuple(cells["overrides"].split()),
+            settings=settings,
+            fold=int(cells["fold"]) if cells["fold"] else None,
+            seed=int(cells["seed"]),
+            seconds=float(cells["seconds"]),
+            metrics={METRIC: float(cells[METRIC])} if cells[METRIC] else {},
+            loss_ratio=float(cells["loss_ratio"]) if cells["loss_ratio"] else None,
+            weights_sha256=weights,
+            name=cells["name"],
+            description=cells["description"],
+            expected=cells["expected"],
+            status=cells["status"],
+            datalist_hash=cells["datalist_hash"],
+            code=cells["code"],
+            machine=cells["machine"],
+            started=cells["started"],
+            error=cells["error"],
+        )
+    except ValueError as error:
+        raise InputError("a row of an experiments.csv", f"{error} at {row.locate()}", "make it anew") from None
 
 
 def _make_entry(name: str, settings: Settings, runs: Sequence[Record]) -> Entry:
