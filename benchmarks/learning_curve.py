@@ -78,30 +78,29 @@ def write_part(datalist: str | Path, path: Path, part: float, fold: int) -> int:
 
 
 def tabulate(points: Sequence[Mapping[str, Any]]) -> str:
-    """Both scores of each part, their difference, and by what factor of the data the lower one is behind."""
+    """The table in plain text."""
+    header, *rows = list_rows(points)
+    return align_columns(header, rows)
+
+
+def list_rows(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Both scores of each part, their difference, and by what factor of the data the lower one is behind.
+
+    The first row is the header.
+    """
     plain, full = ([_read(point["rows"][place]["study_map"]).value for point in points] for place in (0, 1))
     counts = [point["patients"] for point in points]
-    rows = []
+    rows = [("patients", "whole, no mask", "", "crop and mask", "", "gain", "patients and seeds", "times the data")]
     for point, score in zip(points, full, strict=True):
         scores = [_read(row["study_map"]) for row in point["rows"]]
         gain = _read(find_gain(point)["total"])
         needed = read_patients(counts, plain, score)
         worth = "more than all" if math.isnan(needed) else f"{needed / point['patients']:.1f}"
-        cells = (cell for each in scores for cell in (format_number(each.value), format_interval(each)))
+        cells = [text for each in scores for text in (format_number(each.value), format_interval(each))]
         rows.append(
             (str(point["patients"]), *cells, format_number(gain.value, "+.4f"), format_interval(gain, "+.4f"), worth)
         )
-    header = (
-        "patients",
-        "whole, no mask",
-        "",
-        "crop and mask",
-        "",
-        "difference",
-        "patients and seeds",
-        "times the data",
-    )
-    return align_columns(header, rows)
+    return rows
 
 
 def find_gain(point: Mapping[str, Any]) -> Mapping[str, Any]:

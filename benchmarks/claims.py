@@ -1,0 +1,373 @@
+"""Benchmark of what the 17th-place solution reports: `python -m benchmarks.claims measure`, then `write`.
+
+`measure` trains what is missing: overrides of a pretrained EfficientNet-Lite0, several seeds, one fold held out.
+`write` gathers what is there, with the other benchmarks of this kind (`pseudo_labels`, `learning_curve`), into
+bundle/docs/claims.json, and makes the page bundle/docs/claims.md from that file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fire
+from scripts.bootstrap import Interval
+from scripts.errors import InputError, report_input_errors
+from scripts.experiments import Plan, ablate, draw_losses
+from scripts.files import write_text
+from scripts.run_records import BASELINE, read_history
+from scripts.tabulation import format_interval, format_number
+
+from benchmarks.learning_curve import list_rows
+
+CONFIGS = Path("bundle/configs")
+FIGURES, PAGE = Path("bundle/docs/claims.json"), Path("bundle/docs/claims.md")
+BASE, TWICE = "imagenet_lite0", "just_train_twice"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What an override changes, and what the solution says of it.
+
+    Args:
+        override: in configs/experiments.
+        change: in words.
+        article: the solution's own finding.
+        sign: of the difference that its finding means for the override: 1, -1, 0 where it gained nothing there; None
+            where it says nothing that could be tested so.
+    """
+
+    override: str
+    change: str
+    article: str
+    sign: int | None = None
+
+
+#: Each is one override over the base.
+CLAIMS = (
+    Claim("no_auxiliary", "without the mask's loss", "the mask gives about 5 %", -1),
+    Claim("whole_image", "whole radiograph, no lung crop", "the crop gives about 4 %", -1),
+    Claim("auxiliary_low_resolution", "mask of 32 x 32 from an inner block", "its first form, worse", -1),
+    Claim("auxiliary_dice", "Dice for the mask", "an option, in its ensemble"),
+    Claim("auxiliary_bce_dice", "cross entropy and Dice for the mask", "in its ensemble"),
+    Claim("lovasz", "Lovasz loss for the mask", "did not help", 0),
+    Claim("label_smoothing_off", "no label smoothing", "smoothing helped", -1),
+    Claim("focal", "focal loss", "did not help", 0),
+    Claim("bi_tempered", "bi-tempered softmax and loss", "did not help", 0),
+    Claim("mixup", "mixup", "did not help", 0),
+    Claim("cutmix", "CutMix", "did not help", 0),
+    Claim("random_erasing", "random erasing", "did not help", 0),
+    Claim("weight_by_images", "weight 1 / images of the study", "did not help", 0),
+    Claim(TWICE, "Just Train Twice", "did not help", 0),
+    Claim("seventeenth_place_recipe", "its SGD and its augmentations", "its own recipe"),
+    Claim("ema", "moving average of the weights", "not tried"),
+)
+
+#: Encoders from random weights, each in place of EfficientNetV2-B0.
+ENCODERS = (
+    Claim("efficientnet_b3", "EfficientNet-B3", "EfficientNetV2-L is better", -1),
+    Claim("swin", "Swin Transformer, tiny", "did not help", 0),
+)
+
+#: Both ends of the solution's steps, trained until they overfit.
+ENDS = {"whole radiograph, no mask": f"{BASE}+whole_image+no_auxiliary", "crop and mask": BASE}
+
+Figures = Mapping[str, Any]
+
+
+def measure(
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    out: str = "runs/claims",
+    overrides: str | Sequence[str] = tuple(claim.override for claim in CLAIMS),
+    seeds: int | Sequence[int] = (0, 1, 2),
+    image_size: int = 128,
+    epochs: int = 4,
+    **options: Any,
+) -> str:
+    """Train what is missing and compare; a run that is there already is not repeated.
+
+    Args:
+        datalist, tree: of `python -m scripts prepare`, and its images.
+        out: folder of everything.
+        overrides: of `CLAIMS`, all by default.
+        seeds: of the trainings.
+        image_size, epochs, options: of every training.
+    """
+    chosen = [overrides] if isinstance(overrides, str) else list(overrides)
+    numbers = [seeds] if isinstance(seeds, int) else list(seeds)
+    plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs)
+    if TWICE in chosen:
+        for seed in numbers:
+            _train_twice(plan, Path(out), seed)
+    return ablate(plan, Path(out), [BASE, *(f"{BASE}+{name}" for name in chosen)], (0,), numbers)
+
+
+def encoders(
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    out: str = "runs/claims_encoders",
+    seeds: int | Sequence[int] = (0, 1, 2),
+    image_size: int = 128,
+    epochs: int = 4,
+    **options: Any,
+) -> str:
+    """Train `ENCODERS` and train.json's own from random weights, and compare; arguments as for `measure`."""
+    plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs)
+    numbers = [seeds] if isinstance(seeds, int) else list(seeds)
+    return ablate(plan, Path(out), [BASELINE, *(claim.override for claim in ENCODERS)], (0,), numbers)
+
+
+def overfit(
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    out: str = "runs/claims_overfit",
+    seed: int = 0,
+    image_size: int = 128,
+    epochs: int = 24,
+    **options: Any,
+) -> str:
+    """Train both ends long enough to overfit, and draw their losses; arguments as for `measure`."""
+    shared = {**options, "image_size": image_size, "epochs": epochs, "val_interval": 2}
+    ablate(Plan(Path(datalist), Path(tree), shared), Path(out), list(ENDS.values()), (0,), [seed])
+    histories = {title: [read_history(Path(out) / row / f"seed{seed}")] for title, row in ENDS.items()}
+    draw_losses(histories, Path(out) / "losses.png")
+    return str(Path(out) / "losses.png")
+
+
+def _plan(datalist: str, tree: str, options: Mapping[str, Any], epochs: int) -> Plan:
+    return Plan(Path(datalist), Path(tree), {**options, "epochs": epochs, "val_interval": epochs})
+
+
+def _train_twice(plan: Plan, out: Path, seed: int) -> None:
+    """The base's own run predicts its training images; their mistakes weigh more in a second one."""
+    base = [str(CONFIGS / "train.json"), str(CONFIGS / "experiments" / f"{BASE}.json")]
+    weights = plan.train(base, out / BASE / f"seed{seed}", 0, seed)
+    first = weights.parent / "train"
+    plan.with_options({"val_datalist": "@train_datalist"}).evaluate_fold(base, weights, first, 0)
+    files = [*base, str(CONFIGS / "experiments" / f"{TWICE}.json")]
+    plan.with_options({"first_run": first}).train(files, out / f"{BASE}+{TWICE}" / f"seed{seed}", 0, seed)
+
+
+def write(**folders: str) -> str:
+    """Gather the figures of finished benchmarks into claims.json, and make the page; what is not named stays.
+
+    Args:
+        folders: `--overrides` and `--encoders` of an ablation, `--overfit`, `--third` and `--unlabelled` of
+            `benchmarks.pseudo_labels`, `--curve` of `benchmarks.learning_curve`.
+
+    Raises:
+        InputError: where another one is named, or one holds no figures.
+    """
+    figures = json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.is_file() else {}
+    for name, folder in folders.items():
+        if name not in GATHERED:
+            raise InputError(f"folders of {', '.join(GATHERED)}", repr(name), "correct the option")
+        figures[name] = GATHERED[name](Path(folder))
+    write_text(FIGURES, json.dumps(figures, indent=1) + "\n")
+    write_text(PAGE, make_page(figures))
+    return str(PAGE)
+
+
+def gather_ablation(out: Path) -> dict[str, Any]:
+    """The ablation's figures, with the shortest epoch of each row: others may have shared the machine."""
+    content = _read_json(out / "ablation.json")
+    for row in content["rows"]:
+        epochs = [each["seconds"] for run in sorted((out / row["combination"]).iterdir()) for each in read_history(run)]
+        row["epoch_seconds"] = min(epochs)
+    return content
+
+
+def gather_losses(out: Path) -> dict[str, Any]:
+    """Rows of history.json of both ends, by their title."""
+    return {title: read_history(*sorted((out / row).iterdir())) for title, row in ENDS.items()}
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"a {path.name} of a finished benchmark", f"none in {path.parent}", "let it end first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+#: How the figures of each part are gathered from its folder.
+GATHERED: Mapping[str, Callable[[Path], Any]] = {
+    "overrides": gather_ablation,
+    "encoders": gather_ablation,
+    "overfit": gather_losses,
+    "third": lambda folder: _read_json(folder / "table.json"),
+    "unlabelled": lambda folder: _read_json(folder / "table.json"),
+    "curve": lambda folder: _read_json(folder / "curve.json"),
+}
+
+
+def make_page(figures: Figures) -> str:
+    """bundle/docs/claims.md, whose every figure stands in claims.json."""
+    parts = [_HEAD]
+    for name, head, describe in (
+        ("overrides", _OVERRIDES, lambda content: describe_ablation(content, BASE, CLAIMS, f"{BASE}+")),
+        ("encoders", _ENCODERS, lambda content: describe_ablation(content, BASELINE, ENCODERS, "")),
+        ("overfit", _OVERFIT, describe_losses),
+        ("third", _THIRD, describe_pseudo_labels),
+        ("unlabelled", _UNLABELLED, describe_pseudo_labels),
+        ("curve", _CURVE, describe_curve),
+    ):
+        parts += [head, describe(figures[name]) if name in figures else _NOT_RUN, ""]
+    return "\n".join(parts)
+
+
+def describe_ablation(content: Figures, base_name: str, claims: Sequence[Claim], prefix: str) -> str:
+    """The base's score, and a row for each claim."""
+    rows = {row["combination"]: row for row in content["rows"]}
+    differences = {each["combination"]: each for each in content["differences"] if each["other"] == base_name}
+    base = rows[base_name]
+    seeds = len(base["seeds"])
+    score = _read(base["study_map"])
+    mean = f"mean of {seeds} seeds." if seeds > 1 else "one seed: its noise is in no interval yet, and nothing judged."
+    lines = [
+        f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {mean}",
+        "",
+        "| change | the solution | study mAP minus the base | | verdict | epoch's time |",
+        "|---|---|---|---|---|---|",
+    ]
+    for claim in claims:
+        name = f"{prefix}{claim.override}"
+        start = f"| {claim.change} (`{claim.override}`) | {claim.article} |"
+        if name not in differences:
+            lines.append(f"{start} not run yet | | | |")
+            continue
+        found = _read(differences[name]["total"])
+        verdict = judge(claim.sign, found) if seeds > 1 else "one seed"
+        cost = f"x {rows[name]['epoch_seconds'] / base['epoch_seconds']:.2f}" if seeds > 1 else ""
+        lines.append(f"{start} {_signed(found)} | {verdict} | {cost} |")
+    return "\n".join(lines)
+
+
+def describe_losses(content: Figures) -> str:
+    """Validation loss over training loss of both ends, where each was validated."""
+    validated = {title: [row for row in rows if "validation_loss" in row] for title, rows in content.items()}
+    epochs = [row["epoch"] for row in next(iter(validated.values()))]
+    lines = [f"| epoch | {' | '.join(map(str, epochs))} |", "|---" * (len(epochs) + 1) + "|"]
+    for title, rows in validated.items():
+        ratios = [f"{row['validation_loss'] / row['train_loss']:.2f}" for row in rows]
+        lines.append(f"| validation / training loss, {title} | {' | '.join(ratios)} |")
+        lines.append(f"| study mAP, {title} | {' | '.join(format_number(row['study_map']) for row in rows)} |")
+    return "\n".join(lines)
+
+
+def describe_pseudo_labels(content: Figures) -> str:
+    """Scores and gains of each kind of label on each scored set."""
+    rows = content["rows"]
+    sets = list(next(iter(rows.values()))["study_map"])
+    gained = list(list(rows.values())[-1]["gains"])
+    header = ["labels", *(f"study mAP, {name}" for name in sets), *(f"gain, {name}" for name in gained)]
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    for label, row in rows.items():
+        scores = [format_number(row["study_map"][name]["value"]) for name in sets]
+        gains = [_signed(_read(row["gains"][name])).replace(" | ", " (") + ")" for name in row["gains"]]
+        lines.append(f"| {label} | {' | '.join([*scores, *gains, *[''] * (len(gained) - len(gains))])} |")
+    return "\n".join(lines)
+
+
+def describe_curve(content: Sequence[Figures]) -> str:
+    """Both scores at each number of patients, the gain, and what it is worth in data."""
+    header, *rows = list_rows(content)
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def judge(sign: int | None, found: Interval) -> str:
+    """Judge a finding of this sign by a measured interval: agreement, contradiction, or nothing."""
+    measured = 1 if found.low > 0 else -1 if found.high < 0 else 0
+    if sign is None:
+        return {1: "better", 0: "not resolved", -1: "worse"}[measured]
+    if sign == 0:
+        return {1: "**contradicts**: better", 0: "agrees: no gain", -1: "agrees: worse"}[measured]
+    return {0: "not resolved", sign: "agrees", -sign: "**contradicts**"}[measured]
+
+
+def _signed(found: Interval) -> str:
+    return f"{format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
+
+
+def _read(interval: Mapping[str, float]) -> Interval:
+    return Interval(interval["value"], interval["low"], interval["high"])
+
+
+_HEAD = """# Claims of the 17th-place solution
+
+The solution reports what helped and what did not, without intervals. Here each is an override in `configs/experiments`,
+measured over a base, and told with its noise. The page is made from [claims.json](claims.json) by
+`python -m benchmarks.claims write`; every run stands in [experiments.csv](experiments.csv).
+
+Siim-covid19 at 256 px, fold 0 held out (1,010 studies of 551 patients), 128 px, 4 epochs, TTA by horizontal flip, on an
+AMD EPYC. Intervals of 95 %: paired bootstrap of patients, widened by the noise between seeds, which is pooled over all
+rows of a table. Verdicts are said of this base and budget only: what needs more epochs, more pixels or a larger network
+may do otherwise there.
+"""
+
+_OVERRIDES = """## What helped, and what did not
+
+    python -m benchmarks.claims measure --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
+    python -m benchmarks.claims write --overrides runs/claims
+
+Over EfficientNet-Lite0 with ImageNet weights, lung crop, mask's loss of weight 10, label smoothing 0.1.
+"""
+
+_ENCODERS = """## Encoders
+
+    python -m benchmarks.claims encoders --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
+    python -m benchmarks.claims write --encoders runs/claims_encoders
+
+`efficientnet_b3` and `swin` in place of EfficientNetV2-B0, all from random weights.
+"""
+
+_OVERFIT = """## Overfitting
+
+    python -m benchmarks.claims overfit --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
+    python -m benchmarks.claims write --overfit runs/claims_overfit
+
+The solution: crop and mask together lower validation / training loss from 1.16 to 1.07. Here both ends of 24 epochs,
+one seed. The losses of the two have other terms, so each is compared with itself.
+"""
+
+_THIRD = """## Pseudo-labels: the leak, shown
+
+    python -m benchmarks.pseudo_labels third --tree DATA --datalist runs/siim/datalist.json --base imagenet_lite0 \\
+        --seeds 0,1,2 --image_size 128 --cache_dir runs/cache --out runs/pseudo_labels_third
+    python -m benchmarks.claims write --third runs/pseudo_labels_third
+
+The solution: pseudo-labels did not help; its labels were the mean of five folds' models, in every fold. Here a third of
+the patients hides its labels and plays the external images. Honest labels come from the one model that held fold 0 out,
+leaking ones from the mean of all. A leak lifts fold 0 more than images that no model ever saw.
+"""
+
+_UNLABELLED = """## Pseudo-labels on real unlabelled images
+
+    python -m benchmarks.pseudo_labels unlabelled --joined runs/joined/datalist.json \\
+        --external runs/external/datalist.json --external_tree UNLABELLED --tree DATA \\
+        --datalist runs/siim/datalist.json --base imagenet_lite0 --seeds 0,1,2 --image_size 128 \\
+        --cache_dir runs/cache --out runs/pseudo_labels_unlabelled
+    python -m benchmarks.claims write --unlabelled runs/pseudo_labels_unlabelled
+
+1,263 images of 652 other patients.
+"""
+
+_CURVE = """## How much data
+
+    python -m benchmarks.learning_curve --tree DATA --datalist runs/siim/datalist.json --base imagenet_lite0 \\
+        --image_size 128 --epochs 4 --val_interval 4 --cache_dir runs/cache --out runs/learning_curve
+    python -m benchmarks.claims write --curve runs/learning_curve
+
+Parts of the training patients, whole radiograph without mask against lung crop with it. "Times the data": by what
+factor the former would need more patients to be as good.
+"""
+
+_NOT_RUN = "Not run yet. Reason: time on two cores; a training of this budget takes ten minutes."
+
+
+if __name__ == "__main__":
+    report_input_errors()
+    fire.Fire({"measure": measure, "encoders": encoders, "overfit": overfit, "write": write})

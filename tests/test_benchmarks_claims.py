@@ -1,0 +1,71 @@
+"""The page of claims is made from its records, and says of each claim what was measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scripts.bootstrap import Interval
+
+from benchmarks.claims import BASE, CLAIMS, FIGURES, PAGE, judge, make_page
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENTS = ROOT / "bundle/configs/experiments"
+
+
+def read_figures() -> dict[str, Any]:
+    return json.loads((ROOT / FIGURES).read_text(encoding="utf-8"))
+
+
+def test_the_page_is_made_from_its_figures():
+    assert (ROOT / PAGE).read_text(encoding="utf-8") == make_page(read_figures())
+
+
+def test_every_override_exists_and_everything_that_did_not_work_there_is_named():
+    page = (ROOT / PAGE).read_text(encoding="utf-8")
+    assert all((EXPERIMENTS / f"{claim.override}.json").is_file() for claim in CLAIMS)
+    tried = "focal bi_tempered lovasz swin weight_by_images just_train_twice mixup cutmix random_erasing"
+    assert all(f"`{name}`" in page for name in tried.split())
+
+
+def test_means_and_differences_are_those_of_the_runs():
+    """Each mean is that of its seeds, and each difference that of two means."""
+    figures = read_figures()["overrides"]
+    means = {row["combination"]: np.mean(row["seeds"]) for row in figures["rows"]}
+    for row in figures["rows"]:
+        assert row["study_map"]["value"] == pytest.approx(means[row["combination"]])
+    for each in figures["differences"]:
+        expected = means[each["combination"]] - means[each["other"]]
+        assert each["total"]["value"] == pytest.approx(expected)
+        assert each["total"]["low"] <= each["patients"]["low"] <= each["patients"]["high"] <= each["total"]["high"]
+
+
+def test_every_run_of_the_page_stands_in_the_ledger_with_its_score():
+    """The ledger holds the last validation, the page its evaluation by the same weights, to the sixth digit."""
+    with (ROOT / "bundle/docs/experiments.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["name"].split("+")[0] == BASE and row["status"] == "done"]
+    kept = {(row["name"], int(row["seed"])): float(row["study_map"]) for row in rows}
+    for row in read_figures()["overrides"]["rows"]:
+        for seed, value in enumerate(row["seeds"]):
+            assert kept[row["combination"], seed] == pytest.approx(value, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("sign", "low", "high", "verdict"),
+    [
+        (-1, -0.03, -0.01, "agrees"),
+        (-1, 0.01, 0.03, "**contradicts**"),
+        (-1, -0.01, 0.02, "not resolved"),
+        (1, 0.01, 0.02, "agrees"),
+        (0, -0.01, 0.02, "agrees: no gain"),
+        (0, -0.03, -0.01, "agrees: worse"),
+        (0, 0.01, 0.02, "**contradicts**: better"),
+        (None, 0.01, 0.02, "better"),
+    ],
+)
+def test_a_claim_is_judged_by_its_interval(sign: int | None, low: float, high: float, verdict: str):
+    assert judge(sign, Interval((low + high) / 2, low, high)) == verdict
