@@ -30,19 +30,19 @@ BASE, TWICE = "imagenet_lite0", "just_train_twice"
 
 @dataclass(frozen=True)
 class Claim:
-    """What an override changes, and what the solution says of it.
+    """A change by an override, and the solution's finding of it.
 
     Args:
         override: in configs/experiments.
         change: in words.
-        article: the solution's own finding.
+        finding: the solution's own.
         sign: of the difference that its finding means for the override: 1, -1, 0 where it gained nothing there; None
             where it says nothing that could be tested so.
     """
 
     override: str
     change: str
-    article: str
+    finding: str
     sign: int | None = None
 
 
@@ -225,7 +225,7 @@ def describe_ablation(content: Figures, base_name: str, claims: Sequence[Claim],
     base = rows[base_name]
     seeds = len(base["seeds"])
     score = _read(base["study_map"])
-    mean = f"mean of {seeds} seeds." if seeds > 1 else "one seed: its noise is in no interval yet, and nothing judged."
+    mean = f"mean of {seeds} seeds." if seeds > 1 else "one seed: its noise is in no interval yet."
     lines = [
         f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {mean}",
         "",
@@ -234,12 +234,12 @@ def describe_ablation(content: Figures, base_name: str, claims: Sequence[Claim],
     ]
     for claim in claims:
         name = f"{prefix}{claim.override}"
-        start = f"| {claim.change} (`{claim.override}`) | {claim.article} |"
+        start = f"| {claim.change} (`{claim.override}`) | {claim.finding} |"
         if name not in differences:
             lines.append(f"{start} not run yet | | | |")
             continue
         found = _read(differences[name]["total"])
-        verdict = judge(claim.sign, found) if seeds > 1 else "one seed"
+        verdict = evaluate_finding(claim.sign, found) if seeds > 1 else "one seed"
         cost = f"x {rows[name]['epoch_seconds'] / base['epoch_seconds']:.2f}" if seeds > 1 else ""
         lines.append(f"{start} {_signed(found)} | {verdict} | {cost} |")
     return "\n".join(lines)
@@ -278,8 +278,8 @@ def describe_curve(content: Sequence[Figures]) -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
-def judge(sign: int | None, found: Interval) -> str:
-    """Judge a finding of this sign by a measured interval: agreement, contradiction, or nothing."""
+def evaluate_finding(sign: int | None, found: Interval) -> str:
+    """Evaluate a finding of this sign by a measured interval: agreement, contradiction, or nothing."""
     measured = 1 if found.low > 0 else -1 if found.high < 0 else 0
     if sign is None:
         return {1: "better", 0: "not resolved", -1: "worse"}[measured]

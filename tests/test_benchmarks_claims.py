@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scripts.bootstrap import Interval
 
-from benchmarks.claims import BASE, CLAIMS, FIGURES, PAGE, judge, make_page
+from benchmarks.claims import BASE, CLAIMS, FIGURES, PAGE, evaluate_finding, make_page
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "bundle/configs/experiments"
@@ -67,5 +67,5 @@ def test_every_run_of_the_page_stands_in_the_ledger_with_its_score():
         (None, 0.01, 0.02, "better"),
     ],
 )
-def test_a_claim_is_judged_by_its_interval(sign: int | None, low: float, high: float, verdict: str):
-    assert judge(sign, Interval((low + high) / 2, low, high)) == verdict
+def test_a_finding_is_evaluated_by_its_interval(sign: int | None, low: float, high: float, verdict: str):
+    assert evaluate_finding(sign, Interval((low + high) / 2, low, high)) == verdict
