@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,7 @@ def measure(
     seeds: int | Sequence[int] = (0, 1, 2),
     image_size: int = 128,
     epochs: int = 4,
+    slots: int = 1,
     **options: Any,
 ) -> str:
     """Train what is missing and compare; a run that is there already is not repeated.
@@ -96,13 +98,13 @@ def measure(
         overrides: of `CLAIMS`, all by default.
         seeds: of the trainings.
         image_size, epochs, options: of every training.
+        slots: trainings at a time.
     """
     chosen = [overrides] if isinstance(overrides, str) else list(overrides)
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
-    plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs)
+    plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs).side_by_side(slots)
     if TWICE in chosen:
-        for seed in numbers:
-            _train_twice(plan, Path(out), seed)
+        plan.make_all([partial(_train_twice, plan, Path(out), seed) for seed in numbers])
     return ablate(plan, Path(out), [BASE, *(f"{BASE}+{name}" for name in chosen)], (0,), numbers)
 
 
@@ -113,10 +115,11 @@ def encoders(
     seeds: int | Sequence[int] = (0, 1, 2),
     image_size: int = 128,
     epochs: int = 4,
+    slots: int = 1,
     **options: Any,
 ) -> str:
     """Train `ENCODERS` and train.json's own from random weights, and compare; arguments as for `measure`."""
-    plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs)
+    plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs).side_by_side(slots)
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     return ablate(plan, Path(out), [BASELINE, *(claim.override for claim in ENCODERS)], (0,), numbers)
 
@@ -128,11 +131,13 @@ def overfit(
     seed: int = 0,
     image_size: int = 128,
     epochs: int = 24,
+    slots: int = 1,
     **options: Any,
 ) -> str:
     """Train both ends long enough to overfit, and draw their losses; arguments as for `measure`."""
     shared = {**options, "image_size": image_size, "epochs": epochs, "val_interval": 2}
-    ablate(Plan(Path(datalist), Path(tree), shared), Path(out), list(ENDS.values()), (0,), [seed])
+    plan = Plan(Path(datalist), Path(tree), shared).side_by_side(slots)
+    ablate(plan, Path(out), list(ENDS.values()), (0,), [seed])
     histories = {title: [read_history(Path(out) / row / f"seed{seed}")] for title, row in ENDS.items()}
     draw_losses(histories, Path(out) / "losses.png")
     return str(Path(out) / "losses.png")

@@ -33,6 +33,7 @@ def measure(
     base: str = "",
     seeds: Sequence[int] = (0, 1, 2),
     fold: int = 0,
+    slots: int = 1,
     **options: Any,
 ) -> str:
     """Train what is missing and print the table; it also stands in curve.txt and curve.json.
@@ -44,6 +45,7 @@ def measure(
         base: override that all trainings share, such as `imagenet_lite0`.
         seeds: of the trainings; scores are averaged over them.
         fold: held out by all.
+        slots: trainings at a time.
         options: of every training, such as `image_size`.
     """
     folder = Path(out)
@@ -53,7 +55,7 @@ def measure(
     for part in PARTS:
         path = folder / f"{part:g}.json"
         count = write_part(datalist, path, part, fold)
-        ablate(Plan(path, Path(tree), options), folder / f"{part:g}", rows, [fold], seeds)
+        ablate(Plan(path, Path(tree), options).side_by_side(slots), folder / f"{part:g}", rows, [fold], seeds)
         measured = json.loads((folder / f"{part:g}" / "ablation.json").read_text(encoding="utf-8"))
         points.append({"part": part, "patients": count, **measured})
     table = tabulate(points)

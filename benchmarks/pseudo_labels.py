@@ -19,6 +19,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def third(
     seeds: Sequence[int] = (0,),
     num_resamples: int = 1000,
     epochs: int = 4,
+    slots: int = 1,
     **options: Any,
 ) -> str:
     """Train what is missing, with a third of the labelled images as external ones; the table is in table.txt too.
@@ -102,6 +104,7 @@ def third(
         seeds: of the trainings; scores are averaged over them.
         num_resamples: resamples of patients.
         epochs: of every training but the longer one.
+        slots: trainings at a time.
         options: of every training, such as `image_size`.
     """
     folder = Path(out)
@@ -111,7 +114,7 @@ def third(
     scored = {"fold 0": (parts["labelled"], FOLD), "untouched": (parts["untouched"], UNTOUCHED)}
     joined, labels = folder / "joined" / "datalist.json", read_study_labels(datalist)
     setting = Setting(parts["labelled"], parts["hidden"], Path(tree), joined, (0, 1, 2, 3), scored, labels)
-    plan = Plan(parts["labelled"], Path(tree), {**options, "epochs": epochs})
+    plan = Plan(parts["labelled"], Path(tree), {**options, "epochs": epochs}).side_by_side(slots)
     return compare(setting, plan, folder, base, seeds, num_resamples, describe_parts(parts))
 
 
@@ -126,6 +129,7 @@ def unlabelled(
     seeds: Sequence[int] = (0,),
     num_resamples: int = 1000,
     epochs: int = 4,
+    slots: int = 1,
     **options: Any,
 ) -> str:
     """Train what is missing, with real external images; the table is in table.txt too.
@@ -135,13 +139,13 @@ def unlabelled(
     Args:
         joined: datalist of `add-external`.
         external, external_tree: datalist and tree of the external images, with lung boxes.
-        datalist, tree, out, base, seeds, num_resamples, epochs, options: as for `third`.
+        datalist, tree, out, base, seeds, num_resamples, epochs, slots, options: as for `third`.
     """
     folder = Path(out)
     teachers = range(int(read_datalist(datalist)["num_folds"]))
     scored = {"fold 0": (Path(datalist), FOLD)}
     setting = Setting(Path(datalist), Path(external), Path(external_tree), Path(joined), teachers, scored)
-    plan = Plan(Path(datalist), Path(tree), {**options, "epochs": epochs})
+    plan = Plan(Path(datalist), Path(tree), {**options, "epochs": epochs}).side_by_side(slots)
     counts = f"images: {len(read_datalist(datalist)['training'])} labelled, "
     counts += f"{len(read_datalist(joined)['external']['images'])} external"
     return compare(setting, plan, folder, base, seeds, num_resamples, counts, predicts_test=True)
@@ -162,7 +166,8 @@ def compare(
     reported, scored = [], []
     for seed in seeds:
         runs, quality = train_all(setting, plan, configs, folder / f"seed{seed}", seed)
-        scored.append({row: score_run(setting, plan, configs, run, num_resamples) for row, run in runs.items()})
+        calls = [partial(score_run, setting, plan, configs, weights, num_resamples) for weights in runs.values()]
+        scored.append(dict(zip(runs, plan.make_all(calls), strict=True)))
         reported += [f"study mAP of the labels themselves, seed {seed}: {quality}"] if quality else []
         for weights in runs.values() if predicts_test else ():
             testing = replace(plan, evaluate=PREDICT)
@@ -203,29 +208,35 @@ def read_study_labels(datalist: str) -> dict[str, int]:
 def train_all(setting: Setting, plan: Plan, configs: Sequence[str], folder: Path, seed: int) -> tuple[Runs, str]:
     """Weights of each row of the table, and how good the labels were that the students got, where that is known."""
     joined, configs = setting.joined, list(configs)
-    teachers = {fold: plan.train(configs, folder / f"teacher{fold}", fold, seed) for fold in setting.teachers}
     outside = replace(plan, datalist_file=setting.external, dataset_dir=setting.external_tree, evaluate=PREDICT)
-    predicted = {
-        fold: outside.evaluate_fold([*configs, EVALUATE], weights, weights.parent / "external", fold)
-        for fold, weights in teachers.items()
-    }
+
+    def teach(fold: int) -> tuple[Path, Path]:
+        weights = plan.train(configs, folder / f"teacher{fold}", fold, seed)
+        return weights, outside.evaluate_fold([*configs, EVALUATE], weights, weights.parent / "external", fold)
+
+    taught = dict(
+        zip(setting.teachers, plan.make_all([partial(teach, fold) for fold in setting.teachers]), strict=True)
+    )
+    teachers, predicted = ({fold: pair[place] for fold, pair in taught.items()} for place in (0, 1))
     label_external(joined, [predicted[FOLD]], [teachers[FOLD].parent], folder / "honest")
     leaking = write_leaking_override(folder / "leaking" / "leaking.json", list(predicted.values()))
     students = replace(plan, options={**plan.options, "external_dir": setting.external_tree})
     honest = replace(students, datalist_file=folder / "honest" / "datalist.json")
     pseudo, own = ([*configs, str(EXPERIMENTS / f"{name}.json")] for name in ("pseudo_labels", "external_data"))
     leaky = replace(students, datalist_file=joined)
-    runs = {
-        NONE: teachers[FOLD],
-        LONGER: _take_as_many_steps(plan, joined).train(configs, folder / "longer", FOLD, seed),
-        "honest": honest.train(pseudo, folder / "honest" / "student", FOLD, seed),
-        "leaking": leaky.train([*pseudo, str(leaking)], folder / "leaking" / "student", FOLD, seed),
+    calls = {
+        LONGER: partial(_take_as_many_steps(plan, joined).train, configs, folder / "longer"),
+        "honest": partial(honest.train, pseudo, folder / "honest" / "student"),
+        "leaking": partial(leaky.train, [*pseudo, str(leaking)], folder / "leaking" / "student"),
     }
+    if setting.labels is not None:
+        write_ground_truth(joined, folder / "ground_truth" / "datalist.json", setting.labels)
+        ground_truth = replace(students, datalist_file=folder / "ground_truth" / "datalist.json")
+        calls["ground truth"] = partial(ground_truth.train, own, folder / "ground_truth" / "student")
+    weights = plan.make_all([partial(call, FOLD, seed) for call in calls.values()])
+    runs = {NONE: teachers[FOLD], **dict(zip(calls, weights, strict=True))}
     if setting.labels is None:
         return runs, ""
-    write_ground_truth(joined, folder / "ground_truth" / "datalist.json", setting.labels)
-    ground_truth = replace(students, datalist_file=folder / "ground_truth" / "datalist.json")
-    runs["ground truth"] = ground_truth.train(own, folder / "ground_truth" / "student", FOLD, seed)
     reported = {
         "honest": average_predictions([predicted[FOLD]]),
         "leaking": average_predictions(list(predicted.values())),

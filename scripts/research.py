@@ -144,18 +144,19 @@ def cross_validate(
     datalist: str = "runs/prepared/datalist.json",
     tree: str = "runs/images",
     ray: str | bool = False,
+    slots: int = 1,
     **options: object,
 ) -> str:
     """Train each fold of a configuration, and score all images by networks that did not see them; resumes.
 
-    --ray: folds side by side, a GPU each, or a core; --ray ADDRESS: on a Ray cluster that is there. Further options go
-    to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
+    --slots 5: folds at a time on this machine. --ray: side by side, a GPU each, or a core; --ray ADDRESS: on a Ray
+    cluster that is there. Further options go to every run: --image_size 128 --epochs 4 --cache_dir runs/cache.
 
     Example: python -m scripts cross-validate --image_size 128 --epochs 4
     """
     from scripts.experiments import crossvalidate
 
-    plan = _plan_runs(datalist, tree, ray, options)
+    plan = _plan_runs(datalist, tree, ray, slots, options)
     return crossvalidate(plan, _list(config), Path(out), _list(folds), seed)
 
 
@@ -167,19 +168,20 @@ def run_ablation(
     datalist: str = "runs/prepared/datalist.json",
     tree: str = "runs/images",
     ray: str | bool = False,
+    slots: int = 1,
     **options: object,
 ) -> str:
     """Measure the gain of each experiment with its noise: train what is missing, then compare; resumes.
 
     --experiments baseline,whole_image,whole_image+no_auxiliary: combinations of overrides in experiments/, joined by
-    "+". --ray: trainings side by side, a GPU each, or a core; --ray ADDRESS: on a Ray cluster that is there. Further
-    options go to every run.
+    "+". --slots 4: trainings at a time on this machine. --ray: side by side, a GPU each, or a core; --ray ADDRESS: on
+    a Ray cluster that is there. Further options go to every run.
 
     Example: python -m scripts run-ablation --experiments baseline,whole_image --seeds 0
     """
     from scripts.experiments import COMBINATIONS, ablate
 
-    plan = _plan_runs(datalist, tree, ray, options)
+    plan = _plan_runs(datalist, tree, ray, slots, options)
     return ablate(plan, Path(out), _list(experiments or COMBINATIONS), _list(folds), _list(seeds))
 
 
@@ -323,12 +325,16 @@ def release(out: str = "dist", large_files_url: str | None = None, checks: bool 
     return f"{reported}\n{packed.folder}, {packed.archive} ({packed.archive.stat().st_size / 1e6:.1f} MB)"
 
 
-def _plan_runs(datalist: str, tree: str, ray: str | bool, options: dict[str, object]) -> Any:
-    """A plan whose runs are made in turn, or on a Ray cluster: of this machine, or of an address."""
+def _plan_runs(datalist: str, tree: str, ray: str | bool, slots: int, options: dict[str, object]) -> Any:
+    """A plan whose runs are made so many at a time, or on a Ray cluster: of this machine, or of an address."""
     from scripts.experiments import Plan, RayCluster
 
     if ray is False:
-        return Plan(Path(datalist), Path(tree), options)
+        return Plan(Path(datalist), Path(tree), options).side_by_side(slots)
+    if slots != 1:
+        from scripts.errors import InputError
+
+        raise InputError("--ray or --slots", "both", "leave one out: Ray counts GPUs and cores by itself")
     return Plan(Path(datalist), Path(tree), options, make_all=RayCluster(None if ray is True else str(ray)))
 
 

@@ -65,7 +65,7 @@ OPTIONS: dict[str, str] = {
     "shard_size": "files of a shard",
     "sheet": "PNG to draw the images into",
     "size": "pixels of the longer side",
-    "slots": "trainings at a time, on one GPU",
+    "slots": "trainings at a time, on one machine",
     "studies": "folder of images that MONAI Label serves",
     "submission": "submission.csv of a run",
     "table_format": "csv or parquet",

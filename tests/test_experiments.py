@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from scripts.datalist import read_datalist
 from scripts.errors import InputError
 from scripts.experiments import (
     Plan,
+    Slots,
     ablate,
     crossvalidate,
     draw_gains,
@@ -41,6 +44,7 @@ from scripts.labels import STUDY_CLASSES
 from scripts.metrics import read_ground_truth, score_studies
 from scripts.outputs import write_tables
 from scripts.predictions import ImageFindings, read_predictions
+from scripts.research import run_ablation
 from scripts.run_records import (
     Record,
     RunRecorder,
@@ -553,3 +557,49 @@ def test_gains_are_drawn_for_the_settings_with_most_experiments(tmp_path: Path):
     draw_gains(group_runs([*records, *name_seeds("c", [0.1], settings={})]), tmp_path / "gains.png")
     with Image.open(tmp_path / "gains.png") as picture:
         assert picture.size == (1050, int((0.8 + 0.36 * 2) * 150))
+
+
+def test_slots_run_side_by_side_and_keep_the_order():
+    barrier, lock, running = threading.Barrier(2, timeout=20), threading.Lock(), []
+
+    def call(number: int) -> int:
+        with lock:
+            running.append(number)
+            assert len(running) <= 2
+        barrier.wait()
+        with lock:
+            running.remove(number)
+        return number
+
+    assert Slots(2)([partial(call, number) for number in range(6)]) == list(range(6))
+
+
+def test_the_others_are_finished_before_a_failure_is_reported():
+    done = []
+
+    def call(number: int) -> None:
+        if number == 0:
+            raise InputError("a run that ends well", "another", "read its log")
+        done.append(number)
+
+    with pytest.raises(InputError, match="a run that ends well"):
+        Slots(2)([partial(call, number) for number in range(5)])
+    assert sorted(done) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("slots", "threads"), [(2, "4"), (8, "1"), (100, "1")])
+def test_runs_in_slots_share_the_cores(slots: int, threads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    plan = Plan(tmp_path / "datalist.json", tmp_path, {}).side_by_side(slots)
+    words = ["-c", "import os; print(os.environ['OMP_NUM_THREADS'])"]
+    assert plan.start(words, tmp_path / "log") == 0 and (tmp_path / "log").read_text().strip() == threads
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert plan.start(words, tmp_path / "log") == 0 and (tmp_path / "log").read_text().strip() == "3"
+
+
+def test_slots_are_a_number_and_not_beside_ray():
+    with pytest.raises(InputError, match="at least one slot"):
+        Plan(Path("datalist.json"), Path("."), {}).side_by_side(0)
+    with pytest.raises(InputError, match="--ray or --slots"):
+        run_ablation(ray=True, slots=2)

@@ -21,7 +21,7 @@ from scripts.experiments.registry import (
     tabulate_runs,
     write_registry,
 )
-from scripts.experiments.running import WEIGHTS, Plan
+from scripts.experiments.running import WEIGHTS, Plan, Slots
 
 __all__ = [
     "COMBINATIONS",
@@ -30,6 +30,7 @@ __all__ = [
     "Entry",
     "Plan",
     "RayCluster",
+    "Slots",
     "ablate",
     "crossvalidate",
     "draw_gains",

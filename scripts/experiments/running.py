@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,16 +29,39 @@ class FailedRun(InputError):
     """A run that did not end well; what its folder holds is gone on with when it is begun again."""
 
 
-def start_process(arguments: Sequence[str], log: Path) -> int:
-    """Run python with arguments, everything that it says into a file; its exit status."""
+def start_process(arguments: Sequence[str], log: Path, threads: int | None = None) -> int:
+    """Run python with arguments, everything that it says into a file; its exit status.
+
+    It takes so many threads, unless OMP_NUM_THREADS says otherwise.
+    """
+    environment = {**({"OMP_NUM_THREADS": str(threads)} if threads else {}), **os.environ}
     with log.open("w", encoding="utf-8") as file:
         command = [sys.executable, "-W", "ignore", *arguments]
-        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+        return subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False).returncode
 
 
 def make_in_turn(calls: Sequence[Callable[[], T]]) -> list[T]:
     """Results of calls, one after the other."""
     return [call() for call in tqdm(calls, "runs", unit="run", disable=None)]
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Calls of a series side by side on this machine, so many at a time: trainings that share a GPU, or the cores."""
+
+    number: int
+
+    def __call__(self, calls: Sequence[Callable[[], T]]) -> list[T]:
+        """Results in the order of the calls; where one fails, the others are finished first.
+
+        Raises:
+            InputError: of the first call that failed.
+        """
+        with ThreadPoolExecutor(max_workers=self.number) as pool:
+            futures = [pool.submit(call) for call in calls]
+            for _ in tqdm(as_completed(futures), "runs", total=len(futures), unit="run", disable=None):
+                pass
+        return [future.result() for future in futures]
 
 
 @dataclass(frozen=True)
@@ -51,7 +77,7 @@ class Plan:
         caching: the override that turns it into the preparation of all images.
         start: starts a command (arguments of python, file of its log) and gives its exit status.
         make_all: makes the calls of a series that do not need one another, and gives their results in their order; in
-            turn by default, or a `RayCluster`.
+            turn by default, or `Slots`, or a `RayCluster`.
     """
 
     datalist_file: Path
@@ -62,6 +88,19 @@ class Plan:
     caching: str = "bundle/configs/cache.json"
     start: Callable[[Sequence[str], Path], int] = start_process
     make_all: Callable[[Sequence[Callable[[], Any]]], list[Any]] = make_in_turn
+
+    def side_by_side(self, slots: int) -> Plan:
+        """The same plan with so many runs at a time, which share the machine's cores.
+
+        Raises:
+            InputError: where there is no slot.
+        """
+        if slots < 1:
+            raise InputError("at least one slot", str(slots), "leave slots out for one run after the other")
+        if slots == 1:
+            return self
+        threads = max(1, (os.cpu_count() or 1) // slots)
+        return replace(self, make_all=Slots(slots), start=partial(start_process, threads=threads))
 
     def with_options(self, options: Mapping[str, Any]) -> Plan:
         """The same plan with further options."""
