@@ -517,7 +517,7 @@ def test_a_detector_reads_its_images_once_for_all_trainings(
         succeed(commands.run_bundle("training", files, **places, output_dir=tmp_path / name))
         (row,) = json.loads((tmp_path / name / "history.json").read_text())
         losses.append(row["train_loss"])
-        ages.append({path.name: path.stat().st_mtime_ns for path in cache.glob("*.pt")})
+        ages.append({path.name: path.stat().st_mtime_ns for path in cache.glob("*.safetensors")})
         (board,) = (tmp_path / name).glob("events.out.tfevents.*")
         assert b"loss/train" in board.read_bytes()
     assert ages[0] and ages[0] == ages[1] and losses[0] == losses[1]
@@ -558,7 +558,7 @@ def test_folds_are_trained_and_scored_in_a_row(commands: Commands, tree: Path, p
     assert sorted(row["image_id"] for row in read_csv(tmp_path / "images.csv")) == sorted(held_out)
     assert "datalist.json, fold 0, 2" in reported
     printed = succeed(commands.run("scripts", "list-experiments", str(tmp_path), out=tmp_path / "registry")).stdout
-    assert "standard deviation of the baseline between seeds: not measured" in printed
+    assert "standard deviation of baseline between seeds: not measured" in printed
     assert {"experiments.csv", "experiments.txt", "gains.png"} <= list_files(tmp_path / "registry")
     synthetic = succeed(
         commands.run("scripts", "plot-losses", str(tmp_path / "losses.png"), folds=f"['{tmp_path / 'fold0'}']")

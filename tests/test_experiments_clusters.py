@@ -194,5 +194,5 @@ def test_a_run_takes_a_gpu_and_its_cores_where_there_is_one(nodes: list[dict[str
 
 @pytest.mark.parametrize(("option", "cluster"), [(True, RayCluster()), ("auto", RayCluster("auto"))])
 def test_the_option_ray_names_the_cluster_of_a_plan(option: bool | str, cluster: RayCluster):
-    assert _plan_runs("datalist.json", "tree", option, {"epochs": 1}).make_all == cluster
-    assert _plan_runs("datalist.json", "tree", False, {}).make_all is make_in_turn
+    assert _plan_runs("datalist.json", "tree", option, 1, {"epochs": 1}).make_all == cluster
+    assert _plan_runs("datalist.json", "tree", False, 1, {}).make_all is make_in_turn
