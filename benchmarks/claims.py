@@ -229,7 +229,7 @@ def describe_ablation(content: Figures, base_name: str, claims: Sequence[Claim],
     differences = {each["combination"]: each for each in content["differences"] if each["other"] == base_name}
     base = rows[base_name]
     seeds = len(base["seeds"])
-    score = _read(base["study_map"])
+    score = Interval(**base["study_map"])
     mean = f"mean of {seeds} seeds." if seeds > 1 else "one seed: its noise is in no interval yet."
     lines = [
         f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {mean}",
@@ -243,10 +243,11 @@ def describe_ablation(content: Figures, base_name: str, claims: Sequence[Claim],
         if name not in differences:
             lines.append(f"{start} not run yet | | | |")
             continue
-        found = _read(differences[name]["total"])
+        found = Interval(**differences[name]["total"])
         verdict = evaluate_finding(claim.sign, found) if seeds > 1 else "one seed"
         cost = f"x {rows[name]['epoch_seconds'] / base['epoch_seconds']:.2f}" if seeds > 1 else ""
-        lines.append(f"{start} {_signed(found)} | {verdict} | {cost} |")
+        figures = f"{format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
+        lines.append(f"{start} {figures} | {verdict} | {cost} |")
     return "\n".join(lines)
 
 
@@ -271,7 +272,8 @@ def describe_pseudo_labels(content: Figures) -> str:
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for label, row in rows.items():
         scores = [format_number(row["study_map"][name]["value"]) for name in sets]
-        gains = [_signed(_read(row["gains"][name])).replace(" | ", " (") + ")" for name in row["gains"]]
+        found = [Interval(**gain) for gain in row["gains"].values()]
+        gains = [f"{format_number(each.value, '+.4f')} ({format_interval(each, '+.4f')})" for each in found]
         lines.append(f"| {label} | {' | '.join([*scores, *gains, *[''] * (len(gained) - len(gains))])} |")
     return "\n".join(lines)
 
@@ -291,14 +293,6 @@ def evaluate_finding(sign: int | None, found: Interval) -> str:
     if sign == 0:
         return {1: "**contradicts**: better", 0: "agrees: no gain", -1: "agrees: worse"}[measured]
     return {0: "not resolved", sign: "agrees", -sign: "**contradicts**"}[measured]
-
-
-def _signed(found: Interval) -> str:
-    return f"{format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
-
-
-def _read(interval: Mapping[str, float]) -> Interval:
-    return Interval(interval["value"], interval["low"], interval["high"])
 
 
 _HEAD = """# Claims of the 17th-place solution

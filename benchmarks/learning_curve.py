@@ -90,12 +90,12 @@ def list_rows(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
     The first row is the header.
     """
-    plain, full = ([_read(point["rows"][place]["study_map"]).value for point in points] for place in (0, 1))
+    plain, full = ([Interval(**point["rows"][place]["study_map"]).value for point in points] for place in (0, 1))
     counts = [point["patients"] for point in points]
     rows = [("patients", "whole, no mask", "", "crop and mask", "", "gain", "patients and seeds", "times the data")]
     for point, score in zip(points, full, strict=True):
-        scores = [_read(row["study_map"]) for row in point["rows"]]
-        gain = _read(find_gain(point)["total"])
+        scores = [Interval(**row["study_map"]) for row in point["rows"]]
+        gain = Interval(**find_gain(point)["total"])
         needed = read_patients(counts, plain, score)
         worth = "more than all" if math.isnan(needed) else f"{needed / point['patients']:.1f}"
         cells = [text for each in scores for text in (format_number(each.value), format_interval(each))]
@@ -124,10 +124,6 @@ def read_patients(counts: Sequence[int], scores: Sequence[float], score: float) 
         return math.nan
     points = [scores[place] for place in rising]
     return float(np.exp(np.interp(score, points, np.log([counts[place] for place in rising]))))
-
-
-def _read(interval: Mapping[str, float]) -> Interval:
-    return Interval(interval["value"], interval["low"], interval["high"])
 
 
 def _turn(interval: Mapping[str, float]) -> dict[str, float]:

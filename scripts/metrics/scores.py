@@ -18,6 +18,7 @@ from scripts.metrics.average_precision import (
 )
 from scripts.metrics.ground_truth import GroundTruth
 from scripts.submission import Detection, Predictions
+from tqdm import tqdm
 
 #: Mean over the four study classes, and over all six: the challenge's score.
 STUDY_MAP, CHALLENGE_MAP = "study_map", "map"
@@ -94,7 +95,8 @@ def measure_scores(ranking: Ranking, weights: Floats) -> dict[str, Floats]:
     absent = np.full(len(weights), np.nan)
     scores = {
         name: absent if ranked is None else average_precision_by_weights(ranked, weights)
-        for name, ranked in ranking.items()
+        # delay: a bar only where there are many resamples
+        for name, ranked in tqdm(ranking.items(), "bootstrap", unit="score", disable=None, leave=False, delay=2)
     }
     scores[STUDY_MAP] = _average_classes(scores, ranking, weights, STUDY_CLASSES)
     scores[CHALLENGE_MAP] = _average_classes(scores, ranking, weights, SCORED_CLASSES)
