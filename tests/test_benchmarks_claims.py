@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from scripts.bootstrap import Interval
 
-from benchmarks.claims import BASE, CLAIMS, FIGURES, PAGE, evaluate_finding, make_page
+from benchmarks.claims import (
+    BASE,
+    CLAIMS,
+    FIGURES,
+    PAGE,
+    describe_losses,
+    describe_pseudo_labels,
+    evaluate_finding,
+    make_page,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPERIMENTS = ROOT / "bundle/configs/experiments"
@@ -52,6 +61,20 @@ def test_every_run_of_the_page_stands_in_the_ledger_with_its_score():
     for row in read_figures()["overrides"]["rows"]:
         for seed, value in enumerate(row["seeds"]):
             assert kept[row["combination"], seed] == pytest.approx(value, abs=2e-3)
+
+
+def test_losses_and_pseudo_labels_become_tables():
+    rows = [{"epoch": 2, "train_loss": 2.0, "validation_loss": 2.2, "study_map": 0.5}, {"epoch": 3, "train_loss": 1.0}]
+    assert "| validation / training loss, crop and mask | 1.10 |" in describe_losses({"crop and mask": rows})
+    value = {"value": 0.5, "low": 0.4, "high": 0.6}
+    labels = {
+        "no external images": {"study_map": {"fold 0": value}, "gains": {}},
+        "leaking": {"study_map": {"fold 0": value}, "gains": {"fold 0": value}},
+    }
+    header, _, first, second = describe_pseudo_labels({"rows": labels}).splitlines()
+    assert header == "| labels | study mAP, fold 0 | gain, fold 0 |"
+    assert first == "| no external images | 0.5000 |  |"
+    assert second == "| leaking | 0.5000 | +0.5000 (+0.4000 to +0.6000) |"
 
 
 @pytest.mark.parametrize(
