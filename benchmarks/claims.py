@@ -18,11 +18,12 @@ import fire
 from scripts.bootstrap import Interval
 from scripts.errors import InputError, report_input_errors
 from scripts.experiments import Plan, ablate, draw_losses
+from scripts.experiments.combinations import parse_combination
 from scripts.files import write_text
 from scripts.run_records import BASELINE, read_history
-from scripts.tabulation import format_interval, format_number
+from scripts.tabulation import align_columns, format_interval, format_number
 
-from benchmarks.learning_curve import list_rows
+from benchmarks.learning_curve import list_rows, write_part
 
 CONFIGS = Path("bundle/configs")
 FIGURES, PAGE = Path("bundle/docs/claims.json"), Path("bundle/docs/claims.md")
@@ -62,7 +63,7 @@ CLAIMS = (
     Claim("cutmix", "CutMix", "did not help", 0),
     Claim("random_erasing", "random erasing", "did not help", 0),
     Claim("weight_by_images", "weight 1 / images of the study", "did not help", 0),
-    Claim(TWICE, "Just Train Twice", "did not help", 0),
+    Claim(TWICE, "Just Train Twice: two trainings", "did not help", 0),
     Claim("seventeenth_place_recipe", "its SGD and its augmentations", "its own recipe"),
     Claim("ema", "moving average of the weights", "not tried"),
 )
@@ -88,6 +89,7 @@ def measure(
     image_size: int = 128,
     epochs: int = 4,
     slots: int = 1,
+    finished: bool = False,
     **options: Any,
 ) -> str:
     """Train what is missing and compare; a run that is there already is not repeated.
@@ -99,13 +101,15 @@ def measure(
         seeds: of the trainings.
         image_size, epochs, options: of every training.
         slots: trainings at a time.
+        finished: train nothing, and compare what is done; rows may have more seeds than others.
     """
     chosen = [overrides] if isinstance(overrides, str) else list(overrides)
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs).side_by_side(slots)
-    if TWICE in chosen:
+    if TWICE in chosen and not finished:
         plan.make_all([partial(_train_twice, plan, Path(out), seed) for seed in numbers])
-    return ablate(plan, Path(out), [BASE, *(f"{BASE}+{name}" for name in chosen)], (0,), numbers)
+    rows = [BASE, *(f"{BASE}+{name}" for name in chosen)]
+    return ablate(plan, Path(out), rows, (0,), numbers, finished=finished)
 
 
 def encoders(
@@ -116,12 +120,45 @@ def encoders(
     image_size: int = 128,
     epochs: int = 4,
     slots: int = 1,
+    finished: bool = False,
     **options: Any,
 ) -> str:
     """Train `ENCODERS` and train.json's own from random weights, and compare; arguments as for `measure`."""
     plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs).side_by_side(slots)
     numbers = [seeds] if isinstance(seeds, int) else list(seeds)
-    return ablate(plan, Path(out), [BASELINE, *(claim.override for claim in ENCODERS)], (0,), numbers)
+    rows = [BASELINE, *(claim.override for claim in ENCODERS)]
+    return ablate(plan, Path(out), rows, (0,), numbers, finished=finished)
+
+
+def costs(
+    datalist: str = "runs/prepared/datalist.json",
+    tree: str = "runs/images",
+    out: str = "runs/claims_costs",
+    image_size: int = 128,
+    part: float = 0.125,
+    epochs: int = 3,
+    **options: Any,
+) -> str:
+    """Time an epoch of the base and of each override, one after the other on a machine with nothing else to do.
+
+    Just Train Twice is left out: it is two trainings of the base.
+
+    Args:
+        datalist, tree, out, image_size, options: as for `measure`.
+        part: of the training patients.
+        epochs: of each; the shortest is taken.
+    """
+    few = Path(out) / "datalist.json"
+    write_part(datalist, few, part, 0)
+    plan = Plan(few, Path(tree), {**options, "image_size": image_size, "epochs": epochs, "val_interval": epochs + 1})
+    rows = [BASE, *(f"{BASE}+{claim.override}" for claim in CLAIMS if claim.override != TWICE)]
+    seconds = {}
+    for name in rows:
+        folder = Path(out) / name
+        plan.train(parse_combination(name, CONFIGS).list_files(CONFIGS), folder, 0, 0)
+        seconds[name] = min(each["seconds"] for each in read_history(folder))
+    write_text(Path(out) / "costs.json", json.dumps(seconds, indent=1) + "\n")
+    return align_columns(("row", "seconds an epoch"), [(name, f"{value:.1f}") for name, value in seconds.items()])
 
 
 def overfit(
@@ -161,7 +198,7 @@ def write(**folders: str) -> str:
     """Gather the figures of finished benchmarks into claims.json, and make the page; what is not named stays.
 
     Args:
-        folders: `--overrides` and `--encoders` of an ablation, `--overfit`, `--third` and `--unlabelled` of
+        folders: `--overrides` and `--encoders` of an ablation, `--costs`, `--overfit`, `--third` and `--unlabelled` of
             `benchmarks.pseudo_labels`, `--curve` of `benchmarks.learning_curve`.
 
     Raises:
@@ -177,15 +214,6 @@ def write(**folders: str) -> str:
     return str(PAGE)
 
 
-def gather_ablation(out: Path) -> dict[str, Any]:
-    """The ablation's figures, with the shortest epoch of each row: others may have shared the machine."""
-    content = _read_json(out / "ablation.json")
-    for row in content["rows"]:
-        epochs = [each["seconds"] for run in sorted((out / row["combination"]).iterdir()) for each in read_history(run)]
-        row["epoch_seconds"] = min(epochs)
-    return content
-
-
 def gather_losses(out: Path) -> dict[str, Any]:
     """Rows of history.json of both ends, by their title."""
     return {title: read_history(*sorted((out / row).iterdir())) for title, row in ENDS.items()}
@@ -199,8 +227,9 @@ def _read_json(path: Path) -> Any:
 
 #: How the figures of each part are gathered from its folder.
 GATHERED: Mapping[str, Callable[[Path], Any]] = {
-    "overrides": gather_ablation,
-    "encoders": gather_ablation,
+    "overrides": lambda folder: _read_json(folder / "ablation.json"),
+    "costs": lambda folder: _read_json(folder / "costs.json"),
+    "encoders": lambda folder: _read_json(folder / "ablation.json"),
     "overfit": gather_losses,
     "third": lambda folder: _read_json(folder / "table.json"),
     "unlabelled": lambda folder: _read_json(folder / "table.json"),
@@ -211,9 +240,10 @@ GATHERED: Mapping[str, Callable[[Path], Any]] = {
 def make_page(figures: Figures) -> str:
     """bundle/docs/claims.md, whose every figure stands in claims.json."""
     parts = [_HEAD]
+    costs = figures.get("costs", {})
     for name, head, describe in (
-        ("overrides", _OVERRIDES, lambda content: describe_ablation(content, BASE, CLAIMS, f"{BASE}+")),
-        ("encoders", _ENCODERS, lambda content: describe_ablation(content, BASELINE, ENCODERS, "")),
+        ("overrides", _OVERRIDES, lambda content: describe_ablation(content, BASE, CLAIMS, f"{BASE}+", costs)),
+        ("encoders", _ENCODERS, lambda content: describe_ablation(content, BASELINE, ENCODERS, "", {})),
         ("overfit", _OVERFIT, describe_losses),
         ("third", _THIRD, describe_pseudo_labels),
         ("unlabelled", _UNLABELLED, describe_pseudo_labels),
@@ -223,32 +253,40 @@ def make_page(figures: Figures) -> str:
     return "\n".join(parts)
 
 
-def describe_ablation(content: Figures, base_name: str, claims: Sequence[Claim], prefix: str) -> str:
-    """The base's score, and a row for each claim."""
+def describe_ablation(
+    content: Figures, base_name: str, claims: Sequence[Claim], prefix: str, costs: Mapping[str, float]
+) -> str:
+    """The base's score, and a row for each claim, with its seconds an epoch over those of the base where known."""
     rows = {row["combination"]: row for row in content["rows"]}
     differences = {each["combination"]: each for each in content["differences"] if each["other"] == base_name}
     base = rows[base_name]
-    seeds = len(base["seeds"])
     score = Interval(**base["study_map"])
-    mean = f"mean of {seeds} seeds." if seeds > 1 else "one seed: its noise is in no interval yet."
+    known = any(len(row["seeds"]) > 1 for row in content["rows"])
     lines = [
-        f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {mean}",
+        f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {_count_seeds(base)}.",
         "",
-        "| change | the solution | study mAP minus the base | | verdict | epoch's time |",
-        "|---|---|---|---|---|---|",
+        "| change | the solution | seeds | study mAP minus the base | | verdict | epoch's time |",
+        "|---|---|---|---|---|---|---|",
     ]
     for claim in claims:
         name = f"{prefix}{claim.override}"
         start = f"| {claim.change} (`{claim.override}`) | {claim.finding} |"
         if name not in differences:
-            lines.append(f"{start} not run yet | | | |")
+            lines.append(f"{start} 0 | not run yet | | | |")
             continue
         found = Interval(**differences[name]["total"])
-        verdict = evaluate_finding(claim.sign, found) if seeds > 1 else "one seed"
-        cost = f"x {rows[name]['epoch_seconds'] / base['epoch_seconds']:.2f}" if seeds > 1 else ""
-        figures = f"{format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
+        figures = (
+            f"{len(rows[name]['seeds'])} | {format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
+        )
+        verdict = evaluate_finding(claim.sign, found) if known else "noise not known"
+        cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
         lines.append(f"{start} {figures} | {verdict} | {cost} |")
     return "\n".join(lines)
+
+
+def _count_seeds(row: Figures) -> str:
+    count = len(row["seeds"])
+    return f"mean of {count} seeds" if count > 1 else "one seed"
 
 
 def describe_losses(content: Figures) -> str:
@@ -310,7 +348,8 @@ may do otherwise there.
 _OVERRIDES = """## What helped, and what did not
 
     python -m benchmarks.claims measure --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
-    python -m benchmarks.claims write --overrides runs/claims
+    python -m benchmarks.claims costs --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
+    python -m benchmarks.claims write --overrides runs/claims --costs runs/claims_costs
 
 Over EfficientNet-Lite0 with ImageNet weights, lung crop, mask's loss of weight 10, label smoothing 0.1.
 """
@@ -357,11 +396,11 @@ _UNLABELLED = """## Pseudo-labels on real unlabelled images
 _CURVE = """## How much data
 
     python -m benchmarks.learning_curve --tree DATA --datalist runs/siim/datalist.json --base imagenet_lite0 \\
-        --image_size 128 --epochs 4 --val_interval 4 --cache_dir runs/cache --out runs/learning_curve
+        --image_size 128 --epochs 4 --cache_dir runs/cache --out runs/learning_curve
     python -m benchmarks.claims write --curve runs/learning_curve
 
-Parts of the training patients, whole radiograph without mask against lung crop with it. "Times the data": by what
-factor the former would need more patients to be as good.
+Parts of the training patients, in as many steps each, whole radiograph without mask against lung crop with it. "Times
+the data": by what factor the former would need more patients to be as good.
 """
 
 _NOT_RUN = "Not run yet. Reason: time on two cores; a training of this budget takes ten minutes."
@@ -369,4 +408,4 @@ _NOT_RUN = "Not run yet. Reason: time on two cores; a training of this budget ta
 
 if __name__ == "__main__":
     report_input_errors()
-    fire.Fire({"measure": measure, "encoders": encoders, "overfit": overfit, "write": write})
+    fire.Fire({"measure": measure, "costs": costs, "encoders": encoders, "overfit": overfit, "write": write})

@@ -1,9 +1,9 @@
 """Benchmark of how much data a training needs, with and without crop and mask: `python -m benchmarks.learning_curve`.
 
 Each part of the patients trains two networks that hold out one fold, whole: on the whole radiograph without the mask's
-loss, and on the lung crop with it. A smaller part lies in each larger one. What crop and mask are worth is told in
-data: by what factor the other network would need more patients to be as good, read off the line between its points
-over the logarithm of the patients.
+loss, and on the lung crop with it, in as many steps as all patients take. A smaller part lies in each larger one. What
+crop and mask are worth is told in data: by what factor the other network would need more patients to be as good, read
+off the line between its points over the logarithm of the patients.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def measure(
     base: str = "",
     seeds: Sequence[int] = (0, 1, 2),
     fold: int = 0,
+    epochs: int = 4,
     slots: int = 1,
     **options: Any,
 ) -> str:
@@ -45,6 +46,7 @@ def measure(
         base: override that all trainings share, such as `imagenet_lite0`.
         seeds: of the trainings; scores are averaged over them.
         fold: held out by all.
+        epochs: over all patients; over a part of them so many more that the steps are as many.
         slots: trainings at a time.
         options: of every training, such as `image_size`.
     """
@@ -55,7 +57,9 @@ def measure(
     for part in PARTS:
         path = folder / f"{part:g}.json"
         count = write_part(datalist, path, part, fold)
-        ablate(Plan(path, Path(tree), options).side_by_side(slots), folder / f"{part:g}", rows, [fold], seeds)
+        longer = round(epochs / part)
+        plan = Plan(path, Path(tree), {**options, "epochs": longer, "val_interval": longer}).side_by_side(slots)
+        ablate(plan, folder / f"{part:g}", rows, [fold], seeds)
         measured = json.loads((folder / f"{part:g}" / "ablation.json").read_text(encoding="utf-8"))
         points.append({"part": part, "patients": count, **measured})
     table = tabulate(points)

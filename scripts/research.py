@@ -169,20 +169,23 @@ def run_ablation(
     tree: str = "runs/images",
     ray: str | bool = False,
     slots: int = 1,
+    finished: bool = False,
     **options: object,
 ) -> str:
     """Measure the gain of each experiment with its noise: train what is missing, then compare; resumes.
 
     --experiments baseline,whole_image,whole_image+no_auxiliary: combinations of overrides in experiments/, joined by
     "+". --slots 4: trainings at a time on this machine. --ray: side by side, a GPU each, or a core; --ray ADDRESS: on
-    a Ray cluster that is there. Further options go to every run.
+    a Ray cluster that is there. --finished: train nothing, and report the seeds of each row that are done. Further
+    options go to every run.
 
     Example: python -m scripts run-ablation --experiments baseline,whole_image --seeds 0
     """
     from scripts.experiments import COMBINATIONS, ablate
 
     plan = _plan_runs(datalist, tree, ray, slots, options)
-    return ablate(plan, Path(out), _list(experiments or COMBINATIONS), _list(folds), _list(seeds))
+    rows = _list(experiments or COMBINATIONS)
+    return ablate(plan, Path(out), rows, _list(folds), _list(seeds), finished=finished)
 
 
 def screen(

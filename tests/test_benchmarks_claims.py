@@ -44,7 +44,7 @@ def test_every_override_exists_and_everything_that_did_not_work_there_is_named()
 def test_means_and_differences_are_those_of_the_runs():
     """Each mean is that of its seeds, and each difference that of two means."""
     figures = read_figures()["overrides"]
-    means = {row["combination"]: np.mean(row["seeds"]) for row in figures["rows"]}
+    means = {row["combination"]: np.mean(list(row["seeds"].values())) for row in figures["rows"]}
     for row in figures["rows"]:
         assert row["study_map"]["value"] == pytest.approx(means[row["combination"]])
     for each in figures["differences"]:
@@ -59,8 +59,8 @@ def test_every_run_of_the_page_stands_in_the_ledger_with_its_score():
         rows = [row for row in csv.DictReader(file) if row["name"].split("+")[0] == BASE and row["status"] == "done"]
     kept = {(row["name"], int(row["seed"])): float(row["study_map"]) for row in rows}
     for row in read_figures()["overrides"]["rows"]:
-        for seed, value in enumerate(row["seeds"]):
-            assert kept[row["combination"], seed] == pytest.approx(value, abs=2e-3)
+        for seed, value in row["seeds"].items():
+            assert kept[row["combination"], int(seed)] == pytest.approx(value, abs=2e-3)
 
 
 def test_losses_and_pseudo_labels_become_tables():

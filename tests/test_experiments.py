@@ -346,6 +346,19 @@ def test_views_use_the_weights_of_the_row_without_them(plan: Plan, runner: Runne
     assert [Path(name).stem for name in with_flips[0]] == ["train", "tta_flips_1", "evaluate"]
 
 
+def test_what_is_finished_is_reported_without_training_more(plan: Plan, runner: Runner, tmp_path: Path):
+    with pytest.raises(InputError, match=r"runs that are finished, found none in .*; leave --finished out"):
+        ablate(plan, tmp_path, ["baseline"], finished=True)
+    ablate(plan, tmp_path, ["baseline"], seeds=(0, 1, 2))
+    ablate(plan, tmp_path, ["no_auxiliary"], seeds=(1,))
+    runner.commands.clear()
+    report = ablate(plan, tmp_path, ["baseline", "no_auxiliary", "whole_image"], seeds=(0, 1, 2), finished=True)
+    reported = json.loads((tmp_path / "ablation.json").read_text())
+    assert not runner.commands
+    assert [list(row["seeds"]) for row in reported["rows"]] == [["0", "1", "2"], ["1"]]
+    assert [line.split()[:2] for line in report.splitlines()[4:6]] == [["baseline", "3"], ["no_auxiliary", "1"]]
+
+
 def test_one_seed_says_that_its_noise_is_not_known(plan: Plan, tmp_path: Path):
     report = ablate(plan, tmp_path, ["baseline", "no_auxiliary"], seeds=(0,))
     assert "standard deviation between seeds, all rows together: not measured: one seed" in report
@@ -377,7 +390,8 @@ def measure(name: str, values: list[float], noise: float = 0.0) -> Measured:
     resamples = np.random.default_rng(0).normal(0, noise, size=(1, 200)) if noise else np.zeros((1, 200))
     scores = np.array(values)[:, None]
     combination = Combination(tuple(name.split("+")) if name != "baseline" else (), ())
-    return Measured(combination, np.concatenate([scores, scores + resamples], axis=1), ())
+    seeds = tuple(range(len(values)))
+    return Measured(combination, np.concatenate([scores, scores + resamples], axis=1), seeds, ())
 
 
 def test_the_noise_is_pooled_over_rows_and_widens_a_difference():
@@ -390,6 +404,14 @@ def test_the_noise_is_pooled_over_rows_and_widens_a_difference():
     assert difference.total.high == pytest.approx(0.04 + half)
     assert difference.patients == Interval(pytest.approx(0.04), pytest.approx(0.04), pytest.approx(0.04))
     assert difference.resolved == "not resolved"
+
+
+def test_more_seeds_of_one_row_narrow_its_differences_to_the_others():
+    rows = [measure("baseline", [0.50, 0.52, 0.54]), measure("a", [0.57])]
+    noise, freedom = pool_noise(rows)
+    (difference,) = list_differences(rows)
+    half = stats.t.ppf(0.975, freedom) * noise * math.sqrt(1 / 3 + 1)
+    assert difference.total == Interval(pytest.approx(0.05), pytest.approx(0.05 - half), pytest.approx(0.05 + half))
 
 
 def test_two_errors_add_as_independent_ones_do():

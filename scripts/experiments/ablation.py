@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scripts.errors import InputError
 from scripts.experiments.combinations import COMBINATIONS, Combination, parse_combination
 from scripts.experiments.differences import Difference, Measured, list_differences, pool_noise
 from scripts.experiments.running import Plan
@@ -34,6 +35,7 @@ def ablate(
     seeds: Sequence[int] = (0, 1, 2),
     configs: Path = Path("bundle/configs"),
     num_resamples: int = 1000,
+    finished: bool = False,
 ) -> str:
     """Run what is missing, then report all combinations and differences, also as ablation.json and ablation.txt.
 
@@ -45,25 +47,28 @@ def ablate(
         seeds: of the trainings; with one alone nothing is known of the noise between seeds, and the table says so.
         configs: the folder of train.json.
         num_resamples: resamples of patients.
+        finished: train nothing, and report the seeds of each combination that are done; there may be fewer of some.
 
     Raises:
-        InputError: where a combination or an override is not known, or a run fails.
+        InputError: where a combination or an override is not known, a run fails, or nothing is finished.
     """
     planned = [parse_combination(name, configs) for name in rows]
-    runs = _predict_all(plan, out, configs, planned, seeds, folds)
+    trainings = _list_trainings(out, planned, seeds, folds)
+    if finished:
+        trainings = [each for each in trainings if plan.is_done(each.list_files(configs), *each.place)]
+    submissions = _predict_all(plan, configs, trainings)
     ground_truth = read_ground_truth(plan.datalist_file, tuple(folds))
-    measured = [
-        _measure_row(
-            combination,
-            [runs[seed, combination] for seed in seeds],
-            ground_truth,
-            _list_runs(out, combination, seeds, folds),
-            num_resamples,
-        )
-        for combination in planned
-    ]
+    measured = []
+    for combination in planned:
+        whole = [seed for seed in seeds if all((combination, seed, fold) in submissions for fold in folds)]
+        paths = [[submissions[combination, seed, fold] for fold in folds] for seed in whole]
+        if whole:
+            places = _list_runs(out, combination, whole, folds)
+            measured.append(_measure_row(combination, whole, paths, ground_truth, places, num_resamples))
+    if not measured:
+        raise InputError("runs that are finished", f"none in {out}", "leave --finished out, and they are trained")
     differences = list_differences(measured)
-    report = format_ablation(measured, differences, ground_truth, folds, seeds, num_resamples)
+    report = format_ablation(measured, differences, ground_truth, folds, num_resamples)
     write_text(out / "ablation.txt", report + "\n")
     write_text(out / "ablation.json", json.dumps(_as_json(measured, differences), indent=1) + "\n")
     return report
@@ -74,7 +79,6 @@ def format_ablation(
     differences: Sequence[Difference],
     ground_truth: GroundTruth,
     folds: Sequence[int],
-    seeds: Sequence[int],
     num_resamples: int,
 ) -> str:
     """Both tables in plain text."""
@@ -83,11 +87,11 @@ def format_ablation(
     where = f"fold {', '.join(map(str, folds))}: {counts}"
     spread = f"{noise:.4f} ({freedom} degrees of freedom)" if freedom else "not measured: one seed"
     lines = [
-        f"study mAP, mean of {len(seeds)} seeds, {where}; 95 % intervals from {num_resamples} resamples of patients",
+        f"study mAP, mean of the seeds, {where}; 95 % intervals from {num_resamples} resamples of patients",
         f"standard deviation between seeds, all rows together: {spread}",
         "",
         align_columns(
-            ("combination", "study mAP", "95 % interval", "between seeds", "validation / training loss"),
+            ("combination", "seeds", "study mAP", "95 % interval", "between seeds", "validation / training loss"),
             [_format_row(each) for each in measured],
         ),
         "",
@@ -99,32 +103,51 @@ def format_ablation(
     return "\n".join(lines)
 
 
-def _predict_all(
-    plan: Plan, out: Path, configs: Path, planned: Sequence[Combination], seeds: Sequence[int], folds: Sequence[int]
-) -> dict[tuple[int, Combination], list[Path]]:
-    """Submissions of the folds by seed and combination; what differs in evaluation only shares a training."""
-    trainings: dict[tuple[Path, int, int], list[Combination]] = {}
+@dataclass(frozen=True)
+class _Training:
+    """One training, and the combinations that it is evaluated for: what differs in evaluation only shares it."""
+
+    folder: Path
+    fold: int
+    seed: int
+    combinations: tuple[Combination, ...]
+
+    @property
+    def place(self) -> tuple[Path, int, int]:
+        return self.folder, self.fold, self.seed
+
+    def list_files(self, configs: Path) -> list[str]:
+        return self.combinations[0].list_files(configs)
+
+
+def _list_trainings(
+    out: Path, planned: Sequence[Combination], seeds: Sequence[int], folds: Sequence[int]
+) -> list[_Training]:
+    found: dict[tuple[Path, int, int], list[Combination]] = {}
     for seed, combination in product(seeds, planned):
         for fold, folder in zip(folds, _list_runs(out, combination, [seed], folds), strict=True):
-            trainings.setdefault((folder, seed, fold), []).append(combination)
-    calls = [partial(_predict, plan, configs, together, *run) for run, together in trainings.items()]
-    submissions: dict[tuple[int, Combination], list[Path]] = {}
-    for ((_, seed, _), together), paths in zip(trainings.items(), plan.make_all(calls), strict=True):
-        for combination, path in zip(together, paths, strict=True):
-            submissions.setdefault((seed, combination), []).append(path)
-    return submissions
+            found.setdefault((folder, fold, seed), []).append(combination)
+    return [_Training(*place, tuple(together)) for place, together in found.items()]
 
 
-def _predict(
-    plan: Plan, configs: Path, together: Sequence[Combination], folder: Path, seed: int, fold: int
-) -> list[Path]:
+def _predict_all(plan: Plan, configs: Path, trainings: Sequence[_Training]) -> dict[tuple[Combination, int, int], Path]:
+    """Submission of each combination, seed and fold."""
+    made = plan.make_all([partial(_predict, plan, configs, training) for training in trainings])
+    return {
+        (combination, training.seed, training.fold): path
+        for training, paths in zip(trainings, made, strict=True)
+        for combination, path in zip(training.combinations, paths, strict=True)
+    }
+
+
+def _predict(plan: Plan, configs: Path, training: _Training) -> list[Path]:
     """Train once, and evaluate it for each combination; their submissions."""
-    weights = plan.train(together[0].list_files(configs), folder, fold, seed)
+    weights = plan.train(training.list_files(configs), *training.place)
     submissions = []
-    for combination in together:
-        name = "+".join(["evaluation", *combination.seen])
-        predictions = plan.evaluate_fold(combination.list_files(configs, evaluating=True), weights, folder / name, fold)
-        submissions.append(predictions.with_name("submission.csv"))
+    for combination in training.combinations:
+        folder = training.folder / "+".join(["evaluation", *combination.seen])
+        files = combination.list_files(configs, evaluating=True)
+        submissions.append(plan.evaluate_fold(files, weights, folder, training.fold).with_name("submission.csv"))
     return submissions
 
 
@@ -136,14 +159,15 @@ def _list_runs(out: Path, combination: Combination, seeds: Sequence[int], folds:
 
 def _measure_row(
     combination: Combination,
-    seeds: Sequence[Sequence[Path]],
+    seeds: Sequence[int],
+    submissions: Sequence[Sequence[Path]],
     ground_truth: GroundTruth,
     runs: Sequence[Path],
     num_resamples: int,
 ) -> Measured:
-    values = [resample_scores(_join(paths), ground_truth, num_resamples).values[STUDY_MAP] for paths in seeds]
+    values = [resample_scores(_join(paths), ground_truth, num_resamples).values[STUDY_MAP] for paths in submissions]
     ratios = (read_record(run).loss_ratio for run in runs)
-    return Measured(combination, np.stack(values), tuple(ratio for ratio in ratios if ratio is not None))
+    return Measured(combination, np.stack(values), tuple(seeds), tuple(ratio for ratio in ratios if ratio is not None))
 
 
 def _join(submissions: Sequence[Path]) -> Predictions:
@@ -156,7 +180,8 @@ def _format_row(measured: Measured) -> tuple[str, ...]:
     mean = measured.mean
     spread = "" if math.isnan(measured.deviation) else f"{measured.deviation:.4f}"
     ratio = "" if math.isnan(measured.loss_ratio) else f"{measured.loss_ratio:.2f}"
-    return measured.combination.name, format_number(mean.value), format_interval(mean), spread, ratio
+    count = str(len(measured.seeds))
+    return measured.combination.name, count, format_number(mean.value), format_interval(mean), spread, ratio
 
 
 def _format_difference(difference: Difference) -> tuple[str, ...]:
@@ -174,7 +199,7 @@ def _as_json(measured: Sequence[Measured], differences: Sequence[Difference]) ->
         {
             "combination": each.combination.name,
             "study_map": asdict(each.mean),
-            "seeds": each.values[:, 0].tolist(),
+            "seeds": dict(zip(each.seeds, each.values[:, 0].tolist(), strict=True)),
             "loss_ratios": each.loss_ratios,
         }
         for each in measured

@@ -25,11 +25,13 @@ class Measured:
     Args:
         combination: its overrides.
         values: `(S, 1 + R)`, of each seed, on all patients and on each resample.
+        seeds: of the trainings.
         loss_ratios: validation / training loss of each run.
     """
 
     combination: Combination
     values: Floats
+    seeds: tuple[int, ...]
     loss_ratios: tuple[float, ...]
 
     @property
@@ -127,12 +129,13 @@ def widen_interval(patients: Interval, error: float, freedom: int, level: float 
 
 
 def _subtract(one: Measured, other: Measured, noise: float, freedom: int, level: float) -> Difference:
-    each = one.values - other.values
-    if (
-        one.combination.trained == other.combination.trained
-    ):  # the same weights, evaluated otherwise: only that difference varies
+    if one.combination.trained == other.combination.trained:
+        # the same weights, evaluated otherwise: only that difference varies
+        each = one.values - other.values
         freedom = len(each) - 1
         error = float(np.std(each[:, 0], ddof=1)) / math.sqrt(len(each)) if freedom else math.nan
-    else:
-        error = noise * math.sqrt(2 / len(each))
-    return measure_difference(one.combination.name, other.combination.name, each, error, freedom, level)
+        return measure_difference(one.combination.name, other.combination.name, each, error, freedom, level)
+    # trainings of a seed have no more in common than those of two: there may be more of one
+    means = one.values.mean(axis=0, keepdims=True) - other.values.mean(axis=0, keepdims=True)
+    error = noise * math.sqrt(1 / len(one.values) + 1 / len(other.values))
+    return measure_difference(one.combination.name, other.combination.name, means, error, freedom, level)

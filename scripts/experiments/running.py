@@ -106,6 +106,19 @@ class Plan:
         """The same plan with further options."""
         return replace(self, options={**self.options, **options})
 
+    def is_done(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> bool:
+        """Tell if this run has ended in its folder.
+
+        Raises:
+            InputError: where another one has.
+        """
+        if not (folder / RECORD).is_file() or read_record(folder).status != DONE:
+            return False
+        if differing := self._find_difference(files, folder, fold, seed):
+            advice = "choose another folder, or remove this one"
+            raise InputError(f"in {folder} the requested run", f"one with {differing}", advice)
+        return True
+
     def train(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> Path:
         """Train by config files, one over the other, unless the same run is done already; path of its weights.
 
@@ -114,7 +127,7 @@ class Plan:
         Raises:
             InputError: where another run stands in the folder, or the training fails (`FailedRun`).
         """
-        if not self._is_done(files, folder, fold, seed):
+        if not self.is_done(files, folder, fold, seed):
             unfinished = has_checkpoint(folder) and not self._find_difference(files, folder, fold, seed)
             options = {**self.options, "fold": fold, "seed": seed, "resume": unfinished, "replace": not unfinished}
             self._run("training", files, folder, options)
@@ -150,14 +163,6 @@ class Plan:
     def fill_cache(self, files: Sequence[str], folder: Path, folds: Sequence[int]) -> None:
         """Prepare all images of these folds into the cache that the plan's options name."""
         self._run("caching", [*files, self.caching], folder, {**self.options, "fold": list(folds), "writes": False})
-
-    def _is_done(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> bool:
-        if not (folder / RECORD).is_file() or read_record(folder).status != DONE:
-            return False
-        if differing := self._find_difference(files, folder, fold, seed):
-            advice = "choose another folder, or remove this one"
-            raise InputError(f"in {folder} the requested run", f"one with {differing}", advice)
-        return True
 
     def _find_difference(self, files: Sequence[str], folder: Path, fold: int, seed: int) -> str:
         """Name what the run of a folder has and the requested one has not; "" where they are the same run."""
