@@ -6,9 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-import fire
-from scripts.errors import report_input_errors
-
+from benchmarks.commandline import run_command
 from benchmarks.large import watch
 
 
@@ -68,5 +66,4 @@ def plan(
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire({"measure": measure, "plan": plan}, name="python -m benchmarks.archives")
+    run_command({"measure": measure, "plan": plan}, "benchmarks.archives")

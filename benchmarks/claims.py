@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fire
 from scripts.bootstrap import Interval
-from scripts.errors import InputError, report_input_errors
+from scripts.errors import InputError
 from scripts.experiments import Plan, ablate, draw_losses
 from scripts.experiments.combinations import parse_combination
 from scripts.files import write_text
 from scripts.run_records import BASELINE, read_history
 from scripts.tabulation import align_columns, format_interval, format_number
 
+from benchmarks.commandline import run_command
 from benchmarks.learning_curve import list_rows, write_part
 
 CONFIGS = Path("bundle/configs")
@@ -407,5 +407,7 @@ _NOT_RUN = "Not run yet. Reason: time on two cores; a training of this budget ta
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire({"measure": measure, "costs": costs, "encoders": encoders, "overfit": overfit, "write": write})
+    run_command(
+        {"measure": measure, "costs": costs, "encoders": encoders, "overfit": overfit, "write": write},
+        "benchmarks.claims",
+    )

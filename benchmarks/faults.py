@@ -22,15 +22,16 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-import fire
 import torch
 from scripts.checkpoints import read_weights, save_weights
 from scripts.datalist import read_datalist
-from scripts.errors import InputError, report_input_errors
+from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
 from scripts.output_folders import LOCK
 from scripts.recipe.forking import begin_forked
 from scripts.synthetic import generate_tree
+
+from benchmarks.commandline import run_command
 
 ROOT = Path(__file__).resolve().parents[1]
 TRAIN, INFERENCE = "bundle/configs/train.json", "bundle/configs/inference.json"
@@ -588,5 +589,4 @@ def survive(out: str, config_file: str, kills: int = 10, seconds: float = 1800.0
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire({"measure": measure, "survive": survive}, name="python -m benchmarks.faults")
+    run_command({"measure": measure, "survive": survive}, "benchmarks.faults")

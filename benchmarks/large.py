@@ -18,12 +18,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import fire
 import numpy as np
 from PIL import Image
-from scripts.errors import report_input_errors
 from scripts.labels import STUDY_CLASSES
 from scripts.synthetic import derive_uid, draw_chest, write_image
+
+from benchmarks.commandline import run_command
 
 #: Rows and columns, those of a flat panel detector of 43 x 35 cm.
 SHAPE = (4280, 3520)
@@ -156,5 +156,4 @@ def _read_cpu_seconds() -> float:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire({"make": make, "measure": measure}, name="python -m benchmarks.large")
+    run_command({"make": make, "measure": measure}, "benchmarks.large")

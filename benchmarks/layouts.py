@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import fire
-from scripts.errors import report_input_errors
 from scripts.files import write_text
 from scripts.synthetic import generate_tree
+
+from benchmarks.commandline import run_command
 
 #: Of each image: patient, study of the patient, series, and number of the image in it.
 IMAGES = ((0, 0, 0, 0), (0, 0, 0, 1), (0, 1, 0, 0), (1, 0, 0, 0), (2, 0, 0, 0))
@@ -132,5 +132,4 @@ def measure(out: str = "runs/layouts") -> str:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire({"measure": measure}, name="python -m benchmarks.layouts")
+    run_command({"measure": measure}, "benchmarks.layouts")

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 from scripts.bootstrap import Interval
 from scripts.datalist import read_datalist, write_datalist
-from scripts.errors import report_input_errors
 from scripts.experiments import Plan, ablate
 from scripts.files import write_text
 from scripts.tabulation import align_columns, format_interval, format_number
+
+from benchmarks.commandline import run_command
 
 PARTS = (0.125, 0.25, 0.5, 1.0)
 
@@ -135,5 +135,4 @@ def _turn(interval: Mapping[str, float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire(measure)
+    run_command(measure, "benchmarks.learning_curve")

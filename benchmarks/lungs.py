@@ -10,16 +10,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import fire
 import numpy as np
 import torch
 from scripts.boxes import Boxes, as_boxes, compute_paired_iou
 from scripts.datalist import validation_images
-from scripts.errors import report_input_errors
 from scripts.inferers import LungInferer, read_lung_inferer
 from scripts.radiographs import read_radiograph
 from scripts.transforms import RandHideLungsd
 from torch.nn import functional
+
+from benchmarks.commandline import run_command
 
 Image = tuple[torch.Tensor, Boxes]
 
@@ -149,5 +149,4 @@ def _time_images(lung_inferer: LungInferer, images: list[Image]) -> str:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire(measure)
+    run_command(measure, "benchmarks.lungs")

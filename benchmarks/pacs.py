@@ -14,16 +14,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
-from scripts.errors import InputError, report_input_errors
+from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.synthetic import TRANSFER_SYNTAXES, ImageStyle, derive_uid, draw_chest, make_image, store_picture
 
 from apps.pacs.processes import Orthanc, Program, Service, open_copy, run_loop, send_by_dimse, send_by_web
 from apps.pacs.queue import SENT, Queue
+from benchmarks.commandline import run_command
 
 #: Files of a version by the SOP classes that Orthanc reports.
 KINDS = {
@@ -267,6 +267,5 @@ def _join(counts: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    report_input_errors()
     verbs = {"kills": kills, "endurance": endurance, "syntaxes": syntaxes}
-    fire.Fire(verbs, name="python -m benchmarks.pacs")
+    run_command(verbs, "benchmarks.pacs")

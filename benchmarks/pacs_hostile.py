@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fire
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, _config, evt
-from scripts.errors import InputError, report_input_errors
+from scripts.errors import InputError
 from scripts.files import write_text
 from scripts.synthetic import BREAKAGES, ImageStyle, derive_uid, write_broken_image
 
 from apps.pacs.processes import SENDER, SERVICE, Service, open_copy, run_loop, send_by_dimse
 from apps.pacs.queue import WAITING, Queue
+from benchmarks.commandline import run_command
 from benchmarks.pacs import Images, measure_memory
 
 GIGABYTE = 2**30
@@ -185,5 +185,4 @@ def _write_raw(port: int, content: bytes) -> str:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire(measure, name="python -m benchmarks.pacs_hostile")
+    run_command(measure, "benchmarks.pacs_hostile")

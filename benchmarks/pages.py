@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 from scripts.labels import STUDY_CLASSES
 from scripts.outputs import draw_overlay, write_mask
@@ -25,6 +24,8 @@ from scripts.predictions import ImageFindings
 from scripts.radiographs import read_radiograph
 from scripts.synthetic import generate_tree
 from selenium import webdriver
+
+from benchmarks.commandline import run_command
 
 SIZE = 512
 
@@ -119,4 +120,4 @@ def measure(number: int = 1000, written: int = 40, out: str = "runs/pages") -> s
 
 
 if __name__ == "__main__":
-    fire.Fire(measure)
+    run_command(measure, "benchmarks.pages")

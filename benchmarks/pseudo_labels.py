@@ -23,13 +23,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import fire
 import numpy as np
 from scripts.bootstrap import Interval, summarise_values
-from scripts.datalist import read_datalist, training_images, write_datalist
+from scripts.datalist import read_datalist, read_datalist_hash, training_images, write_datalist
 from scripts.datalist.joining import label_images
 from scripts.datalist.selection import Image, locate_images
-from scripts.errors import report_input_errors
+from scripts.errors import InputError
 from scripts.experiments import Plan
 from scripts.experiments.differences import pool_deviations, widen_interval
 from scripts.files import write_text
@@ -43,6 +42,8 @@ from scripts.preparation.folds import assign_folds
 from scripts.pseudo_labels import label_external
 from scripts.submission import read_submission
 from scripts.tabulation import align_columns, format_interval, format_number
+
+from benchmarks.commandline import run_command
 
 CONFIGS = Path("bundle/configs")
 TRAIN, EVALUATE = str(CONFIGS / "train.json"), str(CONFIGS / "evaluate.json")
@@ -109,10 +110,13 @@ def third(
     """
     folder = Path(out)
     parts = split_images(read_datalist(datalist), folder)
-    if not (folder / "joined" / "datalist.json").is_file():
-        add_external(parts["labelled"], tree, parts["hidden"], tree, folder / "joined")
+    joined = folder / "joined" / "datalist.json"
+    if not joined.is_file():
+        add_external(parts["labelled"], tree, parts["hidden"], tree, joined.parent)
+    if read_datalist_hash(joined) != read_datalist_hash(parts["labelled"]):
+        raise InputError(f"in {joined} the images of {datalist}", "those of another one", "choose another --out")
     scored = {"fold 0": (parts["labelled"], FOLD), "untouched": (parts["untouched"], UNTOUCHED)}
-    joined, labels = folder / "joined" / "datalist.json", read_study_labels(datalist)
+    labels = read_study_labels(datalist)
     setting = Setting(parts["labelled"], parts["hidden"], Path(tree), joined, (0, 1, 2, 3), scored, labels)
     plan = Plan(parts["labelled"], Path(tree), {**options, "epochs": epochs}).side_by_side(slots)
     return compare(setting, plan, folder, base, seeds, num_resamples, describe_parts(parts))
@@ -371,5 +375,4 @@ def _format(interval: Interval, form: str = ".4f") -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire({"third": third, "unlabelled": unlabelled})
+    run_command({"third": third, "unlabelled": unlabelled}, "benchmarks.pseudo_labels")

@@ -13,16 +13,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import fire
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from scipy import ndimage
-from scripts.errors import report_input_errors
 from scripts.radiographs import read_radiograph
 from scripts.tabulation import align_columns
+
+from benchmarks.commandline import run_command
 
 Pixels = NDArray[np.float32]
 
@@ -150,5 +150,4 @@ def _compare(before: NDArray, after: NDArray) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire(measure, name="python -m benchmarks.robustness")
+    run_command(measure, "benchmarks.robustness")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scripts.datalist import read_datalist
+from scripts.errors import InputError
 from scripts.preparation import prepare
 from scripts.synthetic import generate_tree
 
@@ -62,3 +64,11 @@ def test_a_small_third_is_trained_labelled_and_scored(tmp_path: Path):
     described = json.loads((tmp_path / "out" / "table.json").read_text())
     assert list(described["rows"]) == [NONE, LONGER, "honest", "leaking", "ground truth"]
     assert "study mAP of the labels themselves, seed 0: honest" in table and "fold 0 more than untouched" in table
+
+
+def test_a_folder_of_another_datalist_is_not_gone_on_with(datalist_file: Path, tmp_path: Path):
+    """It would train students on images that their teachers' datalist does not hold."""
+    (tmp_path / "joined").mkdir()
+    shutil.copy(datalist_file, tmp_path / "joined" / "datalist.json")
+    with pytest.raises(InputError, match=r"expected in .*joined.datalist\.json the images of .*; choose another --out"):
+        third(str(datalist_file), out=str(tmp_path))

@@ -17,11 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import fire
 import torch
-from scripts.errors import InputError, report_input_errors
+from scripts.errors import InputError
 from scripts.files import write_text
 
+from benchmarks.commandline import run_command
 from benchmarks.speed.comparison import Comparison, tabulate_comparisons
 
 #: In the order of the page.
@@ -105,5 +105,4 @@ def _is_installed(name: str) -> bool:
 
 
 if __name__ == "__main__":
-    report_input_errors()
-    fire.Fire({"measure": measure}, name="python -m benchmarks.speed")
+    run_command({"measure": measure}, "benchmarks.speed")
