@@ -558,7 +558,7 @@ def test_folds_are_trained_and_scored_in_a_row(commands: Commands, tree: Path, p
     assert sorted(row["image_id"] for row in read_csv(tmp_path / "images.csv")) == sorted(held_out)
     assert "datalist.json, fold 0, 2" in reported
     printed = succeed(commands.run("scripts", "list-experiments", str(tmp_path), out=tmp_path / "registry")).stdout
-    assert "standard deviation of baseline between seeds: not measured" in printed
+    assert "standard deviation between seeds, all experiments together: not measured" in printed
     assert {"experiments.csv", "experiments.txt", "gains.png"} <= list_files(tmp_path / "registry")
     synthetic = succeed(
         commands.run("scripts", "plot-losses", str(tmp_path / "losses.png"), folds=f"['{tmp_path / 'fold0'}']")

@@ -447,27 +447,30 @@ def name_seeds(name: str, values: list[float], **changes: Any) -> list[Record]:
     ]
 
 
-def test_a_gain_below_the_noise_of_the_baseline_is_not_resolved():
+def test_a_gain_below_the_noise_between_seeds_is_not_resolved():
     records = name_seeds("baseline", [0.50, 0.52, 0.54]) + name_seeds("small", [0.53, 0.55, 0.57])
     records += name_seeds("large", [0.80, 0.82, 0.84])
     entries = group_runs(records)
     noise = measure_noise(entries)
-    assert noise == {(("epochs", "4"),): (pytest.approx(0.02), 2)}
+    assert noise == {(("epochs", "4"),): (pytest.approx(0.02), 6)}, "pooled over all three"
     gains = {entry.name: measure_gain(entry, entries[0], noise[entry.settings]) for entry in entries}
-    assert gains["small"].bound == pytest.approx(stats.t.ppf(0.975, 2) * 0.02 * math.sqrt(2 / 3))
+    assert gains["small"].bound == pytest.approx(stats.t.ppf(0.975, 6) * 0.02 * math.sqrt(2 / 3))
     assert {name: gain.resolved for name, gain in gains.items() if name != "baseline"} == {
         "small": "not resolved",
         "large": "better",
     }
 
 
-def test_only_runs_of_equal_settings_folds_and_seeds_are_compared():
+def test_only_runs_of_equal_settings_and_folds_are_compared():
     records = name_seeds("baseline", [0.5, 0.6]) + [replace(RECORD, name="a", seed=1, metrics={"study_map": 0.65})]
     records += [replace(RECORD, name="b", settings={"epochs": "9"}, metrics={"study_map": 0.9})]
+    records += [replace(RECORD, name="c", fold=3, metrics={"study_map": 0.9})]
     entries = {entry.name: entry for entry in group_runs(records)}
-    noise = measure_noise(list(entries.values()))
-    gain = measure_gain(entries["a"], entries["baseline"], noise[entries["a"].settings])
-    assert gain.value == pytest.approx(0.05)
+    noise = measure_noise(list(entries.values()))[entries["a"].settings]
+    gain = measure_gain(entries["a"], entries["baseline"], noise)
+    assert gain.value == pytest.approx(0.1), "the mean of the seeds that each has"
+    assert gain.bound == pytest.approx(stats.t.ppf(0.975, 1) * noise[0] * math.sqrt(1 + 1 / 2))
+    assert math.isnan(measure_gain(entries["c"], entries["baseline"], noise).value)
     assert "nothing to compare with" in tabulate_runs(records)
 
 
@@ -477,7 +480,7 @@ def test_the_baseline_is_what_all_experiments_of_the_same_settings_build_on():
     (baseline,) = find_baselines(group_runs(records)).values()
     assert baseline.name == "lite0"
     reported = tabulate_runs(records)
-    assert "standard deviation of lite0 between seeds: 0.0000 (1 degrees of freedom)" in reported
+    assert "standard deviation between seeds, all experiments together: 0.0000 (1 degrees of freedom)" in reported
     assert next(line for line in reported.splitlines() if line.startswith("lite0+a")).split()[3] == "+0.1000"
     assert not find_baselines(group_runs([*start, replace(RECORD, name="other")])), "nothing is shared"
     assert not find_baselines(group_runs(start)), "nothing to compare with it"

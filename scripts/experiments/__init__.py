@@ -13,6 +13,7 @@ from scripts.experiments.differences import Difference
 from scripts.experiments.figures import draw_gains, draw_losses
 from scripts.experiments.registry import (
     Entry,
+    find_baselines,
     find_records,
     group_runs,
     measure_gain,
@@ -38,6 +39,7 @@ __all__ = [
     "find_records",
     "group_runs",
     "measure_gain",
+    "find_baselines",
     "measure_noise",
     "pool_images",
     "read_leaderboard",

@@ -50,7 +50,7 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     settings = max({entry.settings for entry in entries}, key=lambda each: _count_experiments(entries, each))
     same = [entry for entry in entries if entry.settings == settings]
     baseline = find_baselines(entries).get(settings)
-    noise = measure_noise(entries).get(settings, (math.nan, 0))
+    noise = measure_noise(entries)[settings]
     gains = {entry.name: measure_gain(entry, baseline, noise) for entry in same if entry is not baseline}
     gains = dict(sorted(gains.items(), key=lambda item: (math.isnan(item[1].value), item[1].value)))
     figure = Figure(figsize=(7, 0.8 + 0.36 * max(1, len(gains))), dpi=150, layout="constrained")

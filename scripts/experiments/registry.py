@@ -113,22 +113,30 @@ def find_baselines(entries: Sequence[Entry]) -> dict[Settings, Entry]:
 
 
 def measure_noise(entries: Sequence[Entry]) -> dict[Settings, tuple[float, int]]:
-    """For each settings the baseline's standard deviation between seeds of one fold, and its degrees of freedom."""
-    noise = {}
-    for settings, entry in find_baselines(entries).items():
-        folds = {fold for fold, _ in entry.values}
-        seeds = [[value for (each, _), value in entry.values.items() if each == fold] for fold in folds]
-        noise[settings] = pool_deviations(seeds)
-    return noise
+    """For each settings the standard deviation between seeds of one fold, pooled, and its degrees of freedom."""
+    samples: dict[Settings, list[Sequence[float]]] = {}
+    for entry in entries:
+        samples.setdefault(entry.settings, []).extend(_list_folds(entry).values())
+    return {settings: pool_deviations(each) for settings, each in samples.items()}
 
 
 def measure_gain(entry: Entry, baseline: Entry | None, noise: tuple[float, int]) -> Difference:
-    """Measure an experiment minus the baseline of its settings, on the folds and seeds that both have."""
-    common = sorted(set(entry.values) & set(baseline.values), key=str) if baseline else []
-    values = np.array([[entry.values[run] - baseline.values[run]] for run in common if baseline])
+    """Measure an experiment minus the baseline of its settings, on the folds that both have; seeds may differ."""
+    ours, theirs = _list_folds(entry), _list_folds(baseline) if baseline else {}
+    common = [fold for fold in ours if fold in theirs]
+    values = np.array([[np.mean(ours[fold]) - np.mean(theirs[fold])] for fold in common])
     deviation, freedom = noise
-    error = deviation * math.sqrt(2 / max(1, len(common)))
+    variances = [1 / len(ours[fold]) + 1 / len(theirs[fold]) for fold in common]
+    error = deviation * math.sqrt(sum(variances)) / max(1, len(common))
     return measure_difference(entry.name, baseline.name if baseline else BASELINE, values, error, freedom)
+
+
+def _list_folds(entry: Entry) -> dict[int | None, list[float]]:
+    """Values of the seeds of each fold."""
+    folds: dict[int | None, list[float]] = {}
+    for (fold, _), value in entry.values.items():
+        folds.setdefault(fold, []).append(value)
+    return folds
 
 
 def tabulate_runs(records: Sequence[Record], leaderboard: Mapping[str, float] | None = None) -> str:
@@ -144,12 +152,12 @@ def tabulate_runs(records: Sequence[Record], leaderboard: Mapping[str, float] | 
     for settings in sorted({entry.settings for entry in entries}):
         same = [entry for entry in entries if entry.settings == settings]
         baseline = baselines.get(settings)
-        deviation, freedom = noises = noise.get(settings, (math.nan, 0))
+        deviation, freedom = noise[settings]
         texts = f"{deviation:.4f} ({freedom} degrees of freedom)" if freedom else "not measured"
-        gains = {each.name: measure_gain(each, baseline, noises) for each in same if each is not baseline}
+        gains = {each.name: measure_gain(each, baseline, noise[settings]) for each in same if each is not baseline}
         lines += [
             ", ".join(f"{name} {value}" for name, value in settings) or "settings of the configs",
-            f"standard deviation of {baseline.name if baseline else BASELINE} between seeds: {texts}",
+            f"standard deviation between seeds, all experiments together: {texts}",
             align_columns(
                 (
                     "description",

@@ -10,7 +10,7 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 from scripts.bootstrap import Interval
 from scripts.errors import InputError
-from scripts.experiments import Difference, Entry, group_runs, measure_gain, measure_noise
+from scripts.experiments import Difference, Entry, find_baselines, group_runs, measure_gain, measure_noise
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import SCORES, GroundTruth, name_ground_truth, read_ground_truth
@@ -21,7 +21,6 @@ from scripts.reports import plots
 from scripts.reports.cases import Case, list_cases, picture_cases
 from scripts.reports.evaluation import EvaluatedRun, evaluate_run
 from scripts.reports.runs import Runs, TrainedRun, read_runs
-from scripts.run_records import BASELINE
 from scripts.tabulation import evaluate_difference, format_interval, format_number
 
 _TEMPLATE = Path(__file__).with_name("report.html")
@@ -131,13 +130,11 @@ def _show_cases(
 def _list_registry(trained: Sequence[TrainedRun]) -> dict[str, Any]:
     """Experiments by settings with their gains over the baseline, as the experiment registry has them."""
     entries = group_runs([run.record for run in trained]) if trained else []
-    noise = measure_noise(entries)
-    baselines = {entry.settings: entry for entry in entries if entry.name == BASELINE}
-    unknown = (float("nan"), 0)
+    noise, baselines = measure_noise(entries), find_baselines(entries)
 
     def find_gain(entry: Entry) -> Difference | None:
-        own = entry.name == BASELINE
-        return None if own else measure_gain(entry, baselines.get(entry.settings), noise.get(entry.settings, unknown))
+        baseline = baselines.get(entry.settings)
+        return None if entry is baseline else measure_gain(entry, baseline, noise[entry.settings])
 
     gains = [find_gain(entry) for entry in entries]
     return {"registry": list(zip(entries, gains, strict=True))}
