@@ -261,7 +261,6 @@ def describe_ablation(
     differences = {each["combination"]: each for each in content["differences"] if each["other"] == base_name}
     base = rows[base_name]
     score = Interval(**base["study_map"])
-    known = any(len(row["seeds"]) > 1 for row in content["rows"])
     lines = [
         f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {_count_seeds(base)}.",
         "",
@@ -278,7 +277,7 @@ def describe_ablation(
         figures = (
             f"{len(rows[name]['seeds'])} | {format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
         )
-        verdict = evaluate_finding(claim.sign, found) if known else "noise not known"
+        verdict = evaluate_finding(claim.sign, found) if differences[name]["freedom"] else "noise not measured"
         cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
         lines.append(f"{start} {figures} | {verdict} | {cost} |")
     return "\n".join(lines)

@@ -362,6 +362,7 @@ def test_what_is_finished_is_reported_without_training_more(plan: Plan, runner: 
 def test_one_seed_says_that_its_noise_is_not_known(plan: Plan, tmp_path: Path):
     report = ablate(plan, tmp_path, ["baseline", "no_auxiliary"], seeds=(0,))
     assert "standard deviation between seeds, all rows together: not measured: one seed" in report
+    assert report.endswith("noise not measured"), "no verdict by patients alone"
 
 
 def test_a_combination_of_an_unknown_override_is_rejected():

@@ -50,15 +50,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """An experiment minus another one: by patients alone, and with the noise between seeds.
+    """An experiment minus another one; all is NaN where there was nothing to compare with.
 
-    Bounds are NaN where a noise was not measured; all is NaN where there was nothing to compare with.
+    Args:
+        combination, other: names.
+        patients: interval by patients alone; its bounds are NaN where they were not resampled.
+        total: with the noise between seeds, where that was measured.
+        freedom: degrees of freedom of that noise; 0 where it was not measured.
     """
 
     combination: str
     other: str
     patients: Interval
     total: Interval
+    freedom: int
 
     @property
     def value(self) -> float:
@@ -73,7 +78,7 @@ class Difference:
     def resolved(self) -> str:
         if math.isnan(self.value):
             return "nothing to compare with"
-        return "noise not measured" if math.isnan(self.bound) else evaluate_difference(self.total)
+        return evaluate_difference(self.total) if self.freedom else "noise not measured"
 
 
 def list_differences(measured: Sequence[Measured], level: float = 0.95) -> list[Difference]:
@@ -100,9 +105,9 @@ def measure_difference(
     """
     if not len(values):
         nothing = Interval(math.nan, math.nan, math.nan)
-        return Difference(combination, other, nothing, nothing)
+        return Difference(combination, other, nothing, nothing, 0)
     patients = summarise_values(values.mean(axis=0), level)
-    return Difference(combination, other, patients, widen_interval(patients, error, freedom, level))
+    return Difference(combination, other, patients, widen_interval(patients, error, freedom, level), freedom)
 
 
 def pool_noise(measured: Sequence[Measured]) -> tuple[float, int]:
