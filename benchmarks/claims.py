@@ -22,7 +22,7 @@ from scripts.files import write_text
 from scripts.run_records import BASELINE, read_history
 from scripts.tabulation import align_columns, format_interval, format_number
 
-from benchmarks.commandline import run_command
+from benchmarks.commandline import list_values, run_command
 from benchmarks.learning_curve import list_rows, write_part
 
 CONFIGS = Path("bundle/configs")
@@ -103,8 +103,7 @@ def measure(
         slots: trainings at a time.
         finished: train nothing, and compare what is done; rows may have more seeds than others.
     """
-    chosen = [overrides] if isinstance(overrides, str) else list(overrides)
-    numbers = [seeds] if isinstance(seeds, int) else list(seeds)
+    chosen, numbers = list_values(overrides), list_values(seeds)
     plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs).side_by_side(slots)
     if TWICE in chosen and not finished:
         plan.make_all([partial(_train_twice, plan, Path(out), seed) for seed in numbers])
@@ -125,9 +124,8 @@ def encoders(
 ) -> str:
     """Train `ENCODERS` and train.json's own from random weights, and compare; arguments as for `measure`."""
     plan = _plan(datalist, tree, {**options, "image_size": image_size}, epochs).side_by_side(slots)
-    numbers = [seeds] if isinstance(seeds, int) else list(seeds)
     rows = [BASELINE, *(claim.override for claim in ENCODERS)]
-    return ablate(plan, Path(out), rows, (0,), numbers, finished=finished)
+    return ablate(plan, Path(out), rows, (0,), list_values(seeds), finished=finished)
 
 
 def costs(

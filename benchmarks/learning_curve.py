@@ -21,7 +21,7 @@ from scripts.experiments import Plan, ablate
 from scripts.files import write_text
 from scripts.tabulation import align_columns, format_interval, format_number
 
-from benchmarks.commandline import run_command
+from benchmarks.commandline import list_values, run_command
 
 PARTS = (0.125, 0.25, 0.5, 1.0)
 
@@ -31,7 +31,7 @@ def measure(
     tree: str = "runs/images",
     out: str = "runs/learning_curve",
     base: str = "",
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: int | Sequence[int] = (0, 1, 2),
     fold: int = 0,
     epochs: int = 4,
     slots: int = 1,
@@ -59,7 +59,7 @@ def measure(
         count = write_part(datalist, path, part, fold)
         longer = round(epochs / part)
         plan = Plan(path, Path(tree), {**options, "epochs": longer, "val_interval": longer}).side_by_side(slots)
-        ablate(plan, folder / f"{part:g}", rows, [fold], seeds)
+        ablate(plan, folder / f"{part:g}", rows, [fold], list_values(seeds))
         measured = json.loads((folder / f"{part:g}" / "ablation.json").read_text(encoding="utf-8"))
         points.append({"part": part, "patients": count, **measured})
     table = tabulate(points)

@@ -43,7 +43,7 @@ from scripts.pseudo_labels import label_external
 from scripts.submission import read_submission
 from scripts.tabulation import align_columns, format_interval, format_number
 
-from benchmarks.commandline import run_command
+from benchmarks.commandline import list_values, run_command
 
 CONFIGS = Path("bundle/configs")
 TRAIN, EVALUATE = str(CONFIGS / "train.json"), str(CONFIGS / "evaluate.json")
@@ -89,7 +89,7 @@ def third(
     tree: str = "runs/images",
     out: str = "runs/pseudo_labels_third",
     base: str = "",
-    seeds: Sequence[int] = (0,),
+    seeds: int | Sequence[int] = (0,),
     num_resamples: int = 1000,
     epochs: int = 4,
     slots: int = 1,
@@ -119,7 +119,7 @@ def third(
     labels = read_study_labels(datalist)
     setting = Setting(parts["labelled"], parts["hidden"], Path(tree), joined, (0, 1, 2, 3), scored, labels)
     plan = Plan(parts["labelled"], Path(tree), {**options, "epochs": epochs}).side_by_side(slots)
-    return compare(setting, plan, folder, base, seeds, num_resamples, describe_parts(parts))
+    return compare(setting, plan, folder, base, list_values(seeds), num_resamples, describe_parts(parts))
 
 
 def unlabelled(
@@ -130,7 +130,7 @@ def unlabelled(
     tree: str = "runs/images",
     out: str = "runs/pseudo_labels_unlabelled",
     base: str = "",
-    seeds: Sequence[int] = (0,),
+    seeds: int | Sequence[int] = (0,),
     num_resamples: int = 1000,
     epochs: int = 4,
     slots: int = 1,
@@ -152,7 +152,7 @@ def unlabelled(
     plan = Plan(Path(datalist), Path(tree), {**options, "epochs": epochs}).side_by_side(slots)
     counts = f"images: {len(read_datalist(datalist)['training'])} labelled, "
     counts += f"{len(read_datalist(joined)['external']['images'])} external"
-    return compare(setting, plan, folder, base, seeds, num_resamples, counts, predicts_test=True)
+    return compare(setting, plan, folder, base, list_values(seeds), num_resamples, counts, predicts_test=True)
 
 
 def compare(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.commandline import run_command
+from benchmarks.commandline import list_values, run_command
 
 
 @pytest.mark.parametrize("arguments", [["measure", "--help"], ["measure", "-h"], ["measure", "--size", "3", "--help"]])
@@ -34,3 +34,7 @@ def test_options_reach_the_only_verb(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     run_command(lambda **options: given.append(options), "benchmarks.anything")
     assert given == [{"size": 3}]
+
+
+def test_one_value_is_a_list_of_one():
+    assert [list_values(each) for each in (0, (0, 1), "focal", ["focal"])] == [[0], [0, 1], ["focal"], ["focal"]]
