@@ -299,7 +299,7 @@ def describe_losses(content: Figures) -> str:
 
 
 def describe_pseudo_labels(content: Figures) -> str:
-    """Scores and gains of each kind of label on each scored set."""
+    """Scores and gains of each kind of label on each scored set, and how good the labels are where that is known."""
     rows = content["rows"]
     sets = list(next(iter(rows.values()))["study_map"])
     gained = list(list(rows.values())[-1]["gains"])
@@ -310,6 +310,18 @@ def describe_pseudo_labels(content: Figures) -> str:
         found = [Interval(**gain) for gain in row["gains"].values()]
         gains = [f"{format_number(each.value, '+.4f')} ({format_interval(each, '+.4f')})" for each in found]
         lines.append(f"| {label} | {' | '.join([*scores, *gains, *[''] * (len(gained) - len(gains))])} |")
+    noise = [f"{name} {deviation:.4f}" for name, (deviation, freedom) in content["between_seeds"].items() if freedom]
+    seeds = len(next(iter(rows[next(iter(rows))]["seeds"].values())))
+    spread = (
+        f"standard deviation between them: {', '.join(noise)}" if noise else "the noise between them is not measured"
+    )
+    lines += ["", f"Seeds: {seeds}; {spread}."]
+    if content["labels"]:
+        quality = [
+            f"{name} {format_number(each['value'])} ({format_interval(Interval(**each))})"
+            for name, each in content["labels"].items()
+        ]
+        lines += ["Study mAP of the labels themselves, by the readers':", f"{'; '.join(quality)}."]
     return "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from scripts.bootstrap import Interval, summarise_values
-from scripts.datalist import read_datalist, read_datalist_hash, training_images, write_datalist
+from scripts.datalist import compute_labelled_hash, read_datalist, training_images, write_datalist
 from scripts.datalist.joining import label_images
 from scripts.datalist.selection import Image, locate_images
 from scripts.errors import InputError
@@ -33,14 +33,14 @@ from scripts.experiments import Plan
 from scripts.experiments.differences import pool_deviations, widen_interval
 from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
-from scripts.metrics import read_ground_truth, score_studies
+from scripts.metrics import GroundTruth, read_ground_truth
 from scripts.metrics.resampling import resample_scores
 from scripts.metrics.scores import STUDY_MAP
 from scripts.predictions import average_studies, read_predictions
 from scripts.preparation import add_external
 from scripts.preparation.folds import assign_folds
 from scripts.pseudo_labels import label_external
-from scripts.submission import read_submission
+from scripts.submission import Predictions, read_submission
 from scripts.tabulation import align_columns, format_interval, format_number
 
 from benchmarks.commandline import list_values, run_command
@@ -57,6 +57,9 @@ NONE, LONGER = "no external images", "the same, as many steps"
 
 Runs = dict[str, Path]
 
+#: Probabilities `(4,)` by study, of each kind of label.
+Labels = dict[str, dict[str, list[float]]]
+
 #: Study mAP `(S, 1 + R)` of each row on each set, by seed; and between seeds, by set: deviation, degrees of freedom.
 Values = Mapping[str, Mapping[str, np.ndarray]]
 Noise = Mapping[str, tuple[float, int]]
@@ -72,7 +75,7 @@ class Setting:
         joined: both in one datalist, as `add-external` writes it.
         teachers: folds that they hold out.
         scored: datalist and fold of each set that rows are scored on.
-        labels: index in `STUDY_CLASSES` of each external study, where known.
+        truth: of the external studies, where known.
     """
 
     labelled: Path
@@ -81,7 +84,7 @@ class Setting:
     joined: Path
     teachers: Sequence[int]
     scored: Mapping[str, tuple[Path, int]]
-    labels: Mapping[str, int] | None = None
+    truth: GroundTruth | None = None
 
 
 def third(
@@ -113,11 +116,11 @@ def third(
     joined = folder / "joined" / "datalist.json"
     if not joined.is_file():
         add_external(parts["labelled"], tree, parts["hidden"], tree, joined.parent)
-    if read_datalist_hash(joined) != read_datalist_hash(parts["labelled"]):
+    if compute_labelled_hash(read_datalist(joined)) != compute_labelled_hash(read_datalist(parts["labelled"])):
         raise InputError(f"in {joined} the images of {datalist}", "those of another one", "choose another --out")
     scored = {"fold 0": (parts["labelled"], FOLD), "untouched": (parts["untouched"], UNTOUCHED)}
-    labels = read_study_labels(datalist)
-    setting = Setting(parts["labelled"], parts["hidden"], Path(tree), joined, (0, 1, 2, 3), scored, labels)
+    truth = read_study_truth(datalist, parts["hidden"])
+    setting = Setting(parts["labelled"], parts["hidden"], Path(tree), joined, (0, 1, 2, 3), scored, truth)
     plan = Plan(parts["labelled"], Path(tree), {**options, "epochs": epochs}).side_by_side(slots)
     return compare(setting, plan, folder, base, list_values(seeds), num_resamples, describe_parts(parts))
 
@@ -167,12 +170,13 @@ def compare(
 ) -> str:
     """Train, score and tabulate all rows; table.txt and table.json."""
     configs = [TRAIN, *([str(EXPERIMENTS / f"{base}.json")] if base else [])]
-    reported, scored = [], []
+    scored, labels = [], []
     for seed in seeds:
-        runs, quality = train_all(setting, plan, configs, folder / f"seed{seed}", seed)
+        runs, given = train_all(setting, plan, configs, folder / f"seed{seed}", seed)
+        if setting.truth is not None:
+            labels.append({name: score_labels(each, setting.truth, num_resamples) for name, each in given.items()})
         calls = [partial(score_run, setting, plan, configs, weights, num_resamples) for weights in runs.values()]
         scored.append(dict(zip(runs, plan.make_all(calls), strict=True)))
-        reported += [f"study mAP of the labels themselves, seed {seed}: {quality}"] if quality else []
         for weights in runs.values() if predicts_test else ():
             testing = replace(plan, evaluate=PREDICT)
             testing.evaluate_fold([*configs, EVALUATE], weights, weights.parent / "test", FOLD)
@@ -180,9 +184,14 @@ def compare(
         row: {name: np.stack([each[row][name] for each in scored]) for name in setting.scored} for row in scored[0]
     }
     noise = {name: pool_deviations([each[name][:, 0].tolist() for each in values.values()]) for name in setting.scored}
+    quality = summarise_labels(labels)
+    reported = [
+        f"study mAP, {name}: {format_number(each.value)} ({format_interval(each)})" for name, each in quality.items()
+    ]
     table = "\n".join([counts, *reported, "", tabulate(values, noise, num_resamples)])
     write_text(folder / "table.txt", table + "\n")
-    write_text(folder / "table.json", json.dumps(describe(values, noise), indent=1) + "\n")
+    described = {**describe(values, noise), "labels": {name: asdict(each) for name, each in quality.items()}}
+    write_text(folder / "table.json", json.dumps(described, indent=1) + "\n")
     return table
 
 
@@ -204,13 +213,16 @@ def split_images(datalist: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     return {name: folder / f"{name}.json" for name in parts}
 
 
-def read_study_labels(datalist: str) -> dict[str, int]:
-    """Index in `STUDY_CLASSES` of each study."""
-    return {image["study_id"]: image["label"] for image in read_datalist(datalist)["training"]}
+def read_study_truth(datalist: str, hidden: Path) -> GroundTruth:
+    """Labels and patients of the studies that hide them, without their images."""
+    names = {image["study_id"] for image in read_datalist(hidden)["test"]}
+    images = [image for image in read_datalist(datalist)["training"] if image["study_id"] in names]
+    labels = {image["study_id"]: STUDY_CLASSES[image["label"]] for image in images}
+    return GroundTruth(labels, {}, {}, {image["study_id"]: image["patient"] for image in images})
 
 
-def train_all(setting: Setting, plan: Plan, configs: Sequence[str], folder: Path, seed: int) -> tuple[Runs, str]:
-    """Weights of each row of the table, and how good the labels were that the students got, where that is known."""
+def train_all(setting: Setting, plan: Plan, configs: Sequence[str], folder: Path, seed: int) -> tuple[Runs, Labels]:
+    """Weights of each row of the table, and the labels that the students got, where their truth is known."""
     joined, configs = setting.joined, list(configs)
     outside = replace(plan, datalist_file=setting.external, dataset_dir=setting.external_tree, evaluate=PREDICT)
 
@@ -233,27 +245,26 @@ def train_all(setting: Setting, plan: Plan, configs: Sequence[str], folder: Path
         "honest": partial(honest.train, pseudo, folder / "honest" / "student"),
         "leaking": partial(leaky.train, [*pseudo, str(leaking)], folder / "leaking" / "student"),
     }
-    if setting.labels is not None:
-        write_ground_truth(joined, folder / "ground_truth" / "datalist.json", setting.labels)
+    if setting.truth is not None:
+        write_ground_truth(joined, folder / "ground_truth" / "datalist.json", setting.truth)
         ground_truth = replace(students, datalist_file=folder / "ground_truth" / "datalist.json")
         calls["ground truth"] = partial(ground_truth.train, own, folder / "ground_truth" / "student")
     weights = plan.make_all([partial(call, FOLD, seed) for call in calls.values()])
     runs = {NONE: teachers[FOLD], **dict(zip(calls, weights, strict=True))}
-    if setting.labels is None:
-        return runs, ""
-    reported = {
+    if setting.truth is None:
+        return runs, {}
+    return runs, {
         "honest": average_predictions([predicted[FOLD]]),
         "leaking": average_predictions(list(predicted.values())),
     }
-    quality = (f"{name} {_score_labels(each, setting.labels):.4f}" for name, each in reported.items())
-    return runs, ", ".join(quality)
 
 
-def write_ground_truth(joined: Path, path: Path, labels: Mapping[str, int]) -> None:
+def write_ground_truth(joined: Path, path: Path, truth: GroundTruth) -> None:
     """The joined datalist with the readers' labels, and like the others without their boxes."""
     content = read_datalist(joined)
     images = [
-        image | {"label": labels[image["study_id"]], "boxes_known": False} for image in content["external"]["images"]
+        image | {"label": STUDY_CLASSES.index(truth.study_labels[image["study_id"]]), "boxes_known": False}
+        for image in content["external"]["images"]
     ]
     external = content["external"] | {"images": images}
     write_datalist(path, content["training"], content["test"], content["num_folds"], content["seed"], external)
@@ -282,6 +293,25 @@ def average_predictions(predictions: Sequence[Path]) -> dict[str, list[float]]:
     """Mean probabilities `(4,)` of each study."""
     reported = [average_studies(read_predictions(path)) for path in predictions]
     return {study: np.mean([list(each[study].values()) for each in reported], axis=0).tolist() for study in reported[0]}
+
+
+def score_labels(labels: Mapping[str, Sequence[float]], truth: GroundTruth, num_resamples: int) -> np.ndarray:
+    """Study mAP `(1 + R,)` of probabilities `(4,)` by study: of all patients, then of each resample."""
+    studies = {name: dict(zip(STUDY_CLASSES, labels[name], strict=True)) for name in truth.study_labels}
+    return resample_scores(Predictions(studies, {}), truth, num_resamples).values[STUDY_MAP]
+
+
+def summarise_labels(scored: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Interval]:
+    """Mean scores of the labels themselves, and how much better the leaking ones are.
+
+    Args:
+        scored: values `(1 + R,)` of both kinds, for each seed; may be empty.
+    """
+    if not scored:
+        return {}
+    honest, leaking = (np.mean([each[name] for each in scored], axis=0) for name in ("honest", "leaking"))
+    values = {"honest labels": honest, "leaking labels": leaking, "leaking minus honest": leaking - honest}
+    return {name: summarise_values(each) for name, each in values.items()}
 
 
 def score_run(
@@ -347,7 +377,10 @@ def describe(values: Values, noise: Noise) -> dict[str, Any]:
         }
         for row, sets in values.items()
     }
-    return {"rows": rows, "between_seeds": {name: list(pair) for name, pair in noise.items()}}
+    return {
+        "rows": rows,
+        "between_seeds": {name: [spread if freedom else None, freedom] for name, (spread, freedom) in noise.items()},
+    }
 
 
 def _widen(differences: np.ndarray, noise: Sequence[tuple[float, int]]) -> Interval:
@@ -363,11 +396,6 @@ def _take_as_many_steps(plan: Plan, joined: Path) -> Plan:
     labelled = sum(image["fold"] != FOLD and image["duplicate_of"] is None for image in content["training"])
     factor = 1 + len(content["external"]["images"]) / labelled
     return replace(plan, options={**plan.options, "epochs": round(plan.options["epochs"] * factor)})
-
-
-def _score_labels(probabilities: Mapping[str, Sequence[float]], labels: Mapping[str, int]) -> float:
-    rows = np.array(list(probabilities.values())).reshape(-1, len(STUDY_CLASSES))
-    return score_studies(rows, [labels[study] for study in probabilities])[STUDY_MAP]
 
 
 def _format(interval: Interval, form: str = ".4f") -> tuple[str, str]:

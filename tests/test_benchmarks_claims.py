@@ -68,10 +68,13 @@ def test_losses_and_pseudo_labels_become_tables():
     assert "| validation / training loss, crop and mask | 1.10 |" in describe_losses({"crop and mask": rows})
     value = {"value": 0.5, "low": 0.4, "high": 0.6}
     labels = {
-        "no external images": {"study_map": {"fold 0": value}, "gains": {}},
-        "leaking": {"study_map": {"fold 0": value}, "gains": {"fold 0": value}},
+        "no external images": {"study_map": {"fold 0": value}, "seeds": {"fold 0": [0.5]}, "gains": {}},
+        "leaking": {"study_map": {"fold 0": value}, "seeds": {"fold 0": [0.5]}, "gains": {"fold 0": value}},
     }
-    header, _, first, second = describe_pseudo_labels({"rows": labels}).splitlines()
+    content = {"rows": labels, "between_seeds": {"fold 0": [None, 0]}, "labels": {"honest labels": value}}
+    header, _, first, second, *_, noise, _, quality = describe_pseudo_labels(content).splitlines()
+    assert noise == "Seeds: 1; the noise between them is not measured."
+    assert quality == "honest labels 0.5000 (0.4000 to 0.6000)."
     assert header == "| labels | study mAP, fold 0 | gain, fold 0 |"
     assert first == "| no external images | 0.5000 |  |"
     assert second == "| leaking | 0.5000 | +0.5000 (+0.4000 to +0.6000) |"

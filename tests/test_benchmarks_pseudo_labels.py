@@ -10,10 +10,22 @@ import numpy as np
 import pytest
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
+from scripts.labels import STUDY_CLASSES
 from scripts.preparation import prepare
 from scripts.synthetic import generate_tree
 
-from benchmarks.pseudo_labels import LONGER, NONE, describe, list_gains, split_images, tabulate, third
+from benchmarks.pseudo_labels import (
+    LONGER,
+    NONE,
+    describe,
+    list_gains,
+    read_study_truth,
+    score_labels,
+    split_images,
+    summarise_labels,
+    tabulate,
+    third,
+)
 
 NOISE = {"fold 0": (0.01, 8), "untouched": (0.01, 8)}
 
@@ -54,6 +66,18 @@ def test_no_patient_of_the_hidden_third_is_trained_on(datalist_file: Path, tmp_p
     assert all(image["label"] is None and not image["boxes"] for image in parts["hidden"]["test"])
 
 
+def test_labels_are_scored_by_the_truth_of_the_studies_that_hide_it(datalist_file: Path, tmp_path: Path):
+    parts = split_images(read_datalist(datalist_file), tmp_path)
+    truth = read_study_truth(str(datalist_file), parts["hidden"])
+    perfect = {study: [float(name == label) for name in STUDY_CLASSES] for study, label in truth.study_labels.items()}
+    wrong = {study: row[::-1] for study, row in perfect.items()}
+    values = {name: score_labels(each, truth, 20) for name, each in (("honest", wrong), ("leaking", perfect))}
+    scores = list(summarise_labels([values, values]).values())
+    assert truth.patients and len(perfect) > 5
+    assert scores[1].value == 1 and scores[2].value == pytest.approx(1 - scores[0].value) and scores[2].value > 0.1
+    assert not summarise_labels([])
+
+
 @pytest.mark.slow
 def test_a_small_third_is_trained_labelled_and_scored(tmp_path: Path):
     images = tmp_path / "images"
@@ -63,7 +87,7 @@ def test_a_small_third_is_trained_labelled_and_scored(tmp_path: Path):
     table = third(str(datalist_file), str(images), str(tmp_path / "out"), num_resamples=20, epochs=1, **options)
     described = json.loads((tmp_path / "out" / "table.json").read_text())
     assert list(described["rows"]) == [NONE, LONGER, "honest", "leaking", "ground truth"]
-    assert "study mAP of the labels themselves, seed 0: honest" in table and "fold 0 more than untouched" in table
+    assert list(described["labels"])[-1] == "leaking minus honest" and "fold 0 more than untouched" in table
 
 
 def test_a_folder_of_another_datalist_is_not_gone_on_with(datalist_file: Path, tmp_path: Path):
