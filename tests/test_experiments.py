@@ -453,7 +453,7 @@ def test_a_gain_below_the_noise_between_seeds_is_not_resolved():
     records += name_seeds("large", [0.80, 0.82, 0.84])
     entries = group_runs(records)
     noise = measure_noise(entries)
-    assert noise == {(("epochs", "4"),): (pytest.approx(0.02), 6)}, "pooled over all three"
+    assert noise == {(("datalist", "dddddddd"), ("epochs", "4")): (pytest.approx(0.02), 6)}, "pooled over all three"
     gains = {entry.name: measure_gain(entry, entries[0], noise[entry.settings]) for entry in entries}
     assert gains["small"].bound == pytest.approx(stats.t.ppf(0.975, 6) * 0.02 * math.sqrt(2 / 3))
     assert {name: gain.resolved for name, gain in gains.items() if name != "baseline"} == {
@@ -465,6 +465,7 @@ def test_a_gain_below_the_noise_between_seeds_is_not_resolved():
 def test_only_runs_of_equal_settings_and_folds_are_compared():
     records = name_seeds("baseline", [0.5, 0.6]) + [replace(RECORD, name="a", seed=1, metrics={"study_map": 0.65})]
     records += [replace(RECORD, name="b", settings={"epochs": "9"}, metrics={"study_map": 0.9})]
+    records += [replace(RECORD, name="d", datalist_hash="e" * 64)]
     records += [replace(RECORD, name="c", fold=3, metrics={"study_map": 0.9})]
     entries = {entry.name: entry for entry in group_runs(records)}
     noise = measure_noise(list(entries.values()))[entries["a"].settings]
@@ -472,7 +473,9 @@ def test_only_runs_of_equal_settings_and_folds_are_compared():
     assert gain.value == pytest.approx(0.1), "the mean of the seeds that each has"
     assert gain.bound == pytest.approx(stats.t.ppf(0.975, 1) * noise[0] * math.sqrt(1 + 1 / 2))
     assert math.isnan(measure_gain(entries["c"], entries["baseline"], noise).value)
-    assert "nothing to compare with" in tabulate_runs(records)
+    lines = tabulate_runs(records).splitlines()
+    for name in "bd":
+        assert "nothing to compare with" in next(line for line in lines if line.startswith(f"{name} "))
 
 
 def test_the_baseline_is_what_all_experiments_of_the_same_settings_build_on():

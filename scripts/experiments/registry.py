@@ -20,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 METRIC = "study_map"
 
-#: Options of a run that change what is measured, by name.
+#: Options of a run that change what is measured, by name, and its datalist.
 Settings = tuple[tuple[str, str], ...]
 
 _COLUMNS = (
@@ -90,7 +90,7 @@ def group_runs(records: Sequence[Record]) -> list[Entry]:
     """One entry for each experiment and its settings, "baseline" first, in the order of the names."""
     groups: dict[tuple[str, Settings], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.name, tuple(sorted(record.settings.items()))), []).append(record)
+        groups.setdefault((record.name, _list_settings(record)), []).append(record)
     entries = [_make_entry(name, settings, runs) for (name, settings), runs in groups.items()]
     return sorted(entries, key=lambda entry: (entry.settings, entry.name != BASELINE, entry.name))
 
@@ -241,6 +241,12 @@ def _read_row(row: Row) -> Record:
         )
     except ValueError as error:
         raise InputError("a row of an experiments.csv", f"{error} at {row.locate()}", "make it anew") from None
+
+
+def _list_settings(record: Record) -> Settings:
+    """Its options and the beginning of its datalist's hash: other images are another measurement."""
+    images = {"datalist": record.datalist_hash[:8]} if record.datalist_hash else {}
+    return tuple(sorted({**record.settings, **images}.items()))
 
 
 def _make_entry(name: str, settings: Settings, runs: Sequence[Record]) -> Entry:
