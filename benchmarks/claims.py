@@ -328,8 +328,11 @@ def describe_pseudo_labels(content: Figures) -> str:
 def describe_curve(content: Sequence[Figures]) -> str:
     """Both scores at each number of patients, the gain, and what it is worth in data."""
     header, *rows = list_rows(content)
-    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
+    lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    seeds = len(content[0]["rows"][0]["seeds"])
+    measured = all(point["differences"][0]["freedom"] for point in content)
+    lines += ["", f"Seeds: {seeds}; the noise between them is {'in the intervals' if measured else 'not measured'}."]
+    return "\n".join(lines)
 
 
 def evaluate_finding(sign: int | None, found: Interval) -> str:

@@ -16,6 +16,7 @@ from benchmarks.claims import (
     CLAIMS,
     FIGURES,
     PAGE,
+    describe_curve,
     describe_losses,
     describe_pseudo_labels,
     evaluate_finding,
@@ -78,6 +79,19 @@ def test_losses_and_pseudo_labels_become_tables():
     assert header == "| labels | study mAP, fold 0 | gain, fold 0 |"
     assert first == "| no external images | 0.5000 |  |"
     assert second == "| leaking | 0.5000 | +0.5000 (+0.4000 to +0.6000) |"
+
+
+@pytest.mark.parametrize(("freedom", "noise"), [(0, "not measured"), (6, "in the intervals")])
+def test_the_curve_says_if_it_holds_the_noise_between_seeds(freedom: int, noise: str):
+    value = {"value": 0.5, "low": 0.4, "high": 0.6}
+    row = {"study_map": value, "seeds": {"0": 0.5}}
+    point = {
+        "patients": 270,
+        "rows": [row, row],
+        "differences": [{"patients": value, "total": value, "freedom": freedom}],
+    }
+    lines = describe_curve([point]).splitlines()
+    assert lines[2].startswith("| 270 | 0.5000 |") and lines[-1] == f"Seeds: 1; the noise between them is {noise}."
 
 
 @pytest.mark.parametrize(
