@@ -90,22 +90,23 @@ def tabulate(points: Sequence[Mapping[str, Any]]) -> str:
 
 
 def list_rows(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """Both scores of each part, their difference, and by what factor of the data the lower one is behind.
+    """Both scores of each part, their difference, by what factor of the data the lower one is behind, and loss ratios.
 
     The first row is the header.
     """
     plain, full = ([Interval(**point["rows"][place]["study_map"]).value for point in points] for place in (0, 1))
     counts = [point["patients"] for point in points]
-    rows = [("patients", "whole, no mask", "", "crop and mask", "", "gain", "patients and seeds", "times the data")]
+    header = ("patients", "whole, no mask", "", "crop and mask", "", "gain", "patients and seeds", "times the data")
+    rows = [(*header, "validation / training loss: whole", "crop")]
     for point, score in zip(points, full, strict=True):
         scores = [Interval(**row["study_map"]) for row in point["rows"]]
         gain = Interval(**find_gain(point)["total"])
         needed = read_patients(counts, plain, score)
         worth = "more than all" if math.isnan(needed) else f"{needed / point['patients']:.1f}"
         cells = [text for each in scores for text in (format_number(each.value), format_interval(each))]
-        rows.append(
-            (str(point["patients"]), *cells, format_number(gain.value, "+.4f"), format_interval(gain, "+.4f"), worth)
-        )
+        gained = (format_number(gain.value, "+.4f"), format_interval(gain, "+.4f"))
+        ratios = [format_number(float(np.mean(row["loss_ratios"])), ".2f") for row in point["rows"]]
+        rows.append((str(point["patients"]), *cells, *gained, worth, *ratios))
     return rows
 
 

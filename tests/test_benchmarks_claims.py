@@ -84,7 +84,7 @@ def test_losses_and_pseudo_labels_become_tables():
 @pytest.mark.parametrize(("freedom", "noise"), [(0, "not measured"), (6, "in the intervals")])
 def test_the_curve_says_if_it_holds_the_noise_between_seeds(freedom: int, noise: str):
     value = {"value": 0.5, "low": 0.4, "high": 0.6}
-    row = {"study_map": value, "seeds": {"0": 0.5}}
+    row = {"study_map": value, "seeds": {"0": 0.5}, "loss_ratios": [1.1]}
     point = {
         "patients": 270,
         "rows": [row, row],

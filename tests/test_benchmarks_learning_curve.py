@@ -44,11 +44,14 @@ def test_the_table_tells_both_scores_their_difference_and_what_it_is_worth():
         {
             "part": part,
             "patients": count,
-            "rows": [{"study_map": interval(low)}, {"study_map": interval(high)}],
+            "rows": [
+                {"study_map": interval(score), "loss_ratios": [ratio, ratio + 0.1]}
+                for score, ratio in ((low, 1.5), (high, 1.2))
+            ],
             "differences": [{"patients": interval(low - high), "total": interval(low - high)}],
         }
         for part, count, low, high in [(0.5, 100, 0.30, 0.35), (1, 200, 0.40, 0.42)]
     ]
     first, second = tabulate(points).splitlines()[-2:]
-    assert first.split()[0] == "100" and "+0.0500" in first and first.endswith("1.4")
-    assert "+0.0100 to +0.0300" in second and second.endswith("more than all")
+    assert first.split()[0] == "100" and "+0.0500" in first and first.split()[-3:] == ["1.4", "1.55", "1.25"]
+    assert "+0.0100 to +0.0300" in second and "more than all" in second
