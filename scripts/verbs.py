@@ -35,6 +35,7 @@ OPTIONS: dict[str, str] = {
     "external": "datalist.json of the external images",
     "external_tree": "folder of the external images",
     "fold": "fold whose images are used; all without it",
+    "finished": "report what is done, and train nothing",
     "folds": "folds to hold out, one after the other",
     "format": "challenge, own, rsna, vindr, nih, coco or label: where tables do not show it",
     "ground_truth": "datalist.json of prepare, or a folder of the challenge's tables",
