@@ -21,8 +21,9 @@ from scripts.experiments.combinations import parse_combination
 from scripts.files import write_text
 from scripts.run_records import BASELINE, read_history
 from scripts.tabulation import align_columns, format_interval, format_number
+from scripts.verbs import list_values
 
-from benchmarks.commandline import list_values, run_command
+from benchmarks.commandline import run_command
 from benchmarks.learning_curve import list_rows, write_part
 
 CONFIGS = Path("bundle/configs")

@@ -13,11 +13,6 @@ from scripts.errors import report_input_errors
 Verb = Callable[..., Any]
 
 
-def list_values(value: Any) -> list[Any]:
-    """One value or several of an option, as fire reads `--seeds 0` and `--seeds 0,1`."""
-    return [value] if isinstance(value, (int, str)) else list(value)
-
-
 def run_command(verbs: Verb | Mapping[str, Verb], module: str) -> None:
     """Run the verb that the command line names, or tell what it takes.
 

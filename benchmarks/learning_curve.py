@@ -20,8 +20,9 @@ from scripts.datalist import read_datalist, write_datalist
 from scripts.experiments import Plan, ablate
 from scripts.files import write_text
 from scripts.tabulation import align_columns, format_interval, format_number
+from scripts.verbs import list_values
 
-from benchmarks.commandline import list_values, run_command
+from benchmarks.commandline import run_command
 
 PARTS = (0.125, 0.25, 0.5, 1.0)
 

@@ -42,8 +42,9 @@ from scripts.preparation.folds import assign_folds
 from scripts.pseudo_labels import label_external
 from scripts.submission import Predictions, read_submission
 from scripts.tabulation import align_columns, format_interval, format_number
+from scripts.verbs import list_values
 
-from benchmarks.commandline import list_values, run_command
+from benchmarks.commandline import run_command
 
 CONFIGS = Path("bundle/configs")
 TRAIN, EVALUATE = str(CONFIGS / "train.json"), str(CONFIGS / "evaluate.json")

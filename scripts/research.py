@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scripts.verbs import list_values
+
 
 def generate_synthetic(
     out: str,
@@ -50,7 +52,7 @@ def label_external(datalist: str, predictions: str | list[str], runs: str | list
     """
     from scripts.pseudo_labels import label_external as label_images
 
-    labelled = label_images(datalist, _list(predictions), _list(runs), out)
+    labelled = label_images(datalist, list_values(predictions), list_values(runs), out)
     folds = ", ".join(f"{fold} by {len(models)} models" for fold, models in labelled.items())
     return f"labels for fold {folds}: {out}/datalist.json"
 
@@ -157,7 +159,7 @@ def cross_validate(
     from scripts.experiments import crossvalidate
 
     plan = _plan_runs(datalist, tree, ray, slots, options)
-    return crossvalidate(plan, _list(config), Path(out), _list(folds), seed)
+    return crossvalidate(plan, list_values(config), Path(out), list_values(folds), seed)
 
 
 def run_ablation(
@@ -184,8 +186,8 @@ def run_ablation(
     from scripts.experiments import COMBINATIONS, ablate
 
     plan = _plan_runs(datalist, tree, ray, slots, options)
-    rows = _list(experiments or COMBINATIONS)
-    return ablate(plan, Path(out), rows, _list(folds), _list(seeds), finished=finished)
+    rows = list_values(experiments or COMBINATIONS)
+    return ablate(plan, Path(out), rows, list_values(folds), list_values(seeds), finished=finished)
 
 
 def screen(
@@ -271,7 +273,9 @@ def plot_losses(out: str, **groups: object) -> str:
     from scripts.experiments import draw_losses
     from scripts.run_records import read_history
 
-    named = {name.replace("_", " "): [read_history(str(run)) for run in _list(runs)] for name, runs in groups.items()}
+    named = {
+        name.replace("_", " "): [read_history(str(run)) for run in list_values(runs)] for name, runs in groups.items()
+    }
     draw_losses(named, out)
     return f"drew {sum(map(len, named.values()))} runs: {out}"
 
@@ -286,7 +290,7 @@ def evaluate_ensemble(
     """
     from scripts.ensembles import report_ensemble
 
-    named = {name: [str(path) for path in _list(paths)] for name, paths in members.items()}
+    named = {name: [str(path) for path in list_values(paths)] for name, paths in members.items()}
     return report_ensemble(named, ground_truth, fold, out)
 
 
@@ -344,13 +348,6 @@ def _plan_runs(datalist: str, tree: str, ray: str | bool, slots: int, options: d
 def _print_line(line: str) -> None:
     """Print a line of progress at once, also into a log."""
     print(line, flush=True)  # noqa: T201  (the command line's own output)
-
-
-def _list(value: Any) -> list[Any]:
-    """One value of the command line, or several; what fire leaves as one text ("a,b+c", "[a/b,c/d]") is taken apart."""
-    if isinstance(value, str):
-        return [part.strip(" '\"") for part in value.strip("[]()").split(",")]
-    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 #: In the order of the work.

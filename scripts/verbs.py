@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import Parameter, getdoc, signature
+from typing import Any
 
 from scripts.errors import InputError
 
@@ -34,8 +35,8 @@ OPTIONS: dict[str, str] = {
     "experiments": "names in experiments/, combined by +",
     "external": "datalist.json of the external images",
     "external_tree": "folder of the external images",
-    "fold": "fold whose images are used; all without it",
     "finished": "report what is done, and train nothing",
+    "fold": "fold whose images are used; all without it",
     "folds": "folds to hold out, one after the other",
     "format": "challenge, own, rsna, vindr, nih, coco or label: where tables do not show it",
     "ground_truth": "datalist.json of prepare, or a folder of the challenge's tables",
@@ -114,6 +115,13 @@ def name_verb(verb: Verb) -> str:
     return verb.__name__.replace("_", "-")
 
 
+def list_values(value: Any) -> list[Any]:
+    """One value of the command line, or several; what fire leaves as one text ("a,b+c", "[a/b,c/d]") is taken apart."""
+    if isinstance(value, str):
+        return [part.strip(" '\"") for part in value.strip("[]()").split(",")]
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
 def reject_unknown_option(verb: Verb, arguments: Sequence[str]) -> None:
     """Compare the options with those of the verb, before it runs: fire compares them afterwards.
 
@@ -158,10 +166,10 @@ def _explain(parameter: Parameter) -> str:
     meaning, default = OPTIONS.get(parameter.name, ""), parameter.default
     if default in (Parameter.empty, None, ()):
         return meaning + (" (needed)" if _is_needed(parameter) else "")
-    return f"{meaning} ({_list_values(default)})"
+    return f"{meaning} ({_format_default(default)})"
 
 
-def _list_values(default: object) -> str:
+def _format_default(default: object) -> str:
     return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 

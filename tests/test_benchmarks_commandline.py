@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 import pytest
+from scripts.verbs import list_values
 
-from benchmarks.commandline import list_values, run_command
+from benchmarks.commandline import run_command
 
 
 @pytest.mark.parametrize("arguments", [["measure", "--help"], ["measure", "-h"], ["measure", "--size", "3", "--help"]])
