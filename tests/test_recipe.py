@@ -169,7 +169,7 @@ class Fake:
 @pytest.fixture
 def no_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are done where their weights are, as the fake writes no records; nothing is shipped."""
-    monkeypatch.setattr(Plan, "_is_done", lambda self, files, folder, fold, seed: (folder / "last.pt").is_file())
+    monkeypatch.setattr(Plan, "is_done", lambda self, files, folder, fold, seed: (folder / "last.pt").is_file())
     monkeypatch.setattr(Plan, "predict", predict_once)
     monkeypatch.setattr("scripts.recipe.running.ship_weights", lambda weights, path: Path(path).write_bytes(b"s"))
 
