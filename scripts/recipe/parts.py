@@ -74,6 +74,11 @@ class Recipe:
     parts: tuple[Part, ...]
     caches: tuple[tuple[tuple[str, ...], Mapping[str, Any]], ...] = ()
 
+    @property
+    def teachers(self) -> set[str]:
+        """Families whose predictions others learn from: they label the external images as well."""
+        return {family for part in self.parts for family in part.soft_labels}
+
     def select(self, names: Sequence[str]) -> tuple[Part, ...]:
         """Select parts by name or family, with all that they need; without names, all of them.
 

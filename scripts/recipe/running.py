@@ -50,13 +50,13 @@ class RecipeRun:
         """Prepare all images in each of the recipe's ways, by several processes; what is cached already is kept."""
         for number, (stack, options) in enumerate(self.recipe.caches):
             common = {"external_dir": self.external_dir} if self.external_dir else {}
-            plan = self.plan.with_options({**options, **common, "num_workers": workers})
+            plan = self.plan.with_options({**options, **self.plan.options, **common, "num_workers": workers})
             plan.fill_cache(stack, self.out / f"cache{number}", list(range(num_folds)))
 
     def make(self, part: Part) -> None:
         """Train a part, predict what it never saw, and ship its weights where the recipe says so."""
         folder, start = self.out / part.name, time.monotonic()
-        options = dict(part.options)
+        options = {**part.options, **self.plan.options}
         if not part.held_out:
             options["val_interval"] = NEVER
         if part.soft_labels:
@@ -67,10 +67,9 @@ class RecipeRun:
         plan = self.plan.with_options(options)
         weights = plan.train(part.stack, folder, part.fold, seed=0)  # type: ignore[arg-type]
         trained = time.monotonic()
-        if part.held_out or self.external_dir is not None:
-            plan.with_options({"external_dir": self.external_dir}).predict(
-                part.stack, weights, folder, part.fold, PREDICTIONS
-            )
+        if part.held_out:
+            external = self.external_dir if part.family in self.recipe.teachers else None
+            plan.with_options({"external_dir": external}).predict(part.stack, weights, folder, part.fold, PREDICTIONS)
         if part.ship is not None:
             ship_weights(weights, self.models / part.ship)
         seconds = {"training": round(trained - start, 1), "prediction": round(time.monotonic() - trained, 1)}
