@@ -8,16 +8,19 @@ bundle/docs/claims.json, and makes the page bundle/docs/claims.md from that file
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scripts.bootstrap import Interval
 from scripts.errors import InputError
 from scripts.experiments import Plan, ablate, draw_losses
 from scripts.experiments.combinations import parse_combination
+from scripts.experiments.differences import widen_interval
 from scripts.files import write_text
 from scripts.run_records import BASELINE, read_history
 from scripts.tabulation import align_columns, format_interval, format_number
@@ -197,8 +200,9 @@ def write(**folders: str) -> str:
     """Gather the figures of finished benchmarks into claims.json, and make the page; what is not named stays.
 
     Args:
-        folders: `--overrides` and `--encoders` of an ablation, `--costs`, `--overfit`, `--third` and `--unlabelled` of
-            `benchmarks.pseudo_labels`, `--curve` of `benchmarks.learning_curve`.
+        folders: `--overrides`, `--again` (the same trainings on another machine) and `--encoders` of an ablation,
+            `--costs`, `--overfit`, `--third` and `--unlabelled` of `benchmarks.pseudo_labels`, `--curve` of
+            `benchmarks.learning_curve`.
 
     Raises:
         InputError: where another one is named, or one holds no figures.
@@ -227,6 +231,7 @@ def _read_json(path: Path) -> Any:
 #: How the figures of each part are gathered from its folder.
 GATHERED: Mapping[str, Callable[[Path], Any]] = {
     "overrides": lambda folder: _read_json(folder / "ablation.json"),
+    "again": lambda folder: _read_json(folder / "ablation.json"),
     "costs": lambda folder: _read_json(folder / "costs.json"),
     "encoders": lambda folder: _read_json(folder / "ablation.json"),
     "overfit": gather_losses,
@@ -242,6 +247,7 @@ def make_page(figures: Figures) -> str:
     costs = figures.get("costs", {})
     for name, head, describe in (
         ("overrides", _OVERRIDES, lambda content: describe_ablation(content, BASE, CLAIMS, f"{BASE}+", costs)),
+        ("again", _AGAIN, lambda content: describe_repetition(figures["overrides"], content)),
         ("encoders", _ENCODERS, lambda content: describe_ablation(content, BASELINE, ENCODERS, "", {})),
         ("overfit", _OVERFIT, describe_losses),
         ("third", _THIRD, describe_pseudo_labels),
@@ -280,6 +286,33 @@ def describe_ablation(
         cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
         lines.append(f"{start} {figures} | {verdict} | {cost} |")
     return "\n".join(lines)
+
+
+def describe_repetition(first: Figures, again: Figures) -> str:
+    """Differences from the base in two trainings each of seed 0, their mean, and the noise that the two show.
+
+    What moves all rows alike, such as precision, is taken out of the noise. The sample of patients is that of `again`.
+    """
+    scores = [{row["combination"]: row["seeds"]["0"] for row in content["rows"]} for content in (first, again)]
+    shared = [name for name in scores[1] if name in scores[0]]
+    moved = [scores[1][name] - scores[0][name] for name in shared]
+    noise, freedom = float(np.std(moved, ddof=1)) / math.sqrt(2), len(shared) - 1
+    patients = {each["combination"]: Interval(**each["patients"]) for each in again["differences"]}
+    lines = ["| change | first | again | mean | patients and noise | verdict |", "|---|---|---|---|---|---|"]
+    for claim in CLAIMS:
+        name = f"{BASE}+{claim.override}"
+        if name not in shared:
+            continue
+        both = [each[name] - each[BASE] for each in scores]
+        middle, sample = sum(both) / 2, patients[name]
+        around = Interval(middle, middle + sample.low - sample.value, middle + sample.high - sample.value)
+        found = widen_interval(around, noise, freedom)
+        cells = [format_number(value, "+.4f") for value in (*both, middle)]
+        verdict = evaluate_finding(claim.sign, found)
+        lines.append(f"| `{claim.override}` | {' | '.join(cells)} | {format_interval(found, '+.4f')} | {verdict} |")
+    base = " and ".join(format_number(each[BASE]) for each in scores)
+    noise_of = f"standard deviation of one training {noise:.4f} ({freedom} degrees of freedom)"
+    return "\n".join([f"The base: {base}. The noise between the two: {noise_of}.", "", *lines])
 
 
 def _count_seeds(row: Figures) -> str:
@@ -372,6 +405,16 @@ Over EfficientNet-Lite0 with ImageNet weights, lung crop, mask's loss of weight 
 In the picture the bars hold the noise between seeds alone, in the table the sample of patients as well.
 """
 
+_AGAIN = """## Again, on another machine
+
+    python -m benchmarks.claims measure --seeds 0 --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
+    python -m benchmarks.claims write --again runs/claims
+
+The same trainings of seed 0 on an NVIDIA H200, in bfloat16; ten changes, and the base. "First" is seed 0 of the table
+above. Two trainings of one seed on two machines differ as two seeds do, and by more than the few second seeds
+above show.
+"""
+
 _ENCODERS = """## Encoders
 
     python -m benchmarks.claims encoders --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
@@ -385,9 +428,9 @@ _OVERFIT = """## Overfitting
     python -m benchmarks.claims overfit --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
     python -m benchmarks.claims write --overfit runs/claims_overfit
 
-The solution: crop and mask together lower validation / training loss from 1.16 to 1.07. Here both ends of 24 epochs,
-one seed. The losses of the two have other terms, so each is compared with itself. The ratio of fewer patients over more
-epochs stands under "How much data".
+The solution: crop and mask together lower validation / training loss from 1.16 to 1.07. Here both ends of a schedule of
+24 epochs, one seed, on an NVIDIA H200, whose time was over after 12 of them. The losses of the two have other terms, so
+each is compared with itself. The ratio of fewer patients over more epochs stands under "How much data".
 """
 
 _THIRD = """## Pseudo-labels: the leak, shown
@@ -409,7 +452,10 @@ _UNLABELLED = """## Pseudo-labels on real unlabelled images
         --cache_dir runs/cache --out runs/pseudo_labels_unlabelled
     python -m benchmarks.claims write --unlabelled runs/pseudo_labels_unlabelled
 
-1,263 images of 652 other patients.
+1,263 images of 652 other patients. Honest labels come from the network that held fold 0 out, leaking ones from the mean
+of all five. What the three students of as many steps predict for the images without labels, which none of them saw, stands
+in `submissions/test_pseudo_none.csv`, `test_pseudo_honest.csv` and `test_pseudo_leaking.csv`: whoever holds those labels
+sees what of the gain on fold 0 is a leak.
 """
 
 _CURVE = """## How much data

@@ -105,6 +105,8 @@ def read_model(run: str | Path) -> Model:
     if (run / WEIGHTS).is_file() and (found := compute_sha256(run / WEIGHTS)) != recorded:
         advice = "train again; nobody knows what these weights were trained on"
         raise InputError(f"{run / WEIGHTS} with the recorded SHA-256 {recorded[:12]}", found[:12], advice)
+    if isinstance(record.fold, list):
+        raise InputError("a training that held out one fold", f"{record.held_out} in {run}", "name such a training")
     return Model(record.name, record.fold, recorded, record.datalist_hash)
 
 

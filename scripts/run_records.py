@@ -52,7 +52,7 @@ class Record:
         status: "running", "done" or "failed"; a run that was killed stays "running".
         overrides: configuration files in their order, relative to the configs' folder.
         settings: options of the command that change what is measured, as text.
-        fold: the fold held out, None where nothing was.
+        fold: the fold held out, a list of several, None where nothing was.
         seed: of the run.
         datalist_hash: content hash of the datalist.
         code: commit, with "+" where files differed from it; empty where there is no repository.
@@ -73,7 +73,7 @@ class Record:
     status: str
     overrides: tuple[str, ...]
     settings: dict[str, str]
-    fold: int | None
+    fold: int | list[int] | None
     seed: int
     datalist_hash: str
     code: str
@@ -86,6 +86,23 @@ class Record:
     error: str = ""
     config_hash: str = ""
     resumed: int = 0
+
+    @property
+    def held_out(self) -> str:
+        """The folds held out as one name: "0", "0-3" where two were, "" where none was."""
+        if self.fold is None:
+            return ""
+        return str(self.fold) if isinstance(self.fold, int) else "-".join(map(str, self.fold))
+
+
+def read_held_out(name: str) -> int | list[int] | None:
+    """The folds that `Record.held_out` names.
+
+    Raises:
+        ValueError: where it names none.
+    """
+    folds = [int(fold) for fold in name.split("-") if fold]
+    return folds if len(folds) > 1 else folds[0] if folds else None
 
 
 def read_record(path: str | Path) -> Record:

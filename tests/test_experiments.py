@@ -632,3 +632,15 @@ def test_slots_are_a_number_and_not_beside_ray():
         Plan(Path("datalist.json"), Path("."), {}).side_by_side(0)
     with pytest.raises(InputError, match="--ray or --slots"):
         run_ablation(ray=True, slots=2)
+
+
+@pytest.mark.parametrize("fold", [0, None, [0, 3]])
+def test_the_registry_reads_back_what_a_run_held_out(fold: int | list[int] | None, tmp_path: Path):
+    """Networks that hold out two folds teach others; their runs stand in the registry like all others."""
+    write_record(replace(RECORD, fold=fold), tmp_path / "runs" / "a")
+    write_record(replace(RECORD, fold=fold, seed=1), tmp_path / "runs" / "b")
+    write_registry(find_records(tmp_path / "runs"), tmp_path / "out")
+    again = find_records(tmp_path / "out" / "experiments.csv").values()
+    assert [(each.fold, each.seed) for each in again] == [(fold, 0), (fold, 1)]
+    (entry,) = group_runs(list(again))
+    assert len(entry.values) == 2

@@ -138,8 +138,8 @@ def draw_networks() -> str:
     study = Box(820, 205, 190, "Probabilities", ("of the study classes",), "result")
     decoder = Box(590, 285, 180, "Mask decoder", ("64, 32, 16, 16, 16",), "network")
     mask = Box(820, 285, 190, "Opacity mask", ("training: 10 x BCE",), "result")
-    wider = Box(110, 435, 180, "Lung crop + 10 %", ("1 x 256 x 256",))
-    pyramid = Box(350, 435, 200, "EfficientNetV2-B0", ("feature pyramid (FPN)",), "network")
+    wider = Box(110, 435, 180, "Lung crop + 10 %", ("1 x 288 x 288",))
+    pyramid = Box(350, 435, 200, "EfficientNet-Lite0", ("feature pyramid (FPN)",), "network")
     retina = Box(590, 435, 180, "RetinaNet heads", ("classes and edges",), "network")
     boxes = Box(820, 435, 190, "Opacity boxes", ("fused over TTA flips",), "result")
     titles = [

@@ -14,7 +14,7 @@ from scripts.engines import name_tag
 from scripts.errors import InputError
 from scripts.experiments.differences import Difference, measure_difference, pool_deviations
 from scripts.files import Row, read_csv, write_csv, write_text
-from scripts.run_records import BASELINE, DONE, RECORD, Record, read_history, read_record
+from scripts.run_records import BASELINE, DONE, RECORD, Record, read_held_out, read_history, read_record
 from scripts.tabulation import align_columns
 from torch.utils.tensorboard import SummaryWriter
 
@@ -44,7 +44,7 @@ class Entry:
 
     name: str
     settings: Settings
-    values: Mapping[tuple[int | None, int], float]
+    values: Mapping[tuple[str, int], float]
     loss_ratio: float
     seconds: float
     expected: str
@@ -73,7 +73,7 @@ def find_records(*sources: str | Path) -> dict[Path, Record]:
     if not found:
         where = ", ".join(map(str, sources))
         raise InputError(f"runs with a {RECORD}", f"none below {where}", "train first, or name another folder")
-    last = {(record.name, record.fold, record.seed, record.started): path for path, record in found.items()}
+    last = {(record.name, record.held_out, record.seed, record.started): path for path, record in found.items()}
     return {path: found[path] for path in last.values()}
 
 
@@ -131,9 +131,9 @@ def measure_gain(entry: Entry, baseline: Entry | None, noise: tuple[float, int])
     return measure_difference(entry.name, baseline.name if baseline else BASELINE, values, error, freedom)
 
 
-def _list_folds(entry: Entry) -> dict[int | None, list[float]]:
+def _list_folds(entry: Entry) -> dict[str, list[float]]:
     """Values of the seeds of each fold."""
-    folds: dict[int | None, list[float]] = {}
+    folds: dict[str, list[float]] = {}
     for (fold, _), value in entry.values.items():
         folds.setdefault(fold, []).append(value)
     return folds
@@ -223,7 +223,7 @@ def _read_row(row: Row) -> Record:
         return Record(
             overrides=tuple(cells["overrides"].split()),
             settings=settings,
-            fold=int(cells["fold"]) if cells["fold"] else None,
+            fold=read_held_out(cells["fold"]),
             seed=int(cells["seed"]),
             seconds=float(cells["seconds"]),
             metrics={METRIC: float(cells[METRIC])} if cells[METRIC] else {},
@@ -255,7 +255,7 @@ def _make_entry(name: str, settings: Settings, runs: Sequence[Record]) -> Entry:
     return Entry(
         name,
         settings,
-        {(run.fold, run.seed): run.metrics[METRIC] for run in done},
+        {(run.held_out, run.seed): run.metrics[METRIC] for run in done},
         float(np.mean(ratios)) if ratios else math.nan,
         float(np.mean([run.seconds for run in done])) if done else math.nan,
         runs[0].expected,
@@ -295,6 +295,7 @@ def _format_correlation(entries: Sequence[Entry], scores: Mapping[str, float]) -
 def _list_cells(record: Record, leaderboard: Mapping[str, float] | None) -> list[object]:
     texts = {
         "overrides": " ".join(record.overrides),
+        "fold": record.held_out,
         "settings": " ".join(f"{name}={value}" for name, value in record.settings.items()),
         METRIC: record.metrics.get(METRIC, ""),
         "weights_sha256": " ".join(f"{name}:{value}" for name, value in record.weights_sha256.items()),
@@ -304,7 +305,7 @@ def _list_cells(record: Record, leaderboard: Mapping[str, float] | None) -> list
 
 
 def _name_run(record: Record) -> str:
-    return f"fold{record.fold}-seed{record.seed}-{record.started.replace(':', '')}"
+    return f"fold{record.held_out}-seed{record.seed}-{record.started.replace(':', '')}"
 
 
 def _write_board(record: Record, history: Sequence[Mapping[str, float]], folder: Path) -> None:
