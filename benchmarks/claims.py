@@ -411,8 +411,8 @@ _AGAIN = """## Again, on another machine
     python -m benchmarks.claims write --again runs/claims
 
 The same trainings of seed 0 on an NVIDIA H200, in bfloat16; ten changes, and the base. "First" is seed 0 of the table
-above. Two trainings of one seed on two machines differ as two seeds do, and by more than the few second seeds
-above show.
+above. Two trainings of one seed on two machines differ as two seeds do, and by more than the few second seeds above
+show.
 """
 
 _ENCODERS = """## Encoders
@@ -453,9 +453,9 @@ _UNLABELLED = """## Pseudo-labels on real unlabelled images
     python -m benchmarks.claims write --unlabelled runs/pseudo_labels_unlabelled
 
 1,263 images of 652 other patients. Honest labels come from the network that held fold 0 out, leaking ones from the mean
-of all five. What the three students of as many steps predict for the images without labels, which none of them saw, stands
-in `submissions/test_pseudo_none.csv`, `test_pseudo_honest.csv` and `test_pseudo_leaking.csv`: whoever holds those labels
-sees what of the gain on fold 0 is a leak.
+of all five. What the three students of as many steps predict for the images without labels, which none of them saw,
+stands in `submissions/test_pseudo_none.csv`, `test_pseudo_honest.csv` and `test_pseudo_leaking.csv`: whoever holds
+those labels sees what of the gain on fold 0 is a leak.
 """
 
 _CURVE = """## How much data
