@@ -265,26 +265,26 @@ def describe_ablation(
     rows = {row["combination"]: row for row in content["rows"]}
     differences = {each["combination"]: each for each in content["differences"] if each["other"] == base_name}
     base = rows[base_name]
-    score = Interval(**base["study_map"])
+    score, timed = Interval(**base["study_map"]), " epoch's time |" if costs else ""
     lines = [
         f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {_count_seeds(base)}.",
         "",
-        "| change | the solution | seeds | study mAP minus the base | | verdict | epoch's time |",
-        "|---|---|---|---|---|---|---|",
+        f"| change | the solution | seeds | study mAP minus the base | | verdict |{timed}",
+        f"|---|---|---|---|---|---|{'---|' if costs else ''}",
     ]
     for claim in claims:
         name = f"{prefix}{claim.override}"
         start = f"| {claim.change} (`{claim.override}`) | {claim.finding} |"
         if name not in differences:
-            lines.append(f"{start} 0 | not run yet | | | |")
+            lines.append(f"{start} 0 | not run yet | | |{' |' if costs else ''}")
             continue
         found = Interval(**differences[name]["total"])
         figures = (
             f"{len(rows[name]['seeds'])} | {format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
         )
         verdict = evaluate_finding(claim.sign, found) if differences[name]["freedom"] else "noise not measured"
-        cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
-        lines.append(f"{start} {figures} | {verdict} | {cost} |")
+        cost = f" x {costs[name] / costs[base_name]:.2f} |" if name in costs else " |" if costs else ""
+        lines.append(f"{start} {figures} | {verdict} |{cost}")
     return "\n".join(lines)
 
 

@@ -20,7 +20,7 @@ class OpacityInferer:
     Args:
         networks: `OpacityDetector`s with their weights, one or one of each fold.
         tta_flips: keys of `TTA_FLIPS`.
-        device: where the networks run.
+        device: where the networks run; they are moved there.
         dtype: as for `AutocastInferer`.
         min_overlap: boxes of two flips or networks that overlap more are one.
         max_boxes: what is kept of a picture, the best first.
@@ -37,8 +37,9 @@ class OpacityInferer:
     ) -> None:
         if not networks:
             raise ValueError("expected at least one network, got none")
-        self.networks, self.tta_flips = [network.eval() for network in networks], check_tta_flips(tta_flips)
         self.device, self.inferer = torch.device(device), AutocastInferer(dtype)
+        self.networks = [each.to(self.device).eval() for each in networks]
+        self.tta_flips = check_tta_flips(tta_flips)
         self.min_overlap, self.max_boxes = min_overlap, max_boxes
 
     @torch.no_grad()
