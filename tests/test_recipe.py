@@ -39,7 +39,7 @@ SMALL: dict[str, Any] = {
         },
         "boxes": {
             "stack": ["train.json", "train_detector.json", "stacked.json"],
-            "options": {"epochs": 1},
+            "options": {"epochs": 1, "encoder": "tf_efficientnetv2_b0"},
             "held_out": "folds",
             "encoder_from": "teacher",
         },
