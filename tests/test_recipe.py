@@ -129,6 +129,7 @@ class Fake:
 
     def __init__(self, failing: str = "") -> None:
         self.commands: list[tuple[str, str]] = []
+        self.options: list[dict[str, str]] = []
         self.failing, self.running, self.most = failing, 0, 0
         self.lock = threading.Lock()
 
@@ -138,6 +139,7 @@ class Fake:
             self.running += 1
             self.most = max(self.most, self.running)
             self.commands.append((arguments[3], options["output_dir"]))
+            self.options.append(options)
         log.write_text("an error of its own")
         folder = Path(options["output_dir"])
         if arguments[3] == "training":
@@ -197,42 +199,22 @@ def test_all_parts_are_made_and_a_second_call_makes_none(datalist_file: Path, im
 
 @pytest.mark.usefixtures("no_records")
 def test_options_of_the_command_line_win_over_the_recipes(datalist_file: Path, images: Path, tmp_path: Path):
-    asked: list[tuple[str, str, str]] = []
-
-    class Listener(Fake):
-        def __call__(self, arguments: Sequence[str], log: Path) -> int:
-            options = {arguments[i][2:]: arguments[i + 1] for i in range(4, len(arguments), 2)}
-            asked.append((arguments[3], options["output_dir"], options["image_size"]))
-            return super().__call__(arguments, log)
-
-    plan = Plan(datalist_file, images, {"image_size": 96}, start=Listener())
+    fake = Fake()
+    plan = Plan(datalist_file, images, {"image_size": 96}, start=fake)
     make_weights(write_recipe(tmp_path), plan, tmp_path / "out", models=tmp_path, names=["teacher/fold0"])
-    assert {run for run, _, _ in asked} == {"caching", "training", "predicting"}
-    assert {size for _, _, size in asked} == {"96"}
+    assert {run for run, _ in fake.commands} == {"caching", "training", "predicting"}
+    assert {options["image_size"] for options in fake.options} == {"96"}
 
 
 @pytest.mark.usefixtures("no_records")
 def test_external_images_are_predicted_by_teachers_alone(datalist_file: Path, images: Path, tmp_path: Path):
-    predicted: dict[str, str] = {}
-
-    class Listener(Fake):
-        def __call__(self, arguments: Sequence[str], log: Path) -> int:
-            options = {arguments[i][2:]: arguments[i + 1] for i in range(4, len(arguments), 2)}
-            if arguments[3] == "predicting":
-                predicted[Path(options["output_dir"]).relative_to(tmp_path / "out").as_posix()] = options[
-                    "external_dir"
-                ]
-            return super().__call__(arguments, log)
-
-    names = ["student/fold1", "boxes/fold0"]
-    make_weights(
-        write_recipe(tmp_path),
-        Plan(datalist_file, images, {}, start=Listener()),
-        tmp_path / "out",
-        tmp_path,
-        tmp_path,
-        names,
-    )
+    fake, names, out = Fake(), ["student/fold1", "boxes/fold0"], tmp_path / "out"
+    make_weights(write_recipe(tmp_path), Plan(datalist_file, images, {}, start=fake), out, tmp_path, tmp_path, names)
+    predicted = {
+        Path(folder).relative_to(out).as_posix(): options["external_dir"]
+        for (run, folder), options in zip(fake.commands, fake.options, strict=True)
+        if run == "predicting"
+    }
     taught = {name for name, folder in predicted.items() if folder == str(tmp_path)}
     assert taught == {"teacher/fold0", "pairs/folds0-1", "pairs/folds1-2"}
     assert predicted.keys() - taught == {"student/fold1", "boxes/fold0"}
