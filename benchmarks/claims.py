@@ -265,27 +265,28 @@ def describe_ablation(
     rows = {row["combination"]: row for row in content["rows"]}
     differences = {each["combination"]: each for each in content["differences"] if each["other"] == base_name}
     base = rows[base_name]
-    score, timed = Interval(**base["study_map"]), " epoch's time |" if costs else ""
-    lines = [
-        f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {_count_seeds(base)}.",
-        "",
-        f"| change | the solution | seeds | study mAP minus the base | | verdict |{timed}",
-        f"|---|---|---|---|---|---|{'---|' if costs else ''}",
-    ]
+    score = Interval(**base["study_map"])
+    header = ["change", "the solution", "seeds", "study mAP minus the base", "", "verdict", "epoch's time"]
+    table = [header, ["---"] * len(header)]
     for claim in claims:
         name = f"{prefix}{claim.override}"
-        start = f"| {claim.change} (`{claim.override}`) | {claim.finding} |"
+        start = [f"{claim.change} (`{claim.override}`)", claim.finding]
         if name not in differences:
-            lines.append(f"{start} 0 | not run yet | | |{' |' if costs else ''}")
+            table.append([*start, "0", "not run yet", "", "", ""])
             continue
         found = Interval(**differences[name]["total"])
-        figures = (
-            f"{len(rows[name]['seeds'])} | {format_number(found.value, '+.4f')} | {format_interval(found, '+.4f')}"
-        )
+        figures = [str(len(rows[name]["seeds"])), format_number(found.value, "+.4f"), format_interval(found, "+.4f")]
         verdict = evaluate_finding(claim.sign, found) if differences[name]["freedom"] else "noise not measured"
-        cost = f" x {costs[name] / costs[base_name]:.2f} |" if name in costs else " |" if costs else ""
-        lines.append(f"{start} {figures} | {verdict} |{cost}")
-    return "\n".join(lines)
+        cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
+        table.append([*start, *figures, verdict, cost])
+    shown = len(header) if costs else len(header) - 1
+    return "\n".join(
+        [
+            f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {_count_seeds(base)}.",
+            "",
+            *(f"| {' | '.join(cells[:shown])} |" for cells in table),
+        ]
+    )
 
 
 def describe_repetition(first: Figures, again: Figures) -> str:
