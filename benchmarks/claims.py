@@ -7,20 +7,22 @@ bundle/docs/claims.json, and makes the page bundle/docs/claims.md from that file
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from scripts.bootstrap import Interval
 from scripts.errors import InputError
 from scripts.experiments import Plan, ablate, draw_losses
 from scripts.experiments.combinations import parse_combination
-from scripts.experiments.differences import widen_interval
+from scripts.experiments.differences import Difference, pool_deviations, widen_interval
 from scripts.files import write_text
 from scripts.run_records import BASELINE, read_history
 from scripts.tabulation import align_columns, format_interval, format_number
@@ -31,6 +33,7 @@ from benchmarks.learning_curve import list_rows, write_part
 
 CONFIGS = Path("bundle/configs")
 FIGURES, PAGE = Path("bundle/docs/claims.json"), Path("bundle/docs/claims.md")
+LEDGER = Path("bundle/docs/experiments.csv")
 BASE, TWICE = "imagenet_lite0", "just_train_twice"
 
 
@@ -44,18 +47,20 @@ class Claim:
         finding: the solution's own.
         sign: of the difference that its finding means for the override: 1, -1, 0 where it gained nothing there; None
             where it says nothing that could be tested so.
+        size: of the loss that it names, as a part of the score.
     """
 
     override: str
     change: str
     finding: str
     sign: int | None = None
+    size: float = 0.0
 
 
 #: Each is one override over the base.
 CLAIMS = (
-    Claim("no_auxiliary", "without the mask's loss", "the mask gives about 5 %", -1),
-    Claim("whole_image", "whole radiograph, no lung crop", "the crop gives about 4 %", -1),
+    Claim("no_auxiliary", "without the mask's loss", "the mask gives about 5 %", -1, 0.05),
+    Claim("whole_image", "whole radiograph, no lung crop", "the crop gives about 4 %", -1, 0.04),
     Claim("auxiliary_low_resolution", "mask of 32 x 32 from an inner block", "its first form, worse", -1),
     Claim("auxiliary_dice", "Dice for the mask", "an option, in its ensemble"),
     Claim("auxiliary_bce_dice", "cross entropy and Dice for the mask", "in its ensemble"),
@@ -82,6 +87,8 @@ ENCODERS = (
 ENDS = {"whole radiograph, no mask": f"{BASE}+whole_image+no_auxiliary", "crop and mask": BASE}
 
 Figures = Mapping[str, Any]
+#: Standard deviation of one training, and its degrees of freedom.
+Noise = tuple[float, int]
 
 
 def measure(
@@ -212,6 +219,7 @@ def write(**folders: str) -> str:
         if name not in GATHERED:
             raise InputError(f"folders of {', '.join(GATHERED)}", repr(name), "correct the option")
         figures[name] = GATHERED[name](Path(folder))
+    figures["noise"] = gather_noise()
     write_text(FIGURES, json.dumps(figures, indent=1) + "\n")
     write_text(PAGE, make_page(figures))
     return str(PAGE)
@@ -220,6 +228,29 @@ def write(**folders: str) -> str:
 def gather_losses(out: Path) -> dict[str, Any]:
     """Rows of history.json of both ends, by their title."""
     return {title: read_history(*sorted((out / row).iterdir())) for title, row in ENDS.items()}
+
+
+def gather_noise(ledger: Path = LEDGER) -> dict[str, Noise]:
+    """Standard deviation between the ledger's trainings that differ by their seed or machine alone, and its freedom.
+
+    Returns:
+        of study mAP over the base, and from random weights; of validation / training loss.
+    """
+    with ledger.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    pretrained = [row for row in rows if row["name"].split("+")[0] == BASE]
+    random = [row for row in rows if row not in pretrained]
+    columns = {"pretrained": (pretrained, "study_map"), "random": (random, "study_map"), "ratio": (rows, "loss_ratio")}
+    return {name: _pool_column(*column) for name, column in columns.items()}
+
+
+def _pool_column(rows: Sequence[Mapping[str, str]], column: str) -> Noise:
+    samples: dict[tuple[str, ...], list[float]] = {}
+    for row in rows:
+        if row[column]:
+            same = tuple(row[name] for name in ("name", "settings", "fold", "datalist_hash"))
+            samples.setdefault(same, []).append(float(row[column]))
+    return pool_deviations(samples.values())
 
 
 def _read_json(path: Path) -> Any:
@@ -244,18 +275,29 @@ GATHERED: Mapping[str, Callable[[Path], Any]] = {
 def make_page(figures: Figures) -> str:
     """bundle/docs/claims.md, whose every figure stands in claims.json."""
     parts = [_HEAD]
-    costs = figures.get("costs", {})
+    costs, noise = figures.get("costs", {}), {name: tuple(each) for name, each in figures["noise"].items()}
     for name, head, describe in (
-        ("overrides", _OVERRIDES, lambda content: describe_ablation(content, BASE, CLAIMS, f"{BASE}+", costs)),
-        ("again", _AGAIN, lambda content: describe_repetition(figures["overrides"], content)),
-        ("encoders", _ENCODERS, lambda content: describe_ablation(content, BASELINE, ENCODERS, "", {})),
-        ("overfit", _OVERFIT, describe_losses),
-        ("third", _THIRD, describe_pseudo_labels),
-        ("unlabelled", _UNLABELLED, describe_pseudo_labels),
-        ("curve", _CURVE, describe_curve),
+        ("overrides", _OVERRIDES, lambda content: describe_overrides(content, figures.get("again"), costs)),
+        ("encoders", _ENCODERS, lambda content: describe_encoders(content, noise["random"])),
+        ("overfit", _OVERFIT, lambda content: describe_losses(content, noise)),
+        ("third", _THIRD, lambda content: describe_pseudo_labels(content, noise["pretrained"])),
+        ("unlabelled", _UNLABELLED, lambda content: describe_pseudo_labels(content, noise["pretrained"])),
+        ("curve", _CURVE, lambda content: describe_curve(content, noise["pretrained"])),
     ):
         parts += [head, describe(figures[name]) if name in figures else _NOT_RUN, ""]
     return "\n".join(parts)
+
+
+def describe_overrides(first: Figures, again: Figures | None, costs: Mapping[str, float]) -> str:
+    """All trainings of both series: the base's score, the noise, and a row for each claim."""
+    merged = merge_series([first, again] if again else [first], BASE)
+    return describe_ablation(merged, BASE, CLAIMS, f"{BASE}+", costs)
+
+
+def describe_encoders(content: Figures, noise: Noise) -> str:
+    """As `describe_overrides`, with the noise of other trainings from random weights."""
+    merged = merge_series([content], BASELINE, noise)
+    return describe_ablation(merged, BASELINE, ENCODERS, "", {})
 
 
 def describe_ablation(
@@ -263,10 +305,10 @@ def describe_ablation(
 ) -> str:
     """The base's score, and a row for each claim, with its seconds an epoch over those of the base where known."""
     rows = {row["combination"]: row for row in content["rows"]}
-    differences = {each["combination"]: each for each in content["differences"] if each["other"] == base_name}
+    differences = {each["combination"]: each for each in content["differences"]}
     base = rows[base_name]
     score = Interval(**base["study_map"])
-    header = ["change", "the solution", "seeds", "study mAP minus the base", "", "verdict", "epoch's time"]
+    header = ["change", "the solution", "trainings", "study mAP minus the base", "", "verdict", "epoch's time"]
     table = [header, ["---"] * len(header)]
     for claim in claims:
         name = f"{prefix}{claim.override}"
@@ -275,54 +317,77 @@ def describe_ablation(
             table.append([*start, "0", "not run yet", "", "", ""])
             continue
         found = Interval(**differences[name]["total"])
-        figures = [str(len(rows[name]["seeds"])), format_number(found.value, "+.4f"), format_interval(found, "+.4f")]
+        figures = [str(len(rows[name]["scores"])), format_number(found.value, "+.4f"), format_interval(found, "+.4f")]
         verdict = evaluate_finding(claim.sign, found) if differences[name]["freedom"] else "noise not measured"
+        if claim.size and found.low > -claim.size * score.value:
+            verdict += f"; less than {claim.size:.0%}".replace("%", " %")
         cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
         table.append([*start, *figures, verdict, cost])
     shown = len(header) if costs else len(header) - 1
+    noise, freedom = content["noise"]
+    count = len(base["scores"])
     return "\n".join(
         [
-            f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), {_count_seeds(base)}.",
+            f"The base: study mAP {format_number(score.value)} ({format_interval(score)}), "
+            f"{f'mean of {count} trainings' if count > 1 else 'one training'}. The noise: standard deviation of one",
+            f"training {noise:.4f} ({freedom} degrees of freedom).",
             "",
             *(f"| {' | '.join(cells[:shown])} |" for cells in table),
         ]
     )
 
 
-def describe_repetition(first: Figures, again: Figures) -> str:
-    """Differences from the base in two trainings each of seed 0, their mean, and the noise that the two show.
+def merge_series(series: Sequence[Figures], base_name: str, noise_of_others: Noise | None = None) -> dict[str, Any]:
+    """One ablation of several whose trainings are the same but for seed and machine: each is a sample of its row.
 
-    What moves all rows alike, such as precision, is taken out of the noise. The sample of patients is that of `again`.
+    The sample of patients is that of the last series with the row.
+
+    Args:
+        series: contents of ablation.json.
+        base_name: the combination that the others are compared with.
+        noise_of_others: standard deviation of one training and its degrees of freedom; pooled over these rows if None.
+
+    Returns:
+        rows of combination, study_map and scores; differences from the base; the noise.
     """
-    scores = [{row["combination"]: row["seeds"]["0"] for row in content["rows"]} for content in (first, again)]
-    shared = [name for name in scores[1] if name in scores[0]]
-    moved = [scores[1][name] - scores[0][name] for name in shared]
-    noise, freedom = float(np.std(moved, ddof=1)) / math.sqrt(2), len(shared) - 1
-    patients = {each["combination"]: Interval(**each["patients"]) for each in again["differences"]}
-    lines = ["| change | first | again | mean | patients and noise | verdict |", "|---|---|---|---|---|---|"]
-    for claim in CLAIMS:
-        name = f"{BASE}+{claim.override}"
-        if name not in shared:
-            continue
-        both = [each[name] - each[BASE] for each in scores]
-        middle, sample = sum(both) / 2, patients[name]
-        around = Interval(middle, middle + sample.low - sample.value, middle + sample.high - sample.value)
-        found = widen_interval(around, noise, freedom)
-        cells = [format_number(value, "+.4f") for value in (*both, middle)]
-        verdict = evaluate_finding(claim.sign, found)
-        lines.append(f"| `{claim.override}` | {' | '.join(cells)} | {format_interval(found, '+.4f')} | {verdict} |")
-    base = " and ".join(format_number(each[BASE]) for each in scores)
-    noise_of = f"standard deviation of one training {noise:.4f} ({freedom} degrees of freedom)"
-    return "\n".join([f"The base: {base}. The noise between the two: {noise_of}.", "", *lines])
+    rows = {row["combination"]: row for content in series for row in content["rows"]}
+    scores = {name: [score for content in series for score in _list_scores(content, name)] for name in rows}
+    means = {name: float(np.mean(values)) for name, values in scores.items()}
+    noise, freedom = noise_of_others or pool_deviations(scores.values())
+    patients = {
+        each["combination"]: Interval(**each["patients"])
+        for content in series
+        for each in content["differences"]
+        if each["other"] == base_name
+    }
+    differences = []
+    for name, sample in patients.items():
+        around = _move_interval(sample, means[name] - means[base_name])
+        error = noise * math.sqrt(1 / len(scores[name]) + 1 / len(scores[base_name]))
+        found = Difference(name, base_name, around, widen_interval(around, error, freedom), freedom)
+        differences.append(asdict(found))
+    merged = [
+        {
+            "combination": name,
+            "study_map": asdict(_move_interval(Interval(**row["study_map"]), means[name])),
+            "scores": scores[name],
+        }
+        for name, row in rows.items()
+    ]
+    return {"rows": merged, "differences": differences, "noise": [noise, freedom]}
 
 
-def _count_seeds(row: Figures) -> str:
-    count = len(row["seeds"])
-    return f"mean of {count} seeds" if count > 1 else "one seed"
+def _list_scores(content: Figures, name: str) -> list[float]:
+    return [score for row in content["rows"] if row["combination"] == name for score in row["seeds"].values()]
 
 
-def describe_losses(content: Figures) -> str:
-    """Validation loss over training loss of both ends, where each was validated."""
+def _move_interval(interval: Interval, value: float) -> Interval:
+    """An interval of the same width about another value."""
+    return Interval(value, value + interval.low - interval.value, value + interval.high - interval.value)
+
+
+def describe_losses(content: Figures, noise: Mapping[str, Noise]) -> str:
+    """Validation loss over training loss of both ends, where each was validated, and how far noise moves them."""
     validated = {title: [row for row in rows if "validation_loss" in row] for title, rows in content.items()}
     epochs = [row["epoch"] for row in next(iter(validated.values()))]
     lines = [f"| epoch | {' | '.join(map(str, epochs))} |", "|---" * (len(epochs) + 1) + "|"]
@@ -330,11 +395,21 @@ def describe_losses(content: Figures) -> str:
         ratios = [f"{row['validation_loss'] / row['train_loss']:.2f}" for row in rows]
         lines.append(f"| validation / training loss, {title} | {' | '.join(ratios)} |")
         lines.append(f"| study mAP, {title} | {' | '.join(format_number(row['study_map']) for row in rows)} |")
+    halves = [f"{name} {_find_half(noise[key]):.3f}" for name, key in (("ratio", "ratio"), ("study mAP", "pretrained"))]
+    lines += ["", f"Half of the 95 % interval by the noise between trainings of 4 epochs: {', '.join(halves)}."]
     return "\n".join(lines)
 
 
-def describe_pseudo_labels(content: Figures) -> str:
-    """Scores and gains of each kind of label on each scored set, and how good the labels are where that is known."""
+def _find_half(noise: Noise) -> float:
+    deviation, freedom = noise
+    return float(stats.t.ppf(0.975, freedom)) * deviation
+
+
+def describe_pseudo_labels(content: Figures, noise: Noise) -> str:
+    """Scores and gains of each kind of label on each scored set, and how good the labels are where that is known.
+
+    Gains of one training each are widened by `noise`; where two sets are compared, by that of both.
+    """
     rows = content["rows"]
     sets = list(next(iter(rows.values()))["study_map"])
     gained = list(list(rows.values())[-1]["gains"])
@@ -342,15 +417,12 @@ def describe_pseudo_labels(content: Figures) -> str:
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
     for label, row in rows.items():
         scores = [format_number(row["study_map"][name]["value"]) for name in sets]
-        found = [Interval(**gain) for gain in row["gains"].values()]
+        found = [_widen_gain(name, Interval(**gain), content, noise) for name, gain in row["gains"].items()]
         gains = [f"{format_number(each.value, '+.4f')} ({format_interval(each, '+.4f')})" for each in found]
         lines.append(f"| {label} | {' | '.join([*scores, *gains, *[''] * (len(gained) - len(gains))])} |")
-    noise = [f"{name} {deviation:.4f}" for name, (deviation, freedom) in content["between_seeds"].items() if freedom]
     seeds = len(next(iter(rows[next(iter(rows))]["seeds"].values())))
-    spread = (
-        f"standard deviation between them: {', '.join(noise)}" if noise else "the noise between them is not measured"
-    )
-    lines += ["", f"Seeds: {seeds}; {spread}."]
+    measured = all(freedom for _, freedom in content["between_seeds"].values())
+    lines += ["", f"Seeds: {seeds}; {_tell_noise(measured)}."]
     if content["labels"]:
         quality = [
             f"{name} {format_number(each['value'])} ({format_interval(Interval(**each))})"
@@ -360,14 +432,37 @@ def describe_pseudo_labels(content: Figures) -> str:
     return "\n".join(lines)
 
 
-def describe_curve(content: Sequence[Figures]) -> str:
-    """Both scores at each number of patients, the gain, and what it is worth in data."""
-    header, *rows = list_rows(content)
+def _widen_gain(name: str, gain: Interval, content: Figures, noise: Noise) -> Interval:
+    deviation, freedom = noise
+    if any(freedom for _, freedom in content["between_seeds"].values()):
+        return gain
+    trainings = 2 if name in content["between_seeds"] else 4
+    return widen_interval(gain, deviation * math.sqrt(trainings), freedom)
+
+
+def _tell_noise(measured: bool) -> str:
+    source = "them" if measured else "other trainings of the same budget"
+    return f"the intervals hold the noise between {source}"
+
+
+def describe_curve(content: Sequence[Figures], noise: Noise) -> str:
+    """Both scores at each number of patients, the gain, and what it is worth in data.
+
+    A gain of one training each is widened by `noise`.
+    """
+    measured = all(point["differences"][0]["freedom"] for point in content)
+    header, *rows = list_rows(content if measured else [_widen_point(point, noise) for point in content])
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     seeds = len(content[0]["rows"][0]["seeds"])
-    measured = all(point["differences"][0]["freedom"] for point in content)
-    lines += ["", f"Seeds: {seeds}; the noise between them is {'in the intervals' if measured else 'not measured'}."]
+    lines += ["", f"Seeds: {seeds}; {_tell_noise(measured)}."]
     return "\n".join(lines)
+
+
+def _widen_point(point: Figures, noise: Noise) -> dict[str, Any]:
+    deviation, freedom = noise
+    (difference,) = point["differences"]
+    total = widen_interval(Interval(**difference["patients"]), deviation * math.sqrt(2), freedom)
+    return {**point, "differences": [{**difference, "total": asdict(total)}]}
 
 
 def evaluate_finding(sign: int | None, found: Interval) -> str:
@@ -387,33 +482,25 @@ measured over a base, and told with its noise. The page is made from [claims.jso
 `python -m benchmarks.claims write`; every run stands in [experiments.csv](experiments.csv).
 
 Siim-covid19 at 256 px, fold 0 held out (1,010 studies of 551 patients), 128 px, 4 epochs, TTA by horizontal flip, on an
-AMD EPYC. Intervals of 95 %: paired bootstrap of patients, widened by the noise between seeds, which is pooled over all
-rows of a table. Verdicts are said of this base and budget only: what needs more epochs, more pixels or a larger network
-may do otherwise there.
+AMD EPYC where no other machine is named. Intervals of 95 %: paired bootstrap of patients, widened by the noise between
+trainings, which is pooled over all rows of a table. Verdicts are said of this base and budget only: what needs more
+epochs, more pixels or a larger network may do otherwise there.
 """
 
 _OVERRIDES = """## What helped, and what did not
 
     python -m benchmarks.claims measure --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
     python -m benchmarks.claims costs --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
-    python -m benchmarks.claims write --overrides runs/claims --costs runs/claims_costs
+    python -m benchmarks.claims write --again runs/claims --costs runs/claims_costs
     python -m scripts list-experiments runs/claims --out runs/registry
 
-Over EfficientNet-Lite0 with ImageNet weights, lung crop, mask's loss of weight 10, label smoothing 0.1.
+Over EfficientNet-Lite0 with ImageNet weights, lung crop, mask's loss of weight 10, label smoothing 0.1. Trainings of
+two series together: seeds 0 and 1 on an AMD EPYC; seed 0 again on an NVIDIA H200, in bfloat16, and further seeds on an
+Intel Xeon. Two trainings of one seed on two machines differ as two seeds do.
 
-![Gain of each override beside the noise between seeds](images/claims_gains.png)
+![Gain of each override beside the noise between trainings](images/claims_gains.png)
 
-In the picture the bars hold the noise between seeds alone, in the table the sample of patients as well.
-"""
-
-_AGAIN = """## Again, on another machine
-
-    python -m benchmarks.claims measure --seeds 0 --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
-    python -m benchmarks.claims write --again runs/claims
-
-The same trainings of seed 0 on an NVIDIA H200, in bfloat16; ten changes, and the base. "First" is seed 0 of the table
-above. Two trainings of one seed on two machines differ as two seeds do, and by more than the few second seeds above
-show.
+In the picture the bars hold the noise between trainings alone, in the table the sample of patients as well.
 """
 
 _ENCODERS = """## Encoders
@@ -421,7 +508,8 @@ _ENCODERS = """## Encoders
     python -m benchmarks.claims encoders --tree DATA --datalist runs/siim/datalist.json --cache_dir runs/cache
     python -m benchmarks.claims write --encoders runs/claims_encoders
 
-`efficientnet_b3` and `swin` in place of EfficientNetV2-B0, all from random weights.
+`efficientnet_b3` and `swin` in place of EfficientNetV2-B0, all from random weights, on an Intel Xeon. The noise
+is that of the [ablation](results.md)'s trainings from random weights, of other settings and three seeds each.
 """
 
 _OVERFIT = """## Overfitting
