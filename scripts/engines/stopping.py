@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import threading
-from types import FrameType
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from ignite.engine import Engine, Events
 from monai.engines import IterationEvents
 from scripts.errors import InputError, Stopped
 from scripts.processes import take_largest
+from scripts.signals import SignalListener
 
 
 class StopOnNonFiniteLoss:
@@ -84,17 +83,13 @@ class StopOnNonFiniteLoss:
 class StopOnSignal:
     """Stops an engine after the iteration in which SIGTERM or SIGINT came; a second one stops it at once.
 
-    Only in the main thread of a process: elsewhere signals are somebody else's.
-
     Raises:
         Stopped: whose exit status is 128 + the signal's number, as a shell has it.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._before: dict[signal.Signals, Any] = {}
+        self._listener = SignalListener(self._receive)
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self._listen)
@@ -103,15 +98,12 @@ class StopOnSignal:
         engine.add_event_handler(Events.COMPLETED, self._restore)
 
     def _listen(self, engine: Engine) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self.received = None
-            # what is ignored, as a terminal's signals are under nohup, stays ignored
-            taken = [each for each in self.SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
-            self._before = {each: signal.signal(each, self._receive) for each in taken}
+        self.received = None
+        self._listener.listen()
 
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
-        self._restore()
+    def _receive(self, sent: signal.Signals) -> None:
+        self.received = sent
+        self._listener.restore()
 
     def _stop(self, engine: Engine) -> None:
         if self.received is not None:
@@ -120,9 +112,8 @@ class StopOnSignal:
             logging.getLogger(__name__).warning(message, self.received.name, epoch, iteration)
             raise Stopped(self.received.name, 128 + self.received)
 
-    def _restore(self, engine: Engine | None = None) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
+    def _restore(self, engine: Engine) -> None:
+        self._listener.restore()
 
 
 def _name_images(batch: Any) -> list[str]:
