@@ -33,7 +33,7 @@ from benchmarks.learning_curve import list_rows, write_part
 
 CONFIGS = Path("bundle/configs")
 FIGURES, PAGE = Path("bundle/docs/claims.json"), Path("bundle/docs/claims.md")
-LEDGER = Path("bundle/docs/experiments.csv")
+REGISTRY = Path("bundle/docs/experiments.csv")
 BASE, TWICE = "imagenet_lite0", "just_train_twice"
 
 
@@ -230,13 +230,13 @@ def gather_losses(out: Path) -> dict[str, Any]:
     return {title: read_history(*sorted((out / row).iterdir())) for title, row in ENDS.items()}
 
 
-def gather_noise(ledger: Path = LEDGER) -> dict[str, Noise]:
-    """Standard deviation between the ledger's trainings that differ by their seed or machine alone, and its freedom.
+def gather_noise(registry: Path = REGISTRY) -> dict[str, Noise]:
+    """Standard deviation between the registry's trainings that differ by their seed or machine alone, and its freedom.
 
     Returns:
         of study mAP over the base, and from random weights; of validation / training loss.
     """
-    with ledger.open(newline="", encoding="utf-8") as file:
+    with registry.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     pretrained = [row for row in rows if row["name"].split("+")[0] == BASE]
     random = [row for row in rows if row not in pretrained]
@@ -422,7 +422,7 @@ def describe_pseudo_labels(content: Figures, noise: Noise) -> str:
         lines.append(f"| {label} | {' | '.join([*scores, *gains, *[''] * (len(gained) - len(gains))])} |")
     seeds = len(next(iter(rows[next(iter(rows))]["seeds"].values())))
     measured = all(freedom for _, freedom in content["between_seeds"].values())
-    lines += ["", f"Seeds: {seeds}; {_tell_noise(measured)}."]
+    lines += ["", f"Seeds: {seeds}; {_name_noise(measured)}."]
     if content["labels"]:
         quality = [
             f"{name} {format_number(each['value'])} ({format_interval(Interval(**each))})"
@@ -440,7 +440,7 @@ def _widen_gain(name: str, gain: Interval, content: Figures, noise: Noise) -> In
     return widen_interval(gain, deviation * math.sqrt(trainings), freedom)
 
 
-def _tell_noise(measured: bool) -> str:
+def _name_noise(measured: bool) -> str:
     source = "them" if measured else "other trainings of the same budget"
     return f"the intervals hold the noise between {source}"
 
@@ -454,7 +454,7 @@ def describe_curve(content: Sequence[Figures], noise: Noise) -> str:
     header, *rows = list_rows(content if measured else [_widen_point(point, noise) for point in content])
     lines = [f"| {' | '.join(header)} |", "|---" * len(header) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
     seeds = len(content[0]["rows"][0]["seeds"])
-    lines += ["", f"Seeds: {seeds}; {_tell_noise(measured)}."]
+    lines += ["", f"Seeds: {seeds}; {_name_noise(measured)}."]
     return "\n".join(lines)
 
 
@@ -471,7 +471,7 @@ def evaluate_finding(sign: int | None, found: Interval) -> str:
     if sign is None:
         return {1: "better", 0: "not resolved", -1: "worse"}[measured]
     if sign == 0:
-        return {1: "**contradicts**: better", 0: "agrees: no gain", -1: "agrees: worse"}[measured]
+        return {1: "**contradicts**: better", 0: "no gain shown", -1: "agrees: worse"}[measured]
     return {0: "not resolved", sign: "agrees", -sign: "**contradicts**"}[measured]
 
 
@@ -522,7 +522,7 @@ The solution: crop and mask together lower validation / training loss from 1.16 
 each is compared with itself. The ratio of fewer patients over more epochs stands under "How much data".
 """
 
-_THIRD = """## Pseudo-labels: the leak, shown
+_THIRD = """## Pseudo-labels: does a leak show?
 
     python -m benchmarks.pseudo_labels third --tree DATA --datalist runs/siim/datalist.json --base imagenet_lite0 \\
         --seeds 0,1,2 --image_size 128 --cache_dir runs/cache --out runs/pseudo_labels_third
@@ -530,7 +530,7 @@ _THIRD = """## Pseudo-labels: the leak, shown
 
 The solution: pseudo-labels did not help; its labels were the mean of five folds' models, in every fold. Here a third of
 the patients hides its labels and plays the external images. Honest labels come from the one model that held fold 0 out,
-leaking ones from the mean of all. A leak lifts fold 0 more than images that no model ever saw.
+leaking ones from the mean of all. A leak would lift fold 0 more than images that no model ever saw.
 """
 
 _UNLABELLED = """## Pseudo-labels on real unlabelled images

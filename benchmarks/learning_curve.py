@@ -104,6 +104,7 @@ def list_rows(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         gain = Interval(**find_gain(point)["total"])
         needed = read_patients(counts, plain, score)
         worth = "more than all" if math.isnan(needed) else f"{needed / point['patients']:.1f}"
+        worth = worth if gain.low > 0 or gain.high < 0 else "not resolved"
         cells = [text for each in scores for text in (format_number(each.value), format_interval(each))]
         gained = (format_number(gain.value, "+.4f"), format_interval(gain, "+.4f"))
         ratios = [format_number(float(np.mean(row["loss_ratios"])), ".2f") for row in point["rows"]]

@@ -22,8 +22,9 @@ import torch
 from ignite.engine import Engine, Events
 from scripts.errors import InputError
 from scripts.files import compute_sha256, replace_file, write_text
-from scripts.output_folders import claim_folder, find_results, read_switch
+from scripts.output_folders import claim_folder, find_results
 from scripts.processes import take_inner_network
+from scripts.switches import read_switch
 from torch import nn
 
 HASH_SUFFIX = ".sha256"
@@ -111,7 +112,8 @@ def load_weights(network: nn.Module, path: str | Path, image_size: int | None = 
         image_size: of the images that it will see, pixels; another one than it was trained on is told of in the log.
 
     Raises:
-        InputError: as `read_weights`, and where the weights belong to another network or are not finite.
+        InputError: as `read_weights`, and where the weights belong to another network, are not finite, or were trained
+            on grey values normalised otherwise.
     """
     state = read_weights(path)
     weights, origin = state.get("network", state), read_origin(state)
@@ -130,11 +132,22 @@ def load_weights(network: nn.Module, path: str | Path, image_size: int | None = 
             f"others at {path}" + (f" ({named})" if named else ""),
             "use the configuration that they were trained with",
         ) from error
+    _check_normalisation(network, origin, Path(path).name)
     if image_size is not None and origin.get("image_size", image_size) != image_size:
         message = "%s: trained on images of %s px, used on %s px; set the option image_size to what it was trained on"
         logging.getLogger(__name__).warning(message, Path(path).name, origin["image_size"], image_size)
     network.weights_file = str(path)  # type: ignore[assignment]  # for messages about what the network predicts
     return network
+
+
+def _check_normalisation(network: nn.Module, origin: Mapping[str, Any], name: str) -> None:
+    """Compare what no tensor of the weights shows: by which mean and deviation a network normalises grey values."""
+    for module in network.modules():
+        for option in ("pixel_mean", "pixel_std"):
+            found = getattr(module, option, None)
+            if found is not None and origin.get(option, found) != found:
+                expected = f"{option} {origin[option]}, by which {name} was trained"
+                raise InputError(expected, f"{found}", f"set the network's {option} to it")
 
 
 def load_members(

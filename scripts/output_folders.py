@@ -17,6 +17,7 @@ from typing import IO
 
 from scripts.errors import InputError
 from scripts.files import TEMPORARY_PREFIX
+from scripts.switches import read_switch
 
 LOCK = ".lock"
 
@@ -79,19 +80,6 @@ def remove_results(found: Sequence[Path]) -> None:
             path.rmdir()
         else:
             path.unlink(missing_ok=True)
-
-
-def read_switch(value: bool | str, name: str) -> bool:
-    """An option that is on or off; a text of a command line is true by itself, "false" too.
-
-    Raises:
-        InputError: where it is something else.
-    """
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise InputError(f"{name} true or false", repr(value)[:80], "write one of them")
-    return value
 
 
 @contextmanager

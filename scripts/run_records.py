@@ -21,7 +21,7 @@ from ignite.engine import Engine, Events
 from scripts.datalist import read_datalist_hash
 from scripts.errors import InputError
 from scripts.files import compute_sha256, write_text
-from scripts.output_folders import read_switch
+from scripts.switches import read_switch
 
 RECORD = "record.json"
 BASELINE = "baseline"

@@ -27,7 +27,7 @@ CONFIGS = sorted(path for path in (ROOT / "bundle" / "configs").rglob("*.json") 
 LAYERS: dict[str, tuple[str, ...]] = {
     "ground": (
         *("labels", "boxes", "masks", "errors", "files", "processes", "charts", "bootstrap", "tabulation"),
-        "output_folders", "options", "verbs", "pages", "signals",
+        "output_folders", "options", "verbs", "pages", "signals", "switches",
     ),
     "formats": ("radiographs", "tables", "predictions", "submission", "checkpoints"),
     "data": ("datalist", "transforms"),

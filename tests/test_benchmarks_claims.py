@@ -17,8 +17,8 @@ from benchmarks.claims import (
     BASE,
     CLAIMS,
     FIGURES,
-    LEDGER,
     PAGE,
+    REGISTRY,
     describe_ablation,
     describe_curve,
     describe_losses,
@@ -60,8 +60,8 @@ def test_means_and_differences_are_those_of_the_runs():
         assert each["total"]["low"] <= each["patients"]["low"] <= each["patients"]["high"] <= each["total"]["high"]
 
 
-def test_every_run_of_the_page_stands_in_the_ledger_with_its_score():
-    """The ledger holds the last validation, the page its evaluation by the same weights, which differ by 0.002."""
+def test_every_run_of_the_page_stands_in_the_registry_with_its_score():
+    """The registry holds the last validation, the page its evaluation by the same weights, which differ by 0.002."""
     with (ROOT / "bundle/docs/experiments.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["name"].split("+")[0] == BASE and row["status"] == "done"]
     figures = read_figures()
@@ -132,11 +132,11 @@ def test_a_row_says_its_trainings_its_verdict_and_what_an_epoch_costs():
 
 def test_a_named_size_outside_the_interval_is_said_to_be_too_large():
     """The mask's 5 % of 0.50 are 0.025: an interval from -0.010 excludes them, one from -0.030 does not."""
-    for value, said in ((0.50, "not resolved; less than 5 %"), (0.48, "not resolved")):
+    for value, verdict in ((0.50, "not resolved; less than 5 %"), (0.48, "not resolved")):
         content = merge_series([make_ablation(base=(0.50,), no_auxiliary=(value,))], BASE, (1e-9, 14))
         content["differences"][0]["total"]["high"] = 0.01
         row = describe_ablation(content, BASE, CLAIMS, f"{BASE}+", {}).splitlines()[5]
-        assert row.endswith(f"| {said} |"), row
+        assert row.endswith(f"| {verdict} |"), row
 
 
 def test_noise_is_that_of_trainings_that_differ_by_seed_or_machine_alone(tmp_path: Path):
@@ -149,18 +149,18 @@ def test_noise_is_that_of_trainings_that_differ_by_seed_or_machine_alone(tmp_pat
         ["baseline", "epochs=4", "0", "a", "0.40", ""],
         ["baseline", "epochs=4", "0", "a", "0.44", ""],
     ]
-    ledger = tmp_path / "experiments.csv"
-    ledger.write_text("".join(",".join(row) + "\n" for row in [names, *rows]), encoding="utf-8")
-    assert gather_noise(ledger) == {
+    registry = tmp_path / "experiments.csv"
+    registry.write_text("".join(",".join(row) + "\n" for row in [names, *rows]), encoding="utf-8")
+    assert gather_noise(registry) == {
         "pretrained": (pytest.approx(0.01 * 2**0.5), 1),
         "random": (pytest.approx(0.02 * 2**0.5), 1),
         "ratio": (pytest.approx(math.nan, nan_ok=True), 0),
     }
 
 
-def test_the_page_takes_the_noise_of_the_ledger():
+def test_the_page_takes_the_noise_of_the_registry():
     figures = {name: tuple(each) for name, each in read_figures()["noise"].items()}
-    assert figures == {name: pytest.approx(each) for name, each in gather_noise(ROOT / LEDGER).items()}
+    assert figures == {name: pytest.approx(each) for name, each in gather_noise(ROOT / REGISTRY).items()}
 
 
 def test_losses_and_pseudo_labels_become_tables():
@@ -225,7 +225,7 @@ def test_the_curve_says_whose_noise_between_trainings_it_holds(freedom: int, noi
         (-1, 0.01, 0.03, "**contradicts**"),
         (-1, -0.01, 0.02, "not resolved"),
         (1, 0.01, 0.02, "agrees"),
-        (0, -0.01, 0.02, "agrees: no gain"),
+        (0, -0.01, 0.02, "no gain shown"),
         (0, -0.03, -0.01, "agrees: worse"),
         (0, 0.01, 0.02, "**contradicts**: better"),
         (None, 0.01, 0.02, "better"),

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -321,6 +322,31 @@ def test_another_image_size_than_the_weights_were_trained_on_is_told(tmp_path: P
     save_weights(name_origin(build_network().state_dict(), {"image_size": 160}), tmp_path / "a.pt")
     load_weights(build_network(), tmp_path / "a.pt", image_size=224)
     assert "a.pt: trained on images of 160 px, used on 224 px" in caplog.text
+
+
+class Normalising(torch.nn.Linear):
+    """A network whose grey values are normalised by what no tensor of it shows."""
+
+    pixel_mean, pixel_std = 0.5, 0.5
+
+
+@pytest.mark.parametrize(("option", "value"), [("pixel_mean", 0.0), ("pixel_std", 1.0)])
+def test_weights_of_other_grey_values_are_rejected(tmp_path: Path, option: str, value: float):
+    origin = {"pixel_mean": 0.5, "pixel_std": 0.5, option: value}
+    network = torch.nn.Sequential(Normalising(2, 2))
+    save_weights(name_origin(network.state_dict(), origin), tmp_path / "a.pt")
+    message = f"expected {option} {value}, by which a.pt was trained, found 0.5: set the network's {option} to it"
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_weights(network, tmp_path / "a.pt")
+    save_weights(name_origin(network.state_dict(), {"pixel_mean": 0.5, "pixel_std": 0.5}), tmp_path / "b.pt")
+    load_weights(network, tmp_path / "b.pt")
+
+
+def test_all_shipped_weights_say_what_they_belong_to():
+    for path in sorted((Path(__file__).parents[1] / "bundle/models").glob("*.pt")):
+        assert {"version", "encoder", "image_size", "pixel_mean", "pixel_std", "fold"} <= set(
+            read_origin(read_weights(path))
+        )
 
 
 def test_a_missing_hash_is_told_and_of_weights_of_this_version_demanded(

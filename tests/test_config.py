@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from scripts.checkpoints import save_weights
 from scripts.labels import STUDY_CLASSES
@@ -34,7 +35,7 @@ from tests.configs import (
 )
 
 MAX_EXPRESSION = 80
-MAX_EXPERIMENT_LINES = 15
+MAX_EXPERIMENT_LINES = 17
 
 # Run ids: what `python -m monai.bundle run <id>` may be given.
 RUN_IDS = {
@@ -56,6 +57,7 @@ OWN_PARTS = {
     "num_workers",
     "batch_size",
     "network",
+    "switches",
     "run",
 }
 
@@ -181,6 +183,49 @@ def test_an_experiment_is_one_experiment(path: Path):
     assert config["output_dir"] == f"runs/{path.stem}", "its output does not fall into another's"
 
 
+@pytest.mark.parametrize("path", RUNNABLE, ids=name_file)
+def test_options_that_are_on_or_off_are_taken_from_the_switches(path: Path):
+    """A command line gives `false` as a text, which is true by itself."""
+    config = merge(stack(path))
+    switches = config.pop("switches")
+    options = {
+        name for name, value in config.items() if "#" not in name and (isinstance(value, bool) or value == "@on_gpu")
+    }
+    read = {value["value"] for value in config.values() if isinstance(value, dict) and value.get("name") == "resume"}
+    bare = {f"@{name}" for name in options} & find_references({**config, **dict.fromkeys(options)})
+    assert options <= set(switches) and bare <= read, f"not by read_switches: {options - set(switches)}, bare: {bare}"
+
+
+@pytest.mark.parametrize("path", [path for path in RUNNABLE if TRAIN in stack(path)], ids=name_file)
+def test_weights_say_the_normalisation_of_the_network_that_is_trained(path: Path):
+    """Their origin names options, which an override may set and its network ignore."""
+    network = merge(stack(path))["network_def"]
+    assert {name: network.get(name) for name in ("pixel_mean", "pixel_std")} == {
+        "pixel_mean": "@pixel_mean",
+        "pixel_std": "@pixel_std",
+    }
+
+
+def test_what_is_evaluated_needs_no_pretrained_weights():
+    stacks = [
+        stack(path) for path in RUNNABLE if {CONFIGS / "evaluate.json", CONFIGS / "predict.json"} & set(stack(path))
+    ]
+    pretrained = CONFIGS / "experiments" / "imagenet_lite0.json"
+    assert stacks
+    for files in stacks:
+        assert merge([files[0], pretrained, *files[1:]])["encoder_weights"] is None, name_stack(files)
+
+
+@pytest.mark.parametrize("path", [TRAIN, INFERENCE], ids=name_file)
+@pytest.mark.parametrize(("device", "precision"), [("cpu", "float32"), ("cuda", "bfloat16"), ("cuda:1", "bfloat16")])
+def test_the_precision_is_that_of_the_device_and_not_of_the_machine(
+    path: Path, device: str, precision: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    parser = ConfigParser(merge([path]) | {"device": device})
+    assert parser.get_parsed_content("precision") == precision
+
+
 def test_what_training_and_inference_share_is_equal():
     train, inference = read_json(TRAIN), read_json(INFERENCE)
     shared = set(train) & set(inference) - OWN_PARTS - COMMENTS
@@ -211,8 +256,8 @@ def test_every_training_has_cache_processes_and_board(path: Path):
     assert {"@training_board", "@history", "@checkpoint", "@run_record"} <= set(handlers["handlers"])
     writers = [name for name, part in parser.config.items() if isinstance(part, dict) and "_disabled_" in part]
     assert {"tensorboard", "training_board", "history", "output_folder", "run_record", "progress"} <= set(writers)
-    assert {parser[f"{name}#_disabled_"] for name in writers} == {"$not @writes"}
-    assert parser["checkpoint#writes"] == "@writes", "all processes of a run resume, one writes"
+    assert {parser[f"{name}#_disabled_"] for name in writers} == {"$not @switches.writes"}
+    assert parser["checkpoint#writes"] == "$@switches.writes", "all processes of a run resume, one writes"
     (metric,) = parser["key_metric"]
     assert parser["checkpoint#metric"] == metric, "what is best is reported by the key metric"
 

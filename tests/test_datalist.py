@@ -510,6 +510,13 @@ def test_a_detector_is_not_trained_on_images_whose_opacities_nobody_drew(tmp_pat
     assert name_images(datalist.validation_images(path, tmp_path, fold=0)) == ["a", "b", "c", "d"]
 
 
+def test_a_detector_is_not_validated_where_nobody_knows_the_boxes_of_a_study(tmp_path: Path) -> None:
+    """An image without a box beside one with some is scored as the challenge does: as without opacities."""
+    boxed, beside = make_image("a", 0, boxes=[[1, 2, 3, 4]]), make_image("b", 0, boxes_known=False, study_id="sa")
+    path = write_images(tmp_path, boxed, beside, make_image("c", 0), make_image("d", 0, boxes_known=False))
+    assert name_images(datalist.validation_images(path, tmp_path, fold=0, boxes_known=True)) == ["a", "b", "c"]
+
+
 def test_a_datalist_without_known_boxes_is_reported(tmp_path: Path) -> None:
     path = write_images(tmp_path, make_image("a", 0, boxes_known=False))
     with pytest.raises(InputError, match="training images outside fold 1, found none in .*datalist.json"):

@@ -396,6 +396,18 @@ def test_ground_truth_of_tables_and_of_a_datalist_are_equal_and_count_copies(tmp
     assert tables.patients is None and datalist.patients == PATIENTS
 
 
+def test_images_whose_boxes_nobody_knows_are_not_scored_as_none(tmp_path: Path):
+    """Neither a right box nor "none" can be scored there; study classes can."""
+    unknown = {image: {"boxes": [], "boxes_known": False} for image in IMAGES}
+    nothing = metrics.read_ground_truth(write_images(tmp_path, **unknown))
+    assert not nothing.image_boxes and nothing.unscored_images == set(IMAGES) and nothing.study_labels == STUDIES
+    scores = score_predictions(predict_all(STUDY_CLASSES, make_ground_truth()), nothing)
+    assert np.isnan([scores["opacity"], scores["none"]]).all()
+    assert scores["map"] == scores["study_map"], "the mean of what is defined"
+    boxed = {**unknown, "B1": {"boxes": [[1, 2, 3, 4]], "boxes_known": True}}
+    assert set(metrics.read_ground_truth(write_images(tmp_path, **boxed)).image_boxes) == {"B1", "B2"}
+
+
 def test_ground_truth_of_a_fold_knows_the_other_images_and_does_not_score_them(tmp_path: Path):
     ground_truth = metrics.read_ground_truth(write_images(tmp_path, "C1"), fold=1)
     assert set(ground_truth.study_labels) == {"D", "E"} and set(ground_truth.image_boxes) == {"D1", "E1"}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from scripts.errors import InputError
-from scripts.output_folders import LOCK, claim_folder, read_switch
+from scripts.output_folders import LOCK, claim_folder
 
 RESULTS = ("last.pt*", "masks", "history.json")
 CLAIM = """
@@ -93,13 +93,3 @@ def test_a_second_process_is_told_who_holds_the_folder(tmp_path: Path):
 def test_a_run_that_ends_removes_its_lock(tmp_path: Path):
     start_holder(tmp_path, 0).wait()
     assert not (tmp_path / LOCK).exists()
-
-
-@pytest.mark.parametrize(("value", "on"), [(True, True), (False, False), ("true", True), ("False", False)])
-def test_switches(value: bool | str, on: bool):
-    assert read_switch(value, "resume") is on
-
-
-def test_a_switch_is_on_or_off():
-    with pytest.raises(InputError, match="expected resume true or false, found 'maybe'"):
-        read_switch("maybe", "resume")

@@ -289,6 +289,20 @@ def test_a_presentation_state_leaves_out_a_window_that_shows_nothing(tmp_path: P
     assert "SoftcopyVOILUTSequence" not in state
 
 
+@pytest.mark.parametrize("window", [(2000, 3000), None])
+def test_a_presentation_state_leaves_out_a_table_that_shows_nothing(tmp_path: Path, window: tuple[int, int] | None):
+    """The reader shows such an image by its window, or whole; so does the state."""
+    values = (draw_picture() * 4095).astype(np.uint16)
+    white = np.full(4096, 65535)
+    path = write_image(tmp_path / "image.dcm", values, window=window, voi_lut=(0, white))
+    state = pydicom.dcmread(write_results(path, tmp_path / "out")["presentation"])
+    if window is None:
+        assert "SoftcopyVOILUTSequence" not in state
+    else:
+        (item,) = state.SoftcopyVOILUTSequence
+        assert "VOILUTSequence" not in item and (item.WindowCenter, item.WindowWidth) == window
+
+
 def test_a_presentation_state_of_high_pixels_stretches_them(written: Written):
     (area,) = pydicom.dcmread(written("high_pixels")[1]["presentation"]).DisplayedAreaSelectionSequence
     assert area.PresentationPixelAspectRatio == [1190, 1000]

@@ -50,7 +50,7 @@ from scripts.datalist.schema import (
     reject_overwriting,
     write_datalist,
 )
-from scripts.datalist.selection import list_folds, test_images, training_images, validation_images
+from scripts.datalist.selection import list_folds, select_scored_boxes, test_images, training_images, validation_images
 from scripts.datalist.soft_labels import (
     Prediction,
     external_images,
@@ -80,6 +80,7 @@ __all__ = [
     "read_soft_labels",
     "reject_knowing_model",
     "reject_overwriting",
+    "select_scored_boxes",
     "soft_labelled_images",
     "test_images",
     "training_images",

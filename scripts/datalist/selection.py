@@ -44,12 +44,31 @@ def training_images(
     return locate_images(images, dataset_dir, f"training images outside fold {fold}", datalist_file)
 
 
-def validation_images(datalist_file: str | Path, dataset_dir: str | Path, fold: Folds) -> list[Image]:
-    """All labelled images of a fold or of several, copies included, as in `training_images`; without one, of all."""
+def validation_images(
+    datalist_file: str | Path, dataset_dir: str | Path, fold: Folds, boxes_known: bool = False
+) -> list[Image]:
+    """All labelled images of a fold or of several, copies included, as in `training_images`; without one, of all.
+
+    Args:
+        datalist_file, dataset_dir, fold: as for `training_images`.
+        boxes_known: only those of `select_scored_boxes`, for a detector.
+    """
     datalist = read_with_fold(datalist_file, fold)
     held_out = list_folds(fold) or range(datalist["num_folds"])
     images = [image for image in datalist["training"] if image["fold"] in held_out]
+    if boxes_known:
+        images = select_scored_boxes(images)
     return locate_images(images, dataset_dir, f"images of fold {fold}", datalist_file)
+
+
+def select_scored_boxes(images: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Select the images whose boxes, or their absence, can be scored.
+
+    Those whose boxes nobody knows are left out, as a right box would count as a false one. But an image without a box
+    in a study where another one has some counts as one without opacities: so the challenge scores it.
+    """
+    boxed = {image["study_id"] for image in images if image["boxes"]}
+    return [image for image in images if image["boxes_known"] or image["study_id"] in boxed]
 
 
 def test_images(datalist_file: str | Path, dataset_dir: str | Path) -> list[Image]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scripts.boxes import Boxes, as_boxes
-from scripts.datalist import read_datalist
+from scripts.datalist import read_datalist, select_scored_boxes
 from scripts.errors import InputError
 from scripts.labels import STUDY_CLASSES
 from scripts.tables import read_tables
@@ -72,7 +72,8 @@ class GroundTruth:
 def read_ground_truth(path: str | Path, fold: int | Sequence[int] | None = None) -> GroundTruth:
     """The ground truth of a datalist.json, or of a folder with the challenge's tables (which do not know the patients).
 
-    Of a datalist every image with a label counts, also those that are not trained on because they are copies.
+    Of a datalist every image with a label counts, also those that are not trained on because they are copies; for
+    opacity and none only those of `select_scored_boxes`.
 
     Args:
         path: file or folder.
@@ -125,10 +126,12 @@ def _gather_images(scored: Sequence[Image], images: Sequence[Image], path: Path)
         if image["image_id"] in image_boxes:
             raise InputError("each image once", f"{image['image_id']} twice in {path.name}", "prepare it again")
         image_boxes[image["image_id"]] = as_boxes(image["boxes"])
+    image_studies = {image["image_id"]: image["study_id"] for image in select_scored_boxes(scored)}
+    image_boxes = {name: image_boxes[name] for name in image_studies}
     return GroundTruth(
         study_labels,
         image_boxes,
-        {image["image_id"]: image["study_id"] for image in scored},
+        image_studies,
         patients,
         frozenset(image["study_id"] for image in images) - study_labels.keys(),
         frozenset(image["image_id"] for image in images) - image_boxes.keys(),

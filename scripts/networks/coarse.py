@@ -24,7 +24,7 @@ class CoarseMaskClassifier(StudyClassifier):
     cells, because it is linear in its target.
 
     Args:
-        encoder, in_channels, num_classes, weights, encoder_options: as for `StudyClassifier`.
+        encoder, in_channels, num_classes, weights, encoder_options, pixel_mean, pixel_std: as for `StudyClassifier`.
         mask_width: channels between the two convolutions.
 
     Shape:
@@ -42,8 +42,10 @@ class CoarseMaskClassifier(StudyClassifier):
         mask_width: int = 64,
         weights: str | Path | None = None,
         encoder_options: dict[str, Any] | None = None,
+        pixel_mean: float = 0.0,
+        pixel_std: float = 1.0,
     ) -> None:
-        super().__init__(encoder, in_channels, num_classes, None, weights, encoder_options)
+        super().__init__(encoder, in_channels, num_classes, None, weights, encoder_options, pixel_mean, pixel_std)
         second_last = list(self.encoder.feature_info)[-2]  # type: ignore[arg-type]
         if second_last["reduction"] != STRIDE:
             found = f"one of stride {second_last['reduction']} in {encoder}"

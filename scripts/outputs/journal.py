@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.errors import REJECTED_FILE, InputError
-from scripts.output_folders import claim_folder, find_results, read_switch, remove_results, report_output_errors
+from scripts.output_folders import claim_folder, find_results, remove_results, report_output_errors
 from scripts.outputs.identity import hash_images, hash_weights, read_command
 from scripts.outputs.outcome import report_outcome
 from scripts.predictions import DONE_FILE, PREDICTIONS_FILE, ImageFindings, read_done
 from scripts.processes import gather_items, is_first_process
+from scripts.switches import read_switch
 
 JOURNAL_FILE = "journal.jsonl"
 SUBMISSION_FILE, SOURCES_FILE = "submission.csv", "sources.csv"

@@ -15,7 +15,7 @@ import numpy as np
 from ignite.engine import Engine, Events
 from scripts.errors import REJECTED_COLUMNS, REJECTED_FILE, InputError
 from scripts.files import add_rows, check_file_name, write_csv
-from scripts.output_folders import read_switch, report_output_errors
+from scripts.output_folders import report_output_errors
 from scripts.outputs.identity import hash_weights
 from scripts.outputs.journal import CAPTURES, SOURCES_FILE, SUBMISSION_FILE, Entry, InferenceJournal
 from scripts.outputs.operating_point import OperatingPoint
@@ -27,6 +27,7 @@ from scripts.predictions import DONE_FILE, RELATIONS, ImageFindings, NonFinitePr
 from scripts.processes import gather_items, is_first_process
 from scripts.radiographs import READER_OPTIONS, read_isolated
 from scripts.submission import write_submission
+from scripts.switches import read_switch
 
 
 class FindingsWriter:

@@ -15,12 +15,12 @@ from scripts.files import write_text
 from scripts.labels import STUDY_CLASSES
 from scripts.metrics import SCORES, GroundTruth, name_ground_truth, read_ground_truth
 from scripts.metrics.reliability import count_differences
-from scripts.output_folders import read_switch
 from scripts.pages import render_page
 from scripts.reports import plots
 from scripts.reports.cases import Case, list_cases, picture_cases
 from scripts.reports.evaluation import EvaluatedRun, evaluate_run
 from scripts.reports.runs import Runs, TrainedRun, read_runs
+from scripts.switches import read_switch
 from scripts.tabulation import evaluate_difference, format_interval, format_number
 
 _TEMPLATE = Path(__file__).with_name("report.html")

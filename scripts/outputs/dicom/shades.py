@@ -11,20 +11,20 @@ from scripts.radiographs import LookupTable, Window
 def add_shades(state: Dataset, source: Source) -> None:
     """Modality LUT, Softcopy VOI LUT and Softcopy Presentation LUT modules (PS3.3 C.11.1, C.11.8, C.11.6).
 
-    A presentation state replaces what the image says: what is left out here is not applied by a viewer. A window that
-    the reader left out, because it shows nothing of the image, is left out here too.
+    A presentation state replaces what the image says: what is left out here is not applied by a viewer. A window or a
+    VOI LUT that the reader left out, because it shows nothing of the image, is left out here too.
     """
-    display = source.display
+    display, flags = source.display, source.metadata.flags
     if display.modality:
         state.ModalityLUTSequence = [_make_table(display.modality)]
         state.ModalityLUTSequence[0].ModalityLUTType = "US"
     elif (display.slope, display.intercept) != (1.0, 0.0):
         state.RescaleIntercept, state.RescaleSlope = f"{display.intercept:.10g}", f"{display.slope:.10g}"
         state.RescaleType = "US"
-    if display.voi:
+    if display.voi and "voi_lut" not in flags:
         state.SoftcopyVOILUTSequence = [Dataset()]
         state.SoftcopyVOILUTSequence[0].VOILUTSequence = [_make_table(display.voi)]
-    elif display.window and "window" not in source.metadata.flags:
+    elif display.window and "window" not in flags:
         state.SoftcopyVOILUTSequence = [_make_window(display.window)]
     # C.11.6.1: INVERSE shows the smallest value as white, which is what MONOCHROME1 means.
     state.PresentationLUTShape = "INVERSE" if display.inverted else "IDENTITY"
