@@ -509,7 +509,8 @@ _ENCODERS = """## Encoders
     python -m benchmarks.claims write --encoders runs/claims_encoders
 
 `efficientnet_b3` and `swin` in place of EfficientNetV2-B0, all from random weights, on an Intel Xeon. The noise
-is that of the [ablation](results.md)'s trainings from random weights, of other settings and three seeds each.
+is that of the [ablation](results.md)'s trainings from random weights, of other settings and three seeds each. Swin with
+pretrained weights was not measured: a machine without a connection has none.
 """
 
 _OVERFIT = """## Overfitting
