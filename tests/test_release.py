@@ -106,6 +106,15 @@ def test_a_release_holds_configs_models_docs_licence_and_code(packed: Release):
     assert not packed.large_files and "large_files.yml" not in names
 
 
+def test_every_link_of_a_packed_page_leads_somewhere(packed: Release):
+    """What stays in the repository is named there, and not linked."""
+    for page in packed.folder.glob("docs/**/*.md"):
+        targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
+        assert not [target for target in targets if not (page.parent / target).exists()], page.name
+    claims = (packed.folder / "docs/claims.md").read_text(encoding="utf-8")
+    assert "every run stands in experiments.csv." in claims and "](results.md)" in claims
+
+
 def test_the_zip_is_the_folder_and_the_same_twice(packed: Release, repository: Path, tmp_path: Path):
     again = assemble_release(repository, tmp_path)
     assert again.archive.read_bytes() == packed.archive.read_bytes()

@@ -108,6 +108,10 @@ def assemble_release(root: str | Path = ".", out: str | Path = "dist", large_fil
         for name, source in sorted(files.items()):
             if name not in large:
                 _pack_file(name, source, packed / name)
+        for page in packed.glob("docs/**/*.md"):
+            page.write_text(
+                _unlink_what_stays(page.read_text(encoding="utf-8"), page.parent), encoding="utf-8", newline=""
+            )
         for name, text in code.items():
             write_text(packed / name, text)
         write_samples(packed / SAMPLES)
@@ -258,6 +262,12 @@ def _pack_file(name: str, source: Path, target: Path) -> None:
         target.write_text(pack_config(text, name), encoding="utf-8", newline="")
     else:
         shutil.copyfile(source, target)
+
+
+def _unlink_what_stays(text: str, folder: Path) -> str:
+    """The text of a page in a folder, without its links to files that stay in the repository."""
+    link = re.compile(r"(?<!!)\[([^]]+)\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
+    return link.sub(lambda found: found[0] if (folder / found[2]).exists() else found[1], text)
 
 
 def _find_references(config: Mapping[str, Any]) -> set[str]:
