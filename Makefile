@@ -7,7 +7,7 @@ SHELL := /bin/bash
 TCMALLOC := $(firstword $(wildcard /usr/lib/*/libtcmalloc_minimal.so.4))
 demo weights: export LD_PRELOAD := $(TCMALLOC)
 
-.PHONY: help demo weights test test-pages bench faults audit fuzz lint types format release environment clean integrations docs label test-label deploy-demo test-deploy pacs-demo test-pacs
+.PHONY: help demo weights test test-pages bench faults audit fuzz lint types format release environment clean integrations docs pictures label test-label deploy-demo test-deploy pacs-demo test-pacs
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -155,6 +155,9 @@ docs: $(MADE) ## the documents as a site, runs/site/index.html
 		--progress-bar off --constraint constraints.txt '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --config-file apps/site/mkdocs.yml
 	@echo "runs/site/index.html; its search works where it is served: $(BIN)/python -m http.server -d runs/site -b 127.0.0.1"
+
+pictures: $(MADE) ## pictures of pages in the documents, of synthetic images by the present weights: a quarter of an hour; needs Chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m apps.site.pictures bundle/docs/images
 
 environment: $(MADE) ## .venv as pyproject.toml and constraints.txt say
 

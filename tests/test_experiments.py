@@ -19,6 +19,7 @@ from ignite.engine import Engine, Events
 from PIL import Image
 from scipy import stats
 from scripts.bootstrap import Interval
+from scripts.charts import COLOURS
 from scripts.checkpoints import save_weights
 from scripts.datalist import read_datalist
 from scripts.errors import InputError
@@ -38,6 +39,7 @@ from scripts.experiments import (
 )
 from scripts.experiments.combinations import Combination, parse_combination
 from scripts.experiments.differences import Measured, list_differences, pool_noise, widen_interval
+from scripts.experiments.figures import cut_overrides, list_legend
 from scripts.experiments.registry import find_baselines, measure_gain, measure_noise
 from scripts.files import compute_sha256
 from scripts.labels import STUDY_CLASSES
@@ -586,6 +588,26 @@ def test_gains_are_drawn_for_the_settings_with_most_experiments(tmp_path: Path):
     draw_gains(group_runs([*records, *name_seeds("c", [0.1], settings={})]), tmp_path / "gains.png")
     with Image.open(tmp_path / "gains.png") as picture:
         assert picture.size == (1050, int((0.8 + 0.36 * 2) * 150))
+
+
+def test_a_legend_of_losses_explains_the_lines_and_the_colours_of_several_runs():
+    assert [key.get_label() for key in list_legend(1)] == ["training", "validation"]
+    keys = {key.get_label(): key.get_color() for key in list_legend(3)}
+    assert list(keys) == ["training", "validation", "run 1", "run 2", "run 3"]
+    assert [keys[f"run {number}"] for number in (1, 2, 3)] == list(COLOURS[:3])
+
+
+@pytest.mark.parametrize(
+    ("baseline", "names"),
+    [
+        ("baseline", {"focal": "focal", "focal+mixup": "focal+mixup"}),
+        ("imagenet_lite0", {"imagenet_lite0+focal": "focal", "mixup+imagenet_lite0+focal": "mixup+focal"}),
+    ],
+)
+def test_labels_of_gains_leave_out_what_the_baseline_has_too(baseline: str, names: dict[str, str]):
+    (entry,) = group_runs(name_seeds(baseline, [0.5]))
+    assert {name: cut_overrides(name, entry) for name in names} == names
+    assert cut_overrides("imagenet_lite0+focal", None) == "imagenet_lite0+focal"
 
 
 def test_slots_run_side_by_side_and_keep_the_order():

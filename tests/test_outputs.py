@@ -18,7 +18,15 @@ from scripts.files import compute_sha256, write_csv
 from scripts.labels import STUDY_CLASSES, UNIT_BOX
 from scripts.metrics import GroundTruth, score_predictions
 from scripts.outputs import FindingsWriter, LungCase, draw_lung_sheet, draw_overlay, write_mask, write_tables
-from scripts.outputs.pictures import CAPTION_HEIGHT, CROP_COLOUR, LARGEST_WIDTH, OPACITY_COLOUR, SMALLEST_WIDTH
+from scripts.outputs.pictures import (
+    CAPTION_HEIGHT,
+    CROP_COLOUR,
+    LABEL_COLOUR,
+    LARGEST_WIDTH,
+    OPACITY_COLOUR,
+    SMALLEST_WIDTH,
+    place_label,
+)
 from scripts.outputs.sheets import ANNOTATED_COLOUR, DETECTED_COLOUR
 from scripts.predictions import ImageFindings, average_studies
 from scripts.radiographs import read_radiograph
@@ -204,6 +212,34 @@ def test_an_overlays_boxes_lie_where_they_were_found(tmp_path: Path):
     scale = SMALLEST_WIDTH / WIDTH
     found = np.array([columns.min(), rows.min(), columns.max(), rows.max()]) / scale
     np.testing.assert_allclose(found, box, atol=1)
+
+
+def test_a_score_is_dark_on_a_label_of_its_boxs_colour(tmp_path: Path):
+    """Also on an opacity's mask, where orange on orange could not be read."""
+    image = make_image(boxes=((12.0, 10.0, 60.0, 72.0),), scores=(0.5,))
+    picture = open_overlay(tmp_path, draw_gradient(), np.ones((HEIGHT, WIDTH), np.uint8), image)
+    scale = SMALLEST_WIDTH / WIDTH
+    top, left = round(10 * scale), round(12 * scale)
+    label = picture[top : top + 17, left : left + 30]
+    assert count_pixels(label, OPACITY_COLOUR) > 250 and count_pixels(label, LABEL_COLOUR) > 5
+
+
+@pytest.mark.parametrize(
+    ("box", "others", "left_and_top"),
+    [
+        ((40, 30, 90, 80), [], (40, 30)),  # in the box's corner, as on the study page
+        ((-20, -10, 30, 40), [], (0, 0)),
+        ((190, 95, 230, 130), [], (170, 84)),  # at the picture's right and lower edge
+        ((40, 30, 90, 80), [(45, 35, 75, 51)], (40, 65)),  # both upper corners are taken
+        ((40, 30, 140, 80), [(45, 35, 75, 51)], (111, 30)),
+        ((40, 30, 42, 32), [(40, 30, 70, 46)], (40, 30)),  # no corner is free
+    ],
+)
+def test_a_label_stands_in_a_corner_of_its_box_inside_of_the_picture_and_off_other_labels(
+    box: tuple[float, ...], others: list[tuple[int, int, int, int]], left_and_top: tuple[int, int]
+):
+    left, top = left_and_top
+    assert place_label(box, (30, 16), (200, 100), others) == (left, top, left + 30, top + 16)
 
 
 @pytest.mark.parametrize(("width", "shown"), [(600, 600), (LARGEST_WIDTH, LARGEST_WIDTH), (3000, LARGEST_WIDTH)])

@@ -5,16 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from scripts.charts import COLOURS, GREY, save_figure
 from scripts.experiments.registry import Entry, find_baselines, measure_gain, measure_noise
 
 History = Sequence[Mapping[str, float]]
 
+#: Lines of a history by their name in the legend: their key in history.json and their style.
+LINES: dict[str, tuple[str, dict[str, Any]]] = {
+    "training": ("train_loss", {"linewidth": 1.2}),
+    "validation": ("validation_loss", {"linewidth": 2.2, "linestyle": "--", "marker": "o", "markersize": 4}),
+}
+
 
 def draw_losses(groups: Mapping[str, Sequence[History]], path: str | Path) -> None:
-    """Training (thin) and validation loss (thick, dotted where measured) of several runs, a panel for each group.
+    """Training (thin) and validation loss (dashed, a point where measured) of several runs, a panel for each group.
 
     Args:
         groups: rows of history.json of each run (fold or seed), by the title of their panel.
@@ -27,16 +35,19 @@ def draw_losses(groups: Mapping[str, Sequence[History]], path: str | Path) -> No
     for panel, (title, runs) in zip(panels, groups.items(), strict=True):
         for number, history in enumerate(runs):
             colour = COLOURS[number % len(COLOURS)]
-            trained, validated = (_take(history, name) for name in ("train_loss", "validation_loss"))
-            panel.plot(*trained, color=colour, linewidth=1.2, label=f"training, run {number + 1}")
-            panel.plot(*validated, color=colour, linewidth=2.2, linestyle="--", marker="o", markersize=4)
+            for key, style in LINES.values():
+                panel.plot(*_take(history, key), color=colour, **style)
         ratios = [ratio for history in runs if (ratio := _take_ratio(history))]
         mean = f"validation / training {sum(ratios) / len(ratios):.2f}" if ratios else "never validated"
         panel.set_title(f"{title}\n{mean} at the end", fontsize=10)
         panel.set_xlabel("epoch")
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("loss (line: training, dashed: validation)")
+    panels[0].set_ylabel("loss")
+    keys = list_legend(max(map(len, groups.values())))
+    figure.legend(
+        handles=keys, loc="outside lower center", ncols=5 * len(groups), fontsize=8, frameon=False, handlelength=3
+    )
     save_figure(figure, path)
 
 
@@ -63,12 +74,26 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
             gain.resolved, (1.01, index), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
         )
     panel.axvline(0, color=GREY, linewidth=0.8)
-    panel.set_yticks(range(len(gains)), list(gains), fontsize=8)
+    panel.set_yticks(range(len(gains)), [cut_overrides(name, baseline) for name in gains], fontsize=8)
     panel.set_ylim(-0.6, len(gains) - 0.4)
     name = baseline.name if baseline else "baseline"
-    panel.set_xlabel(f"study mAP minus {name}; bars: noise between seeds, 95 %")
+    panel.set_xlabel(f"study mAP minus {name}\nbars: noise between seeds, 95 %", fontsize=8)
+    panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
+
+
+def list_legend(num_runs: int) -> list[Line2D]:
+    """Keys of a legend: both kinds of lines, and the colour of each run where there are several."""
+    keys = [Line2D([], [], color=GREY, label=name, **style) for name, (_, style) in LINES.items()]
+    runs = range(num_runs) if num_runs > 1 else ()
+    return keys + [Line2D([], [], color=COLOURS[run % len(COLOURS)], label=f"run {run + 1}") for run in runs]
+
+
+def cut_overrides(name: str, baseline: Entry | None) -> str:
+    """An experiment's name without the overrides that its baseline has too."""
+    common = baseline.overrides if baseline else frozenset()
+    return "+".join(part for part in name.split("+") if part not in common) or name
 
 
 def _count_experiments(entries: Sequence[Entry], settings: object) -> int:

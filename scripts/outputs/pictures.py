@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,15 @@ RESEARCH_USE = "Research use only. Not a medical device."
 
 OPACITY_COLOUR, CROP_COLOUR = (255, 176, 0), (100, 143, 255)
 TEXT_COLOUR, REMARK_COLOUR = (255, 255, 255), (170, 170, 170)
+#: Of a score on its label, which is filled with the colour of the box.
+LABEL_COLOUR, LABEL_HEIGHT = (27, 18, 0), 17
 
 #: Overlays are at least this wide, so that the caption can be read, and at most so wide: a quick look at the findings.
 SMALLEST_WIDTH, LARGEST_WIDTH = 512, 1024
 CAPTION_HEIGHT = 62
+
+#: xmin, ymin, xmax, ymax in pixels of a picture.
+Edges = tuple[int, int, int, int]
 
 
 def write_mask(mask: NDArray[np.uint8], path: str | Path) -> None:
@@ -54,13 +60,52 @@ def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: I
     canvas.paste(Image.fromarray(picture), (0, 0))
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=13)
     draw.rectangle([edge * scale for edge in image.crop_box], outline=CROP_COLOUR)
-    for box, score in zip(image.boxes, image.scores, strict=True):
-        xmin, ymin, xmax, ymax = (edge * scale for edge in box)
-        draw.rectangle([xmin, ymin, xmax, ymax], outline=OPACITY_COLOUR, width=2)
-        draw.text((xmin + 4, ymin + 3), f"{score:.2f}", fill=OPACITY_COLOUR, font=font)
+    boxes = [[edge * scale for edge in box] for box in image.boxes]
+    for box in boxes:
+        draw.rectangle(box, outline=OPACITY_COLOUR, width=2)
+    _draw_labels(draw, boxes, [f"{score:.2f}" for score in image.scores], size)
     for number, (line, colour) in enumerate(_list_captions(image)):
         draw.text((8, size[1] + 4 + 18 * number), line, fill=colour, font=font)
     return np.asarray(canvas)
+
+
+def _draw_labels(
+    draw: ImageDraw.ImageDraw, boxes: Sequence[Sequence[float]], texts: Sequence[str], size: tuple[int, int]
+) -> None:
+    """Draw a filled label into each box, above all lines."""
+    font = ImageFont.load_default(size=13)
+    labels: list[Edges] = []
+    for box, text in zip(boxes, texts, strict=True):
+        label = (round(draw.textlength(text, font=font)) + 8, LABEL_HEIGHT)
+        xmin, ymin, xmax, ymax = edges = place_label(box, label, size, labels)
+        labels.append(edges)
+        # Pillow's rectangles hold both of their edges
+        draw.rectangle([xmin, ymin, xmax - 1, ymax - 1], fill=OPACITY_COLOUR)
+        draw.text(((xmin + xmax) / 2, (ymin + ymax) / 2), text, fill=LABEL_COLOUR, font=font, anchor="mm")
+
+
+def place_label(
+    box: Sequence[float], label: tuple[int, int], picture: tuple[int, int], others: Sequence[Edges] = ()
+) -> Edges:
+    """Place a label in a corner of its box, inside of the picture, and off other labels where a corner is free.
+
+    Args:
+        box: xmin, ymin, xmax, ymax.
+        label, picture: width and height.
+        others: labels that stand.
+    """
+    (xmin, ymin, xmax, ymax), (width, height) = map(round, box), label
+    places: list[Edges] = []
+    for y in (ymin, ymax - height + 1):
+        for x in (xmin, xmax - width + 1):
+            left, top = max(0, min(x, picture[0] - width)), max(0, min(y, picture[1] - height))
+            places.append((left, top, left + width, top + height))
+    free = (place for place in places if not any(_overlap(place, other) for other in others))
+    return next(free, places[0])
+
+
+def _overlap(one: Edges, other: Edges) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _list_captions(image: ImageFindings) -> list[tuple[str, tuple[int, int, int]]]:
