@@ -20,9 +20,9 @@ import numpy as np
 from scipy import stats
 from scripts.bootstrap import Interval
 from scripts.errors import InputError
-from scripts.experiments import Plan, ablate, draw_losses
+from scripts.experiments import Difference, Plan, ablate, draw_differences, draw_losses
 from scripts.experiments.combinations import parse_combination
-from scripts.experiments.differences import Difference, pool_deviations, widen_interval
+from scripts.experiments.differences import pool_deviations, widen_interval
 from scripts.files import write_text
 from scripts.run_records import BASELINE, read_history
 from scripts.tabulation import align_columns, format_interval, format_number
@@ -33,7 +33,7 @@ from benchmarks.learning_curve import list_rows, write_part
 
 CONFIGS = Path("bundle/configs")
 FIGURES, PAGE = Path("bundle/docs/claims.json"), Path("bundle/docs/claims.md")
-REGISTRY = Path("bundle/docs/experiments.csv")
+REGISTRY, PICTURE = Path("bundle/docs/experiments.csv"), Path("bundle/docs/images/claims_gains.png")
 BASE, TWICE = "imagenet_lite0", "just_train_twice"
 
 
@@ -222,6 +222,7 @@ def write(**folders: str) -> str:
     figures["noise"] = gather_noise()
     write_text(FIGURES, json.dumps(figures, indent=1) + "\n")
     write_text(PAGE, make_page(figures))
+    draw_claims(figures, PICTURE)
     return str(PAGE)
 
 
@@ -290,8 +291,18 @@ def make_page(figures: Figures) -> str:
 
 def describe_overrides(first: Figures, again: Figures | None, costs: Mapping[str, float]) -> str:
     """All trainings of both series: the base's score, the noise, and a row for each claim."""
-    merged = merge_series([first, again] if again else [first], BASE)
-    return describe_ablation(merged, BASE, CLAIMS, f"{BASE}+", costs)
+    return describe_ablation(_merge_overrides(first, again), BASE, CLAIMS, f"{BASE}+", costs)
+
+
+def draw_claims(figures: Figures, path: Path) -> None:
+    """Draw the table of overrides: differences from the base with the intervals of patients and noise."""
+    merged = _merge_overrides(figures["overrides"], figures.get("again"))
+    label = f"study mAP minus {BASE}\nbars: patients and noise between trainings, 95 %"
+    draw_differences({each.combination.removeprefix(f"{BASE}+"): each for each in merged["differences"]}, label, path)
+
+
+def _merge_overrides(first: Figures, again: Figures | None) -> dict[str, Any]:
+    return merge_series([first, again] if again else [first], BASE)
 
 
 def describe_encoders(content: Figures, noise: Noise) -> str:
@@ -305,7 +316,7 @@ def describe_ablation(
 ) -> str:
     """The base's score, and a row for each claim, with its seconds an epoch over those of the base where known."""
     rows = {row["combination"]: row for row in content["rows"]}
-    differences = {each["combination"]: each for each in content["differences"]}
+    differences = {each.combination: each for each in content["differences"]}
     base = rows[base_name]
     score = Interval(**base["study_map"])
     header = ["change", "the solution", "trainings", "study mAP minus the base", "", "verdict", "epoch's time"]
@@ -316,9 +327,9 @@ def describe_ablation(
         if name not in differences:
             table.append([*start, "0", "not run yet", "", "", ""])
             continue
-        found = Interval(**differences[name]["total"])
+        found = differences[name].total
         figures = [str(len(rows[name]["scores"])), format_number(found.value, "+.4f"), format_interval(found, "+.4f")]
-        verdict = evaluate_finding(claim.sign, found) if differences[name]["freedom"] else "noise not measured"
+        verdict = evaluate_finding(claim.sign, found) if differences[name].freedom else "noise not measured"
         if claim.size and found.low > -claim.size * score.value:
             verdict += f"; less than {claim.size:.0%}".replace("%", " %")
         cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
@@ -364,8 +375,7 @@ def merge_series(series: Sequence[Figures], base_name: str, noise_of_others: Noi
     for name, sample in patients.items():
         around = _move_interval(sample, means[name] - means[base_name])
         error = noise * math.sqrt(1 / len(scores[name]) + 1 / len(scores[base_name]))
-        found = Difference(name, base_name, around, widen_interval(around, error, freedom), freedom)
-        differences.append(asdict(found))
+        differences.append(Difference(name, base_name, around, widen_interval(around, error, freedom), freedom))
     merged = [
         {
             "combination": name,
@@ -498,9 +508,7 @@ Over EfficientNet-Lite0 with ImageNet weights, lung crop, mask's loss of weight 
 two series together: seeds 0 and 1 on an AMD EPYC; seed 0 again on an NVIDIA H200, in bfloat16, and further seeds on an
 Intel Xeon. Two trainings of one seed on two machines differ as two seeds do.
 
-![Gain of each override beside the noise between trainings](images/claims_gains.png)
-
-In the picture the bars hold the noise between trainings alone, in the table the sample of patients as well.
+![Gain of each override with its interval](images/claims_gains.png)
 """
 
 _ENCODERS = """## Encoders

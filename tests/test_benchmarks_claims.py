@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 from scripts.bootstrap import Interval
 
@@ -23,6 +25,7 @@ from benchmarks.claims import (
     describe_curve,
     describe_losses,
     describe_pseudo_labels,
+    draw_claims,
     evaluate_finding,
     gather_noise,
     make_page,
@@ -107,17 +110,23 @@ def test_trainings_of_several_series_are_samples_of_their_row():
     assert noise == pytest.approx(((0.02**2 * 2 + 0.01**2 * 2) / 3) ** 0.5)
     assert [len(row["scores"]) for row in merged["rows"]] == [3, 2, 1]
     focal, lovasz = merged["differences"]
-    assert focal["total"]["value"] == pytest.approx(0.56 - 0.52)
+    assert focal.total.value == pytest.approx(0.56 - 0.52)
     error = stats.t.ppf(0.975, 3) * noise * (1 / 2 + 1 / 3) ** 0.5
-    assert focal["total"]["high"] - focal["total"]["value"] == pytest.approx(math.hypot(0.01, error))
-    assert lovasz["total"]["value"] == pytest.approx(0.49 - 0.52)
+    assert focal.total.high - focal.total.value == pytest.approx(math.hypot(0.01, error))
+    assert lovasz.total.value == pytest.approx(0.49 - 0.52)
+
+
+def test_the_picture_is_of_the_tables_intervals(tmp_path: Path):
+    draw_claims(read_figures(), tmp_path / "gains.png")
+    with Image.open(tmp_path / "gains.png") as picture:
+        assert picture.width > 900 and len(set(picture.convert("L").tobytes())) > 10
 
 
 def test_one_training_a_row_takes_the_noise_that_others_show():
     merged = merge_series([make_ablation(base=(0.50,), focal=(0.60,))], BASE, (0.012, 14))
     assert merged["noise"] == [0.012, 14]
-    found = merged["differences"][0]["total"]
-    assert found["high"] - found["value"] == pytest.approx(math.hypot(0.01, stats.t.ppf(0.975, 14) * 0.012 * 2**0.5))
+    found = merged["differences"][0].total
+    assert found.high - found.value == pytest.approx(math.hypot(0.01, stats.t.ppf(0.975, 14) * 0.012 * 2**0.5))
 
 
 def test_a_row_says_its_trainings_its_verdict_and_what_an_epoch_costs():
@@ -134,7 +143,8 @@ def test_a_named_size_outside_the_interval_is_said_to_be_too_large():
     """The mask's 5 % of 0.50 are 0.025: an interval from -0.010 excludes them, one from -0.030 does not."""
     for value, verdict in ((0.50, "not resolved; less than 5 %"), (0.48, "not resolved")):
         content = merge_series([make_ablation(base=(0.50,), no_auxiliary=(value,))], BASE, (1e-9, 14))
-        content["differences"][0]["total"]["high"] = 0.01
+        (found,) = content["differences"]
+        content["differences"] = [replace(found, total=replace(found.total, high=0.01))]
         row = describe_ablation(content, BASE, CLAIMS, f"{BASE}+", {}).splitlines()[5]
         assert row.endswith(f"| {verdict} |"), row
 

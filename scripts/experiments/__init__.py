@@ -10,7 +10,7 @@ from scripts.experiments.clusters import RayCluster
 from scripts.experiments.combinations import COMBINATIONS
 from scripts.experiments.crossvalidation import crossvalidate, pool_images
 from scripts.experiments.differences import Difference
-from scripts.experiments.figures import draw_gains, draw_losses
+from scripts.experiments.figures import draw_differences, draw_gains, draw_losses
 from scripts.experiments.registry import (
     Entry,
     find_baselines,
@@ -34,6 +34,7 @@ __all__ = [
     "Slots",
     "ablate",
     "crossvalidate",
+    "draw_differences",
     "draw_gains",
     "draw_losses",
     "find_records",

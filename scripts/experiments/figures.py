@@ -10,7 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scripts.charts import COLOURS, GREY, save_figure
+from scripts.experiments.differences import Difference
 from scripts.experiments.registry import Entry, find_baselines, measure_gain, measure_noise
+from scripts.run_records import BASELINE
 
 History = Sequence[Mapping[str, float]]
 
@@ -63,21 +65,34 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     baseline = find_baselines(entries).get(settings)
     noise = measure_noise(entries)[settings]
     gains = {entry.name: measure_gain(entry, baseline, noise) for entry in same if entry is not baseline}
+    names = {name: cut_overrides(name, baseline) for name in gains}
+    label = f"study mAP minus {baseline.name if baseline else BASELINE}\nbars: noise between seeds, 95 %"
+    draw_differences({names[name]: gain for name, gain in gains.items()}, label, path)
+
+
+def draw_differences(gains: Mapping[str, Difference], label: str, path: str | Path) -> None:
+    """Draw differences with their intervals, the largest on top, and what is resolved of them.
+
+    Args:
+        gains: by their name.
+        label: of the axis.
+        path: of the PNG.
+    """
     gains = dict(sorted(gains.items(), key=lambda item: (math.isnan(item[1].value), item[1].value)))
     figure = Figure(figsize=(7, 0.8 + 0.36 * max(1, len(gains))), dpi=150, layout="constrained")
     panel = figure.subplots()
     for index, gain in enumerate(gains.values()):
         resolved = gain.resolved in ("better", "worse")
         colour = (COLOURS[2] if gain.value > 0 else COLOURS[1]) if resolved else GREY
-        panel.errorbar(gain.value, index, xerr=gain.bound, fmt="o", color=colour, capsize=3)
+        bars = [[gain.value - gain.total.low], [gain.total.high - gain.value]]
+        panel.errorbar(gain.value, index, xerr=bars, fmt="o", color=colour, capsize=3)
         panel.annotate(
             gain.resolved, (1.01, index), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=colour
         )
     panel.axvline(0, color=GREY, linewidth=0.8)
-    panel.set_yticks(range(len(gains)), [cut_overrides(name, baseline) for name in gains], fontsize=8)
+    panel.set_yticks(range(len(gains)), list(gains), fontsize=8)
     panel.set_ylim(-0.6, len(gains) - 0.4)
-    name = baseline.name if baseline else "baseline"
-    panel.set_xlabel(f"study mAP minus {name}\nbars: noise between seeds, 95 %", fontsize=8)
+    panel.set_xlabel(label, fontsize=8)
     panel.tick_params(axis="x", labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
