@@ -107,7 +107,7 @@ def test_a_release_holds_configs_models_docs_licence_and_code(packed: Release):
 
 
 def test_every_link_of_a_packed_page_leads_somewhere(packed: Release):
-    """What stays in the repository is named there, and not linked."""
+    """Files that stay in the repository are named there, and not linked."""
     for page in packed.folder.glob("docs/**/*.md"):
         targets = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
         assert not [target for target in targets if not (page.parent / target).exists()], page.name
