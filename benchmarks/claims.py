@@ -34,6 +34,7 @@ from benchmarks.learning_curve import list_rows, write_part
 CONFIGS = Path("bundle/configs")
 FIGURES, PAGE = Path("bundle/docs/claims.json"), Path("bundle/docs/claims.md")
 REGISTRY, PICTURE = Path("bundle/docs/experiments.csv"), Path("bundle/docs/images/claims_gains.png")
+CURVES = Path("bundle/docs/images/claims_losses.png")
 BASE, TWICE = "imagenet_lite0", "just_train_twice"
 
 
@@ -223,6 +224,8 @@ def write(**folders: str) -> str:
     write_text(FIGURES, json.dumps(figures, indent=1) + "\n")
     write_text(PAGE, make_page(figures))
     draw_claims(figures, PICTURE)
+    if "overfit" in figures:
+        draw_losses({title: [rows] for title, rows in figures["overfit"].items()}, CURVES)
     return str(PAGE)
 
 
@@ -331,8 +334,8 @@ def describe_ablation(
         figures = [str(len(rows[name]["scores"])), format_number(found.value, "+.4f"), format_interval(found, "+.4f")]
         verdict = evaluate_finding(claim.sign, found) if differences[name].freedom else "noise not measured"
         if claim.size and found.low > -claim.size * score.value:
-            verdict += f"; less than {claim.size:.0%}".replace("%", " %")
-        cost = f"x {costs[name] / costs[base_name]:.2f}" if name in costs else ""
+            verdict = f"**contradicts**: less than {claim.size:.0%}".replace("%", " %")
+        cost = f"x {costs[name] / costs[base_name]:.1f}" if name in costs else ""
         table.append([*start, *figures, verdict, cost])
     shown = len(header) if costs else len(header) - 1
     noise, freedom = content["noise"]
@@ -488,10 +491,10 @@ def evaluate_finding(sign: int | None, found: Interval) -> str:
 _HEAD = """# Claims of the 17th-place solution
 
 The solution reports what helped and what did not, without intervals. Here each is an override in `configs/experiments`,
-measured over a base, and told with its noise. The page is made from [claims.json](claims.json) by
+measured over a base, and reported with its noise. The page is made from [claims.json](claims.json) by
 `python -m benchmarks.claims write`; every run stands in [experiments.csv](experiments.csv).
 
-Siim-covid19 at 256 px, fold 0 held out (1,010 studies of 551 patients), 128 px, 4 epochs, TTA by horizontal flip, on an
+Siim-covid19-256, fold 0 held out (1,010 studies of 551 patients), 128 px, 4 epochs, TTA by horizontal flip, on an
 AMD EPYC where no other machine is named. Intervals of 95 %: paired bootstrap of patients, widened by the noise between
 trainings, which is pooled over all rows of a table. Verdicts are said of this base and budget only: what needs more
 epochs, more pixels or a larger network may do otherwise there.
@@ -506,7 +509,8 @@ _OVERRIDES = """## What helped, and what did not
 
 Over EfficientNet-Lite0 with ImageNet weights, lung crop, mask's loss of weight 10, label smoothing 0.1. Trainings of
 two series together: seeds 0 and 1 on an AMD EPYC; seed 0 again on an NVIDIA H200, in bfloat16, and further seeds on an
-Intel Xeon. Two trainings of one seed on two machines differ as two seeds do.
+Intel Xeon. Two trainings of one seed on two machines differ as two seeds do. An epoch's time is that of one thread on
+an eighth of the patients beside other work, whose noise is a tenth; Just Train Twice takes two trainings.
 
 ![Gain of each override with its interval](images/claims_gains.png)
 """
@@ -529,6 +533,8 @@ _OVERFIT = """## Overfitting
 The solution: crop and mask together lower validation / training loss from 1.16 to 1.07. Here both ends of a schedule of
 24 epochs, one seed, on an NVIDIA H200, whose time was over after 12 of them. The losses of the two have other terms, so
 each is compared with itself. The ratio of fewer patients over more epochs stands under "How much data".
+
+![Training and validation loss of both ends](images/claims_losses.png)
 """
 
 _THIRD = """## Pseudo-labels: does a leak show?

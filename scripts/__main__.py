@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import fire
 from fire.decorators import SetParseFns
 from scripts.errors import InputError, report_input_errors
+from scripts.switches import read_switch
 from scripts.verbs import PROGRAM, describe_verb, describe_verbs, reject_unknown_option
 
 #: Verbs before version 0.4.0, with the names that they have now.
@@ -200,9 +202,15 @@ def list_verbs() -> dict[str, Callable[..., str]]:
 
 
 def keep_texts(verb: Callable[..., str]) -> Callable[..., str]:
-    """The verb, whose options of type str arrive as typed: fire would take a folder named 20200315 for a number."""
-    texts = [name for name, each in signature(verb).parameters.items() if each.annotation in ("str", "str | None")]
-    return SetParseFns(**dict.fromkeys(texts, str))(verb)
+    """The verb, whose options arrive as they are meant: fire takes a folder 20200315 for a number, and false for on.
+
+    Raises:
+        InputError: by the verb, where an option that is on or off is neither.
+    """
+    kinds = {name: each.annotation for name, each in signature(verb).parameters.items()}
+    texts = {name: str for name, kind in kinds.items() if kind in ("str", "str | None")}
+    switches = {name: partial(read_switch, name=name) for name, kind in kinds.items() if kind == "bool"}
+    return SetParseFns(**texts, **switches)(verb)
 
 
 def reject_unknown_verb(arguments: Sequence[str], verbs: Mapping[str, Callable[..., str]]) -> None:

@@ -173,7 +173,14 @@ def ship_weights(checkpoint: str | Path, path: str | Path) -> None:
     """Write the network of a training's checkpoint in half precision, for release, with what it belongs to.
 
     Integers (batch counts of batch norm) stay as they are.
+
+    Raises:
+        InputError: as `read_weights`, and where the checkpoint itself would be written over.
     """
+    if Path(path).resolve() == Path(checkpoint).resolve():
+        raise InputError(
+            "another file than the checkpoint", str(path), "choose another --out: a training resumes by it"
+        )
     state = read_weights(checkpoint)
     network = state.get("network", state)
     half = OrderedDict((k, v.half() if v.is_floating_point() else v) for k, v in network.items())

@@ -20,6 +20,7 @@ from monai.bundle import ConfigParser
 from scripts.errors import InputError, find_input_error
 from scripts.files import replace_file, write_text
 from scripts.networks import export_onnx_bytes, flatten_outputs, start_onnx
+from scripts.options import reject_unknown_names
 from torch import nn
 from tqdm import tqdm
 
@@ -62,6 +63,8 @@ def read_networks(config_file: str | Path, changes: Mapping[str, Any]) -> dict[s
     parser = ConfigParser()
     parser.read_config(config_file)
     parser.read_meta(config_file.with_name("metadata.json"))
+    known: Any = parser.config
+    reject_unknown_names(changes, known)
     parser.update({"device": "$torch.device('cpu')", **changes})
     try:
         return {

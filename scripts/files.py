@@ -167,9 +167,13 @@ def _check_header(header: Sequence[str], columns: Sequence[str], exact: bool, pa
 
 def _write_table(path: str | Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     with replace_file(path) as temporary, _open_text(temporary) as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer, quoting = (
+            csv.writer(file, lineterminator="\n", quoting=each) for each in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
         writer.writerow(header)
-        writer.writerows(rows)
+        for row in rows:
+            # a bare carriage return ends a line for whoever reads, and Python 3.11 leaves it bare
+            (quoting if any("\r" in str(cell) for cell in row) else writer).writerow(row)
 
 
 def _open_text(path: Path) -> IO[str]:

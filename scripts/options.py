@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, run
 from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
 from scripts.errors import InputError
@@ -26,23 +27,44 @@ def reject_unknown_options(arguments: Sequence[str] | None = None) -> None:
         arguments: of the command, by default this process's; another command than MONAI's `run` is left alone.
 
     Raises:
-        InputError: where an option, or a key of its `args_file`, is no name of a config; it names the nearest one.
+        InputError: where an option, or a key of its `args_file`, is no name of a config, naming the nearest one, or
+            where a path is another one than was typed.
     """
     command, *given = sys.argv if arguments is None else arguments
     if not _is_bundle(command) or given[:1] != ["run"]:
         return
     options = dict(_list_options(given[1:]))
+    _reject_evaluated_paths(options)
     if args_file := options.get("args_file"):
         options = {**json.loads(Path(args_file).read_text(encoding="utf-8")), **options}
     if (files := _read_files(options.get("config_file"))) is None:
         return
     known = RUN_OPTIONS | set(ConfigParser.load_config_files(files)) | _list_tracking_names(options.get("tracking"))
+    reject_unknown_names(options, known)
+
+
+def reject_unknown_names(options: Iterable[str], known: Collection[str]) -> None:
+    """Compare options with the top-level names of a config.
+
+    Raises:
+        InputError: where one is none of them; it names the nearest one.
+    """
     for name in options:
         # "train#trainer#max_epochs" and "train::trainer::max_epochs" reach into a name; "+name" merges into it
         if (top := name.lstrip("+").replace("::", "#").split("#")[0]) not in known:
             nearest = get_close_matches(top, sorted(known), 1)
             advice = f"did you mean --{nearest[0]}?" if nearest else "see the top-level names of the config files"
             raise InputError("an option that the config files have", f"--{top}", advice)
+
+
+def _reject_evaluated_paths(options: Mapping[str, str]) -> None:
+    """Reject a path that the command line evaluates as Python: it reads 2020.10 as 2020.1, and ward#2 as ward."""
+    for name, text in options.items():
+        if not name.endswith(("_dir", "_file")) or name in RUN_OPTIONS or text[:1] in ("'", '"', ""):
+            continue
+        value = DefaultParseValue(text)
+        if value is not None and str(value) != text:
+            raise InputError(f"--{name} as a path", f"{text}, which is read as {value}", f"write ./{text}")
 
 
 def _is_bundle(command: str) -> bool:

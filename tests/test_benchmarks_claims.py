@@ -134,14 +134,14 @@ def test_a_row_says_its_trainings_its_verdict_and_what_an_epoch_costs():
     text = describe_ablation(content, BASE, CLAIMS, f"{BASE}+", {BASE: 10.0, f"{BASE}+focal": 11.0})
     row = next(line for line in text.splitlines() if "`focal`" in line)
     assert row.startswith("| focal loss (`focal`) | did not help | 2 | +0.1000 |")
-    assert row.endswith("| **contradicts**: better | x 1.10 |")
+    assert row.endswith("| **contradicts**: better | x 1.1 |")
     assert "mean of 2 trainings" in text
     assert "epoch's time" not in describe_ablation(content, BASE, CLAIMS, f"{BASE}+", {})
 
 
 def test_a_named_size_outside_the_interval_is_said_to_be_too_large():
     """The mask's 5 % of 0.50 are 0.025: an interval from -0.010 excludes them, one from -0.030 does not."""
-    for value, verdict in ((0.50, "not resolved; less than 5 %"), (0.48, "not resolved")):
+    for value, verdict in ((0.50, "**contradicts**: less than 5 %"), (0.48, "not resolved")):
         content = merge_series([make_ablation(base=(0.50,), no_auxiliary=(value,))], BASE, (1e-9, 14))
         (found,) = content["differences"]
         content["differences"] = [replace(found, total=replace(found.total, high=0.01))]

@@ -177,6 +177,13 @@ def test_shipping_rejects_a_damaged_checkpoint_and_writes_nothing(tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "last.pt.sha256"]
 
 
+def test_a_checkpoint_is_not_shipped_over_itself(tmp_path: Path):
+    save_weights({"network": build_network().state_dict(), "epoch": 3}, tmp_path / "last.pt")
+    with pytest.raises(InputError, match="expected another file than the checkpoint"):
+        ship_weights(tmp_path / "last.pt", tmp_path / "." / "last.pt")
+    assert read_weights(tmp_path / "last.pt")["epoch"] == 3
+
+
 def test_a_save_that_fails_leaves_the_previous_file_and_its_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path, state = tmp_path / "a.pt", build_network().state_dict()
     save_weights(state, path)
@@ -335,7 +342,7 @@ def test_weights_of_other_grey_values_are_rejected(tmp_path: Path, option: str, 
     origin = {"pixel_mean": 0.5, "pixel_std": 0.5, option: value}
     network = torch.nn.Sequential(Normalising(2, 2))
     save_weights(name_origin(network.state_dict(), origin), tmp_path / "a.pt")
-    message = f"expected {option} {value}, by which a.pt was trained, found 0.5: set the network's {option} to it"
+    message = f"expected {option} {value}, by which a.pt was trained, found 0.5; set the network's {option} to it"
     with pytest.raises(InputError, match=re.escape(message)):
         load_weights(network, tmp_path / "a.pt")
     save_weights(name_origin(network.state_dict(), {"pixel_mean": 0.5, "pixel_std": 0.5}), tmp_path / "b.pt")

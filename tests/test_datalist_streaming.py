@@ -342,3 +342,10 @@ def test_an_image_of_a_fold_that_cannot_be_read_is_left_out_and_reported(
     assert [each["image_id"] for each in found] == [each["image_id"] for each in others]
     (row,) = read_rejected(tmp_path / "rejected.csv")
     assert (row["image_id"], row["study_id"], row["reason"]) == (first["image_id"], first["study_id"], "not_dicom")
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, "abc"])
+def test_a_batch_has_at_least_one_image(size: Any):
+    """With none nothing would be read, and the run would say that all was well."""
+    with pytest.raises(InputError, match=f"expected a batch_size of 1 or more, found {size!r}"):
+        StreamingDataLoader(Large(1), batch_size=size)

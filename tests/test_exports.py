@@ -84,3 +84,8 @@ def test_an_export_that_differs_is_rejected(tmp_path: Path):
 def test_a_config_that_is_not_there_is_named():
     with pytest.raises(InputError, match=r"found no file absent\.json"):
         read_networks("absent.json", {})
+
+
+def test_a_mistyped_option_exports_nothing():
+    with pytest.raises(InputError, match="found --weigths; did you mean --weights"):
+        read_networks("bundle/configs/inference.json", {"weigths": "other.pt"})

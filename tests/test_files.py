@@ -153,3 +153,14 @@ def test_names_that_are_no_utf8_are_escaped_in_texts_and_tables(tmp_path: Path):
     assert (tmp_path / "a.txt").read_text() == r"M\udcfcller"
     files.add_rows(tmp_path / "a.csv", ["path"], [[name]])
     assert (tmp_path / "a.csv").read_text().splitlines() == ["path", r"M\udcfcller", r"M\udcfcller"]
+
+
+def test_a_carriage_return_in_a_cell_is_read_back_in_its_row(tmp_path: Path):
+    """MacOS names a file of each folder `Icon` and a carriage return."""
+    rows = [["a\rb", "1"], ["plain", "2"], ["two\nlines", "3"]]
+    files.write_csv(tmp_path / "a.csv", ["path", "number"], rows)
+    read = list(files.read_csv(tmp_path / "a.csv", ["path", "number"], what="a table"))
+    assert [list(row.cells.values()) for row in read] == rows
+    assert (tmp_path / "a.csv").read_text().splitlines()[0] == "path,number" and b"\nplain,2\n" in (
+        tmp_path / "a.csv"
+    ).read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,23 @@ def test_the_names_of_an_args_file_are_compared_too(tmp_path: Path):
     (tmp_path / "args.json").write_text(json.dumps({"config_file": [TRAIN], "epoch": 3}))
     with pytest.raises(InputError, match="--epochs"):
         give("--args_file", str(tmp_path / "args.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("2020.10", "2020.1"), ("ward#2", "ward"), ("1_000", "1000"), ("[x]", r"\['x'\]"), ("a,b", r"\('a', 'b'\)")],
+)
+def test_a_path_that_would_be_read_as_another_one_is_rejected(text: str, read: str):
+    """The folder 2020.1 may be there as well, and of other patients."""
+    for name in ("--dataset_dir", "--output_dir", "--datalist_file"):
+        with pytest.raises(InputError, match=f"found {re.escape(text)}, which is read as {read}; write ./"):
+            give("--config_file", TRAIN, name, text)
+        give("--config_file", TRAIN, name, f"./{text}")
+
+
+@pytest.mark.parametrize("text", ["2020", "runs/images", "/data/ward#2", "None", "'2020.10'", "$@bundle_root + '/x'"])
+def test_other_paths_are_taken_as_they_are_typed(text: str):
+    give("--config_file", TRAIN, "--dataset_dir", text)
 
 
 def test_other_commands_are_left_alone():

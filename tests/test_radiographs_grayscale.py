@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scripts.radiographs import Radiograph, read_radiograph
 from scripts.radiographs.grayscale import Display, Window, render_brightness
+from scripts.radiographs.rejection import Rejection
 
 from tests import images
 
@@ -150,3 +151,10 @@ def test_counting_by_rows_gives_the_brightness_of_every_pixel() -> None:
     brightness, flags = render_brightness(stored, Display())
     assert flags == []
     np.testing.assert_array_equal(brightness, ((stored + 2048.0) / 4095).astype(np.float32))
+
+
+def test_a_rescale_whose_values_lie_too_far_apart_is_rejected():
+    """Each value is finite, and their difference is not: the image would be nothing but NaN."""
+    stored = np.array([[-32768, 0, 32767]], dtype=np.int32)
+    with pytest.raises(Rejection, match="too far apart"):
+        render_brightness(stored, Display(slope=5e303))

@@ -9,8 +9,9 @@ import sys
 from inspect import Parameter, signature
 from pathlib import Path
 
+import fire
 import pytest
-from scripts.__main__ import STAGES, describe_help, list_verbs
+from scripts.__main__ import STAGES, describe_help, keep_texts, list_verbs
 from scripts.errors import InputError
 from scripts.verbs import OPTIONS, describe_verb, name_verb, reject_unknown_option, split_docstring
 
@@ -103,3 +104,24 @@ def test_a_bar_of_progress_stands_on_a_terminal_and_in_no_log():
     ]
     assert len(calls) > 10
     assert [name for name, call in calls if "disable" not in {each.arg for each in call.keywords}] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ([], False),
+        (["--broken"], True),
+        (["--broken", "false"], False),
+        (["--broken=True"], True),
+        (["--nobroken"], False),
+    ],
+)
+def test_an_option_that_is_off_is_off(given: list[str], on: bool):
+    """By itself fire takes the text "false" for on."""
+
+    def verb(broken: bool = False, name: str = "") -> str:
+        return f"{broken} {name}"
+
+    assert fire.Fire(keep_texts(verb), [*given, "--name", "20200315"]) == f"{on} 20200315"
+    with pytest.raises(InputError, match="expected broken true or false, found 'maybe'"):
+        fire.Fire(keep_texts(verb), ["--broken", "maybe"])

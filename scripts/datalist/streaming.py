@@ -94,6 +94,10 @@ class StreamingDataLoader:
         max_waiting_pixels: int = MAX_WAITING_PIXELS,
         journal: Journal | None = None,
     ) -> None:
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(
+                "a batch_size of 1 or more", repr(batch_size), "write how many images are predicted at once"
+            )
         self.journal = journal
         self._running: Iterator[list[dict[str, Any]]] | None = None
         self.dataset, self.batch_size, self.num_workers = dataset, batch_size, max(1, num_workers)

@@ -115,7 +115,11 @@ def render_brightness(stored: NDArray[np.integer], display: Display) -> tuple[ND
         raise Rejection("bad_values", "every pixel is padding")
     brightness, flags = _apply_display(possible.astype(np.float64), counts, display)
     darkest, brightest = brightness[shown].min(), brightness[shown].max()
-    if not brightest > darkest:
+    with np.errstate(over="ignore"):
+        span = brightest - darkest
+    if not np.isfinite(span):
+        raise Rejection("bad_lookup", "the rescale gives values too far apart")
+    if not span > 0:
         raise Rejection("bad_values", "every pixel has the same brightness")
     limits = _find_limits(brightness[shown], counts[shown])
     if limits != (darkest, brightest):

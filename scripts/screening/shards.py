@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from scripts.datalist import FolderImages
 from scripts.errors import InputError, find_input_error
 from scripts.networks import use_runtime
+from scripts.options import reject_unknown_names
 from scripts.output_folders import release_folder
 from scripts.outputs import hash_weights
 from scripts.predictions import DONE_FILE
@@ -97,6 +98,8 @@ class ShardScreener:
         parser = ConfigParser()
         parser.read_config(self.config)
         parser.read_meta(meta)
+        known: Any = parser.config
+        reject_unknown_names(self.options, known)
         parser.update({**self.options, **changes})
         return parser
 
