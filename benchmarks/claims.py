@@ -7,7 +7,6 @@ bundle/docs/claims.json, and makes the page bundle/docs/claims.md from that file
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +22,9 @@ from scripts.errors import InputError
 from scripts.experiments import Difference, Plan, ablate, draw_differences, draw_losses
 from scripts.experiments.combinations import parse_combination
 from scripts.experiments.differences import pool_deviations, widen_interval
+from scripts.experiments.registry import read_registry
 from scripts.files import write_text
-from scripts.run_records import BASELINE, read_history
+from scripts.run_records import BASELINE, DONE, Record, read_history
 from scripts.tabulation import align_columns, format_interval, format_number
 from scripts.verbs import list_values
 
@@ -235,25 +235,27 @@ def gather_losses(out: Path) -> dict[str, Any]:
 
 
 def gather_noise(registry: Path = REGISTRY) -> dict[str, Noise]:
-    """Standard deviation between the registry's trainings that differ by their seed or machine alone, and its freedom.
+    """Standard deviation between finished trainings that differ by their seed or machine alone, and its freedom.
 
     Returns:
         of study mAP over the base, and from random weights; of validation / training loss.
     """
-    with registry.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    pretrained = [row for row in rows if row["name"].split("+")[0] == BASE]
-    random = [row for row in rows if row not in pretrained]
-    columns = {"pretrained": (pretrained, "study_map"), "random": (random, "study_map"), "ratio": (rows, "loss_ratio")}
-    return {name: _pool_column(*column) for name, column in columns.items()}
+    records = [record for record in read_registry(registry) if record.status == DONE]
+    pretrained = [record for record in records if record.name.split("+")[0] == BASE]
+    random = [record for record in records if record not in pretrained]
+    return {
+        "pretrained": _pool_runs(pretrained, lambda record: record.metrics.get("study_map")),
+        "random": _pool_runs(random, lambda record: record.metrics.get("study_map")),
+        "ratio": _pool_runs(records, lambda record: record.loss_ratio),
+    }
 
 
-def _pool_column(rows: Sequence[Mapping[str, str]], column: str) -> Noise:
+def _pool_runs(records: Sequence[Record], read: Callable[[Record], float | None]) -> Noise:
     samples: dict[tuple[str, ...], list[float]] = {}
-    for row in rows:
-        if row[column]:
-            same = tuple(row[name] for name in ("name", "settings", "fold", "datalist_hash"))
-            samples.setdefault(same, []).append(float(row[column]))
+    for record in records:
+        if (value := read(record)) is not None:
+            same = (record.name, str(record.settings), record.held_out, record.datalist_hash)
+            samples.setdefault(same, []).append(value)
     return pool_deviations(samples.values())
 
 

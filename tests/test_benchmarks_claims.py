@@ -150,17 +150,23 @@ def test_a_named_size_outside_the_interval_is_said_to_be_too_large():
 
 
 def test_noise_is_that_of_trainings_that_differ_by_seed_or_machine_alone(tmp_path: Path):
-    names = ["name", "settings", "fold", "datalist_hash", "study_map", "loss_ratio"]
+    names = ("name", "settings", "fold", "study_map", "status")
     rows = [
-        [BASE, "epochs=4", "0", "a", "0.50", ""],
-        [BASE, "epochs=4", "0", "a", "0.52", ""],
-        [BASE, "epochs=4", "1", "a", "0.90", ""],
-        [BASE, "epochs=8", "0", "a", "", ""],
-        ["baseline", "epochs=4", "0", "a", "0.40", ""],
-        ["baseline", "epochs=4", "0", "a", "0.44", ""],
+        (BASE, "epochs=4", "0", "0.50", "done"),
+        (BASE, "epochs=4", "0", "0.52", "done"),
+        (BASE, "epochs=4", "0", "0.10", "failed"),
+        (BASE, "epochs=4", "1", "0.90", "done"),
+        (BASE, "epochs=8", "0", "", "done"),
+        ("baseline", "epochs=4", "0", "0.40", "done"),
+        ("baseline", "epochs=4", "0", "0.44", "done"),
     ]
+    others = {"seed": "0", "seconds": "1", "datalist_hash": "a"}
     registry = tmp_path / "experiments.csv"
-    registry.write_text("".join(",".join(row) + "\n" for row in [names, *rows]), encoding="utf-8")
+    with registry.open("w", newline="", encoding="utf-8") as file:
+        with (ROOT / REGISTRY).open(newline="", encoding="utf-8") as real:
+            writer = csv.DictWriter(file, next(csv.reader(real)))
+        writer.writeheader()
+        writer.writerows({**others, **dict(zip(names, row, strict=True))} for row in rows)
     assert gather_noise(registry) == {
         "pretrained": (pytest.approx(0.01 * 2**0.5), 1),
         "random": (pytest.approx(0.02 * 2**0.5), 1),

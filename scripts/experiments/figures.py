@@ -64,10 +64,10 @@ def draw_gains(entries: Sequence[Entry], path: str | Path) -> None:
     same = [entry for entry in entries if entry.settings == settings]
     baseline = find_baselines(entries).get(settings)
     noise = measure_noise(entries)[settings]
-    gains = {entry.name: measure_gain(entry, baseline, noise) for entry in same if entry is not baseline}
-    names = {name: cut_overrides(name, baseline) for name in gains}
+    others = [entry for entry in same if entry is not baseline]
+    gains = {cut_overrides(entry.name, baseline): measure_gain(entry, baseline, noise) for entry in others}
     label = f"study mAP minus {baseline.name if baseline else BASELINE}\nbars: noise between seeds, 95 %"
-    draw_differences({names[name]: gain for name, gain in gains.items()}, label, path)
+    draw_differences(gains, label, path)
 
 
 def draw_differences(gains: Mapping[str, Difference], label: str, path: str | Path) -> None:

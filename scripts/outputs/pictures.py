@@ -63,17 +63,20 @@ def paint_overlay(pixels: NDArray[np.float32], mask: NDArray[np.uint8], image: I
     boxes = [[edge * scale for edge in box] for box in image.boxes]
     for box in boxes:
         draw.rectangle(box, outline=OPACITY_COLOUR, width=2)
-    _draw_labels(draw, boxes, [f"{score:.2f}" for score in image.scores], size)
+    _draw_labels(draw, font, boxes, [f"{score:.2f}" for score in image.scores], size)
     for number, (line, colour) in enumerate(_list_captions(image)):
         draw.text((8, size[1] + 4 + 18 * number), line, fill=colour, font=font)
     return np.asarray(canvas)
 
 
 def _draw_labels(
-    draw: ImageDraw.ImageDraw, boxes: Sequence[Sequence[float]], texts: Sequence[str], size: tuple[int, int]
+    draw: ImageDraw.ImageDraw,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    boxes: Sequence[Sequence[float]],
+    texts: Sequence[str],
+    size: tuple[int, int],
 ) -> None:
     """Draw a filled label into each box, above all lines."""
-    font = ImageFont.load_default(size=13)
     labels: list[Edges] = []
     for box, text in zip(boxes, texts, strict=True):
         label = (round(draw.textlength(text, font=font)) + 8, LABEL_HEIGHT)
